@@ -1,0 +1,48 @@
+# Every target that needs packages sets up its own environment first. Variables reach the program as environment
+# variables, quoted by the shell, never as text that make or the shell would read.
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT
+export $(GIVEN)
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+
+PYTHON ?= python3
+PY := .venv/bin/python
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run report ui list lr-find test check bench clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.venv/%.stamp: %.txt
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@echo "installing $< (once; a minute or two)"
+	@if command -v uv >/dev/null; then VIRTUAL_ENV=.venv uv pip install --quiet --require-hashes -r $<; \
+	else $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; fi
+	@touch $@
+
+run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart [DATA= SEEDS= VARIANTS=a,b SET="epochs=2"]
+	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"; \
+	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports -- "$$EXP" || exit $$?; fi; exit $$status
+
+report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b"
+	@$(PY) -m reports -- "$$EXP"
+
+ui: .venv/requirements.stamp ## Browse the runs in MLflow's own pages on 127.0.0.1 [PORT=5000]
+	@$(PY) -m harness ui --port="$$PORT"
+
+list: .venv/requirements.stamp ## Show every model and experiment, or one model's layers: make list MODEL=resnet
+	@$(PY) -m harness list --model="$$MODEL"
+
+lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: make lr-find EXP=resnet_onecycle
+	@$(PY) -m harness lr-find --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"
+
+test: .venv/requirements-dev.stamp ## Run the tests
+	@$(PY) -m pytest
+
+check: .venv/requirements-dev.stamp ## Everything that must be green: style, types, floors, tests
+	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/pyright && .venv/bin/lint-imports && $(PY) -m pytest
+
+clean: ## Remove the environment and caches; recorded runs, data and reports stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

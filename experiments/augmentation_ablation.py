@@ -1,0 +1,24 @@
+"""Which part of seed 003's augmentation earns its place? Each variant adds one transform to the one before.
+
+Expected: crop and flip a point or more each, cutout less.
+Command: make run EXP=augmentation_ablation. Cost: about two hours a run on 2 CPU cores with bf16, 24 runs.
+"""
+
+from experiments.resnet_onecycle import CROP, CUTOUT, FLIP, PAD, RECIPE
+from harness import Experiment
+
+EXPERIMENT = Experiment(
+    name="augmentation_ablation",
+    question="How much accuracy does each part of the augmentation add: crop, flip, cutout?",
+    base=RECIPE,
+    variants={
+        "none": {"augmentation": ()},
+        "crop": {"augmentation": (PAD, CROP)},
+        "crop_flip": {"augmentation": (PAD, CROP, FLIP)},
+        "crop_flip_cutout": {"augmentation": (PAD, CROP, FLIP, CUTOUT)},
+    },
+    factor=("augmentation",),
+    baseline="none",
+    seeds=(0, 1, 2, 3, 4, 5),
+    smallest_difference_points=0.2,
+)

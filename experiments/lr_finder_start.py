@@ -1,0 +1,25 @@
+"""Does an LR range test's suggestion depend on where the sweep starts, and does it beat a fixed rate?
+
+The seed documents never passed start_lr, so their sweeps began at the optimiser's 0.03 and "found" 0.045 to 0.06; from
+1e-7 the same tool finds about 5e-4. Expected: the late start finds a rate that trains worse.
+Command: make run EXP=lr_finder_start. Cost: about two hours a run on 2 CPU cores with bf16, 24 runs.
+"""
+
+from experiments.resnet_onecycle import RECIPE
+from harness import Experiment
+
+EXPERIMENT = Experiment(
+    name="lr_finder_start",
+    question="Does the range test's suggestion beat a fixed peak rate of 0.01, and does its start decide what it finds?",
+    base=RECIPE,
+    variants={
+        "fixed": {"optimizer.lr": 0.01, "lr_finder": None},
+        "from_1e7": {"lr_finder.start_lr": 1e-7},
+        "from_1e4": {"lr_finder.start_lr": 1e-4},
+        "from_3e2": {"lr_finder.start_lr": 3e-2},
+    },
+    factor=("optimizer.lr", "lr_finder"),
+    baseline="fixed",
+    seeds=(0, 1, 2, 3, 4, 5),
+    smallest_difference_points=0.2,
+)

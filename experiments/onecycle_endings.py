@@ -1,0 +1,24 @@
+"""What does seed 003's "no annihilation" mean for accuracy? Three readings of how One Cycle ends.
+
+Two phases down to peak/10,000; two phases ending at the lowest rate of the rise (peak/100); torch's three phases.
+Expected: the lower ending is better, the third phase makes little difference.
+Command: make run EXP=onecycle_endings. Cost: about two hours a run on 2 CPU cores with bf16, 18 runs.
+"""
+
+from experiments.resnet_onecycle import RECIPE
+from harness import Experiment
+
+EXPERIMENT = Experiment(
+    name="onecycle_endings",
+    question="How should One Cycle end: far below its start, at its start, or after a third phase?",
+    base=RECIPE,
+    variants={
+        "two_phase": {},
+        "ends_at_lrmin": {"schedule.final_div_factor": 1.0},
+        "three_phase": {"schedule.three_phase": True},
+    },
+    factor=("schedule",),
+    baseline="two_phase",
+    seeds=(0, 1, 2, 3, 4, 5),
+    smallest_difference_points=0.2,
+)

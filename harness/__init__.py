@@ -1,0 +1,39 @@
+"""The harness: one trainer and what it needs. Experiment files take their values from here."""
+
+from harness.spec import (
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    Data,
+    Experiment,
+    LRFinder,
+    Model,
+    OneCycle,
+    Published,
+    Recipe,
+    RunSpec,
+    SpecError,
+    Step,
+    Transform,
+)
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "Data",
+    "Experiment",
+    "LRFinder",
+    "Model",
+    "OneCycle",
+    "Published",
+    "Recipe",
+    "RunSpec",
+    "SpecError",
+    "Step",
+    "Transform",
+]

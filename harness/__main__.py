@@ -1,0 +1,171 @@
+"""The command line: a thin layer over functions. `make help` shows the commands that people use."""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harness import catalog
+from harness.spec import HarnessError, SpecError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(f"{message} (see: make help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 or 143 stopped."""
+    parser = _Parser(prog="harness", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="make every run of an experiment")
+    find = commands.add_parser("lr-find", help="show an experiment's LR range tests")
+    for command in (run, find):
+        command.add_argument("experiment")
+        command.add_argument("--data", default="", help="another data set")
+        command.add_argument("--seeds", default="", help="how many seeds")
+        command.add_argument("--variants", default="", help="only these, separated by commas")
+        command.add_argument("--set", default="", help="field=value ..., for every variant")
+        command.add_argument("--workers", default="", help="processes for augmentation")
+    listing = commands.add_parser("list", help="every model and every experiment")
+    listing.add_argument("--model", default="", help="one model's layers")
+    commands.add_parser("ui", help="the MLflow UI").add_argument("--port", default="5000")
+    try:
+        chosen = parser.parse_args(arguments)
+        return {"run": _run, "lr-find": _lr_find, "list": _list, "ui": _ui}[chosen.command](chosen)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"error: {error.strerror or error}: {error.filename or ''} (free or mend it, then run again)",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def overrides(text: str) -> dict[str, Any]:
+    """`"epochs=2 optimizer.lr=1e-3 model.norm=group"` → dotted field → value; values are JSON, or else words.
+
+    Raises:
+        SpecError: a part that is not field=value, or a field given twice.
+    """
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:
+        raise SpecError(f"SET cannot be read: {error}; got {text!r}") from error
+    found: dict[str, Any] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise SpecError(f"SET must be field=value, separated by spaces; got {part!r}")
+        if name in found:
+            raise SpecError(f"SET gives `{name}` twice; keep one")
+        words = {"True": True, "False": False, "None": None}
+        try:
+            found[name] = words[value] if value in words else json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def whole_number(text: str, name: str) -> int | None:
+    """An integer from the command line, None when it was not given.
+
+    Raises:
+        SpecError: it is not one.
+    """
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise SpecError(f"{name} must be a whole number; got {text!r}")
+    return int(text)
+
+
+def _plan(chosen: argparse.Namespace):
+    from harness.machine import detect
+    from harness.plan import plan
+
+    experiment = catalog.load(chosen.experiment, ROOT)
+    changes = overrides(chosen.set)
+    return plan(
+        experiment,
+        detect(str(changes.get("device", experiment.base.device))),
+        data=chosen.data or None,
+        seeds=whole_number(chosen.seeds, "SEEDS"),
+        variants=[name for name in chosen.variants.split(",") if name],
+        overrides=changes,
+    )
+
+
+def _workers(chosen: argparse.Namespace) -> int:
+    given = whole_number(chosen.workers, "WORKERS")
+    return min(4, os.cpu_count() or 1) if given is None else given
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    planned = _plan(chosen)
+    from harness.execute import check, execute
+    from harness.tracking import Tracker
+
+    datasets = check(planned, ROOT)
+    outcome = execute(planned, datasets, Tracker(ROOT), ROOT, _workers(chosen))
+    if outcome.signal is not None:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 128 + outcome.signal
+    if outcome.failed:
+        print(
+            f"error: {len(outcome.failed)} of {len(planned.runs)} runs failed or diverged: see above", file=sys.stderr
+        )
+    return 1 if outcome.failed else 0
+
+
+def _lr_find(chosen: argparse.Namespace) -> int:
+    planned = _plan(chosen)
+    from harness.execute import check, find_lrs
+
+    for line in find_lrs(planned, check(planned, ROOT), _workers(chosen)):
+        print(line, flush=True)
+    return 0
+
+
+def _list(chosen: argparse.Namespace) -> int:
+    import models
+
+    if chosen.model and chosen.model not in models.names():
+        raise SpecError(f"MODEL must be one of {', '.join(models.names())}; got {chosen.model!r}")
+    for name in [chosen.model] if chosen.model else models.names():
+        options = models.options(name)
+        shape = (int(options["in_channels"]), int(options["image_size"]), int(options["image_size"]))
+        summary = models.summarize(models.build(name), shape)
+        if chosen.model:
+            print(models.format_summary(summary))
+        else:
+            print(
+                f"{name:<12} {summary.parameters:>10,} parameters  {summary.multiply_adds / 1e6:>8.2f} M multiply-adds  "
+                f"receptive field {summary.receptive_field}  options: "
+                + ", ".join(f"{option}={default}" for option, default in options.items())
+            )
+    if not chosen.model:
+        print()
+        for name in catalog.names(ROOT):
+            print(f"{name:<22} {catalog.load(name, ROOT).question}")
+    return 0
+
+
+def _ui(chosen: argparse.Namespace) -> int:
+    from harness.tracking import serve_ui
+
+    return serve_ui(ROOT, whole_number(chosen.port, "PORT") or 5000)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

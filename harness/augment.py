@@ -1,0 +1,159 @@
+"""Training images, augmented by the pipeline that an experiment declares: batches by index, the same for the same seed.
+
+A pipeline is a list of albumentations 2.0.8 transforms on uint8 images; normalisation comes after it. It runs as tensor
+code for whole batches (`harness.batched`) where that is exact, else in the library itself (`harness.augment_library`).
+All randomness of a sample follows from (seed, epoch, index), so the number of workers, the batch size and the point of
+resumption change nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.augment_library import AugmentError, LibrarySource, build, one_line, resolve
+from harness.batched import NoBatchedForm, Pipeline, pipeline, sample_keys
+from harness.spec import Transform
+
+__all__ = ["AugmentError", "Source", "check", "normalise", "source"]
+
+_CHUNK_BYTES = 32 << 20
+
+Shape = tuple[int, ...]
+
+
+class Source(Protocol):
+    """Where the training loop gets its images."""
+
+    backend: str
+    """ "none", "batched" or "albumentations"."""
+    reason: str
+    """Why this backend, for the log: "Rotate has no batched form"."""
+
+    def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """index_batches: (B,) int64 on the CPU each → for each, images (B, H, W, C) uint8 on the device."""
+        ...
+
+
+def source(
+    transforms: tuple[Transform, ...],
+    requested: Literal["auto", "batched", "albumentations"],
+    images: Tensor,
+    mean: tuple[float, ...],
+    seed: int,
+    workers: int = 0,
+) -> Source:
+    """The augmented training images of one run.
+
+    Args:
+        images: (N, H, W, C) uint8, on the device that trains.
+        mean: per channel, 0..1; "dataset_mean" in an argument stands for it.
+        workers: processes for the albumentations backend; 0 works in this one.
+
+    Raises:
+        AugmentError: an unknown transform or argument; "batched" requested for what has no batched form.
+    """
+    if not transforms:
+        return _Plain(images)
+    _, height, width, channels = images.shape
+    resolved = resolve(transforms, height, width, mean)
+    if requested == "albumentations":
+        return LibrarySource(resolved, "as requested", images, seed, workers)
+    try:
+        exact = pipeline(build(resolved), (height, width, channels), images.device)
+    except NoBatchedForm as error:
+        if requested == "batched":
+            raise AugmentError(f"`augment_backend` cannot be 'batched': {error}; use 'auto'") from error
+        return LibrarySource(resolved, str(error), images, seed, workers)
+    return _Batched(exact, "every transform has an exact batched form", images, seed)
+
+
+def check(transforms: tuple[Transform, ...], height: int, width: int, channels: int) -> None:
+    """Try a pipeline on a dummy image of this size, with every transform applied, and left out where p may do so.
+
+    Raises:
+        AugmentError: an unknown transform or argument, a refused value, a transform that fails or does not return
+            uint8, or a pipeline that changes the image's size.
+    """
+    shape = (height, width, channels)
+    shapes: set[Shape] = {shape}
+    for transform in build(resolve(transforms, height, width, (0.5,) * channels)):
+        applied = {_shape_after(transform, before) for before in shapes} if transform.p > 0 else set()
+        shapes = applied | (shapes if transform.p < 1 else set())
+    if wrong := sorted(shapes - {shape}):
+        raise AugmentError(
+            f"`augmentation` must keep images at {_text(shape)}; got {' or '.join(map(_text, wrong))}; "
+            "end it with a Resize or RandomCrop to height='image_height', width='image_width'"
+        )
+
+
+def _shape_after(transform: Any, shape: Shape) -> Shape:
+    name = type(transform).__name__
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    try:
+        result = transform(image=image, force_apply=True)["image"]
+    except Exception as error:
+        raise AugmentError(f"`{name}` cannot run on an image of {_text(shape)}: {one_line(error)}") from error
+    if result.dtype != np.uint8:
+        raise AugmentError(
+            f"`{name}` must return uint8; got {result.dtype}; the harness normalises last, with data.mean and data.std"
+        )
+    return result.shape
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B, H, W, C) uint8 → (B, C, H, W) float32, (images / 255 - mean) / std, with channels_last strides.
+
+    mean, std: (C,) float32, for pixels in 0..1, on the device of the images.
+    """
+    scale, bias = (255 * std).reciprocal(), -mean / std
+    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
+    return pixels.mul_(scale[:, None, None]).add_(bias[:, None, None])
+
+
+def _to(device: torch.device, index: Tensor) -> Tensor:
+    """Without waiting for the device: from memory that is not pinned a copy may wait for all earlier kernels."""
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
+
+
+class _Plain:
+    backend, reason = "none", "no transforms"
+
+    def __init__(self, images: Tensor):
+        self._images = images
+
+    def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        for index in index_batches:
+            yield self._images.index_select(0, _to(self._images.device, index))
+
+
+class _Batched:
+    backend = "batched"
+
+    def __init__(self, pipeline: Pipeline, reason: str, images: Tensor, seed: int):
+        self._pipeline, self.reason, self._images, self._seed = pipeline, reason, images, seed
+
+    def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        for group in self._groups(index_batches):
+            index = _to(self._images.device, torch.cat(group))
+            images = self._images.index_select(0, index)  # indexing with [] takes 5 times as long
+            images = self._pipeline(images, sample_keys(self._seed, epoch, index))
+            yield from images.split([len(part) for part in group])
+
+    def _groups(self, index_batches: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+        """Batches one by one on the CPU, several together on a GPU, where launching the kernels takes longest."""
+        room = 0 if self._images.device.type == "cpu" else _CHUNK_BYTES // self._images[0].numel()
+        group: list[Tensor] = []
+        for index in index_batches:
+            if group and sum(map(len, group)) + len(index) > room:
+                yield group
+                group = []
+            group.append(index)
+        if group:
+            yield group

@@ -1,0 +1,48 @@
+"""The experiments on disk: one Python file of values each, `experiments/<name>.py`, holding `EXPERIMENT`."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.spec import Experiment, SpecError, explain, nearest
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+
+
+def names(root: Path) -> tuple[str, ...]:
+    """Every experiment's name, sorted."""
+    files = (path.stem for path in (root / "experiments").glob("*.py"))
+    return tuple(sorted(name for name in files if _NAME.fullmatch(name)))
+
+
+def load(name: str, root: Path) -> Experiment:
+    """The experiment of that name.
+
+    Raises:
+        SpecError: no such file, a file that cannot be read as Python, values that break a rule.
+    """
+    known = names(root)
+    if name not in known:
+        hint = nearest(name, known) or f"; there are {', '.join(known) or 'none'}"
+        raise SpecError(f"EXP must name a file in experiments/; got {name!r}{hint}")
+    path = root / "experiments" / f"{name}.py"
+    where = path.relative_to(root)
+    module_spec = importlib.util.spec_from_file_location(f"experiments.{name}", path)
+    assert module_spec and module_spec.loader
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise SpecError(f"{where} line {error.lineno}: {error.msg}; correct it and run again") from error
+    except ValidationError as error:
+        raise SpecError(f"{where}: {explain(error)}") from error
+    except Exception as error:  # an experiment file is a user's own code: whatever it raises is theirs to read
+        raise SpecError(f"{where}: {type(error).__name__}: {error}") from error
+    experiment = getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment):
+        raise SpecError(f"{where} must define EXPERIMENT = Experiment(...)")
+    if experiment.name != name:
+        raise SpecError(f"{where}: `name` must be the file's, {name!r}; got {experiment.name!r}")
+    return experiment

@@ -1,0 +1,67 @@
+"""Predictions of a network on one split, its scores, and what it gets wrong. Knows no MLflow, no files."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.augment import normalise
+from harness.facts import Scores
+
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """How images reach the network: statistics as device tensors, the memory format, the autocast type."""
+
+    mean: Tensor
+    std: Tensor
+    memory_format: torch.memory_format
+    autocast: torch.autocast
+
+    @classmethod
+    def make(cls, mean: tuple[float, ...], std: tuple[float, ...], device: str, memory_format: str, precision: str):
+        """From a recipe's names to what the loops use."""
+        return cls(
+            mean=torch.tensor(mean, device=device),
+            std=torch.tensor(std, device=device),
+            memory_format=torch.channels_last if memory_format == "channels_last" else torch.contiguous_format,
+            autocast=torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16"),
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """images: (B, H, W, C) uint8 → (B, C, H, W) float32, normalised."""
+        return normalise(images, self.mean, self.std).contiguous(memory_format=self.memory_format)
+
+    def as_seen(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network is given for images (N, H, W, C), its statistics undone again: (N, H, W, C), 0..1."""
+        inputs = self(torch.tensor(images, device=self.mean.device)).permute(0, 2, 3, 1)
+        return (inputs * self.std + self.mean).clamp(0, 1).cpu().numpy()
+
+
+def predict(model: nn.Module, images: Tensor, normaliser: Normaliser) -> Tensor:
+    """Logits of images (N, H, W, C) uint8 → (N, classes) float32, in evaluation mode; the mode is put back."""
+    training = model.training
+    model.eval()
+    with torch.inference_mode(), normaliser.autocast:
+        logits = torch.cat([model(normaliser(part)).float() for part in images.split(BATCH)])
+    model.train(training)
+    return logits
+
+
+def score(logits: Tensor, labels: Tensor) -> Scores:
+    """Mean cross entropy and accuracy: (N, classes), (N,) → two numbers. Waits for the device once."""
+    loss = functional.cross_entropy(logits, labels)
+    accuracy = (logits.argmax(1) == labels).double().mean()
+    values = torch.stack([loss.double(), accuracy]).tolist()
+    return Scores.model_construct(loss=values[0], accuracy=values[1])  # a loss may be infinite: the loop looks
+
+
+def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Softmax over classes, (N, classes)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)

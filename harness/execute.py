@@ -1,0 +1,213 @@
+"""Many runs, one after the other: checked before the first begins, shown as they go, recorded as they end.
+
+A run that has ended is not made again. Ctrl-C or SIGTERM saves a checkpoint at the next step; the same command goes on.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+
+import models
+from harness import augment, journal
+from harness.data import Dataset, load
+from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
+from harness.plan import Plan
+from harness.run import DeviceData, Interrupted, ended, model_options, run, run_folder, sweep, to_device
+from harness.spec import Data, HarnessError, Recipe, RunSpec, SpecError
+from harness.tracking import PlannedRun, Summary, Tracker
+from harness.train import StepDone
+
+
+@dataclass
+class Stop:
+    """Set by the first SIGINT or SIGTERM; a second one ends the process at once."""
+
+    signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take over both signals for the duration."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self.signal is not None:
+                os._exit(128 + number)
+            self.signal = number
+            tqdm.write("stopping at the next step; once more ends it at once", file=sys.stderr)
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass
+class Outcome:
+    """How an execution ended: keys of the runs that failed or diverged, and the signal that stopped it, if any."""
+
+    failed: list[str] = field(default_factory=list)
+    signal: int | None = None
+
+
+def check(plan: Plan, root: Path) -> dict[Data, Dataset]:
+    """Everything that can be found wrong before the first run begins; returns the data sets, loaded.
+
+    Raises:
+        HarnessError: a model, option, transform, data set or batch size that cannot be used.
+    """
+    datasets: dict[Data, Dataset] = {}
+    for recipe in {spec.variant: spec.recipe for spec in plan.runs}.values():
+        _check_model(recipe)
+        if recipe.data not in datasets:
+            datasets[recipe.data] = load(recipe.data, root)
+        dataset = datasets[recipe.data]
+        try:
+            models.build(recipe.model.name, **model_options(recipe, dataset))
+        except models.ModelError as error:
+            raise SpecError(str(error)) from error
+        augment.check(recipe.augmentation, dataset.height, dataset.width, dataset.channels)
+        images = len(dataset.train.labels)
+        if recipe.batch_size > images:
+            raise SpecError(
+                f"`batch_size` must be 1..{images}, the training images of {dataset.label!r}; got {recipe.batch_size}"
+            )
+    return datasets
+
+
+def _check_model(recipe: Recipe) -> None:
+    try:
+        models.check(recipe.model.name, recipe.model.options)
+    except models.ModelError as error:
+        raise SpecError(str(error)) from error
+
+
+def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: Path, workers: int) -> Outcome:
+    """Make every run of the plan that has not ended yet, and record all of them."""
+    planned = tuple(PlannedRun(key=spec.key, variant=spec.variant, seed=spec.seed) for spec in plan.runs)
+    tracker.record_summary(Summary(design=plan.design, runs=planned))
+    outcome, stop = Outcome(), Stop()
+    on_device: dict[tuple[Data, str], DeviceData] = {}
+    show = _Progress(plan)
+    with stop.listening():
+        for spec in plan.runs:
+            folder = run_folder(root, spec)
+            facts = journal.read(folder)
+            if ended(facts):
+                show.skip(spec)
+                tracker.sync(folder)
+            else:
+                where = (spec.recipe.data, spec.recipe.device)
+                if where not in on_device:
+                    on_device[where] = to_device(datasets[spec.recipe.data], spec.recipe.device)
+                try:
+                    show.start(spec)
+                    for event in run(spec, plan.design, on_device[where], root, stop, workers):
+                        show.event(event)
+                        if not isinstance(event, StepDone):
+                            tracker.sync(folder)
+                except Interrupted:
+                    tracker.interrupt(folder)
+                except HarnessError as error:
+                    show.say(f"run {spec.key} failed: {error}")
+                    outcome.failed.append(spec.key)
+                facts = journal.read(folder)
+            if any(isinstance(fact, Diverged) for fact in facts) or (facts and isinstance(facts[-1], Failed)):
+                outcome.failed.append(spec.key)
+            if stop.signal is not None:
+                break
+    show.close()
+    outcome.signal = stop.signal
+    return outcome
+
+
+def find_lrs(plan: Plan, datasets: dict[Data, Dataset], workers: int) -> Iterator[str]:
+    """Each run's LR range test alone, nothing recorded: one line a run, with its suggestion."""
+    for spec in plan.runs:
+        if spec.recipe.lr_finder is None:
+            yield f"{spec.variant} seed {spec.seed}: optimizer.lr is given, {spec.recipe.optimizer.lr}"
+            continue
+        found = sweep(spec, to_device(datasets[spec.recipe.data], spec.recipe.device), workers)
+        lowest = min(found.losses)
+        yield (
+            f"{spec.variant} seed {spec.seed}: suggests {found.suggestion:.3g}; {len(found.lrs)} iterations from "
+            f"{found.lrs[0]:.3g} to {found.lrs[-1]:.3g}, loss {found.losses[0]:.3f}, lowest {lowest:.3f} at "
+            f"{found.lrs[found.losses.index(lowest)]:.3g} ({found.seconds:.1f} s)"
+        )
+
+
+class _Progress:
+    """A bar with the time left on a terminal; a line an epoch everywhere."""
+
+    def __init__(self, plan: Plan):
+        self.runs, self.number = len(plan.runs), 0
+        self.began = time.monotonic()
+        self.made = 0.0  # runs' worth of work done here, skipped ones not counted
+        self.skipped = 0
+        self.bar: tqdm | None = None
+        self.title = ""
+        self.spec: RunSpec | None = None
+
+    def skip(self, spec: RunSpec) -> None:
+        self.number += 1
+        self.skipped += 1
+        self.say(f"[{self.number}/{self.runs}] {spec.variant} seed {spec.seed}: already made")
+
+    def start(self, spec: RunSpec) -> None:
+        self.number += 1
+        self.spec = spec
+        self.title = f"[{self.number}/{self.runs}] {spec.variant} seed {spec.seed}"
+        self.close()
+
+    def event(self, event: StepDone | Fact) -> None:
+        match event:
+            case StepDone():
+                self._advance(event.step, event.total)
+            case EpochDone():
+                self._epoch(event)
+            case LRFound():
+                self.say(f"{self.title}: LR range test suggests {event.suggestion:.3g} ({event.seconds:.1f} s)")
+            case Diverged():
+                self.say(f"{self.title}: diverged, the loss is not finite at step {event.step} ({event.where})")
+            case Failed():
+                self.say(f"{self.title}: failed, {event.error}")
+            case _:
+                pass
+
+    def _advance(self, step: int, total: int) -> None:
+        if self.bar is None:
+            self.bar = tqdm(total=total, initial=step, desc=self.title, unit="step", leave=False, disable=None)
+        self.bar.update(step - self.bar.n)
+
+    def _epoch(self, done: EpochDone) -> None:
+        assert self.spec is not None
+        epochs = self.spec.recipe.epochs
+        self._advance(done.step, done.step * epochs // done.epoch)
+        seconds = done.train_seconds + done.evaluate_seconds
+        whole = self.number - self.skipped - 1 + done.epoch / epochs
+        left = (time.monotonic() - self.began) / whole * (self.runs - self.skipped - whole)
+        self.say(
+            f"{self.title}  epoch {done.epoch:>2}/{epochs}  train {done.train.loss:.4f} {done.train.accuracy:.2%}  "
+            f"test {done.test.loss:.4f} {done.test.accuracy:.2%}  {seconds:.1f} s  "
+            f"{done.images_per_second:.0f} images/s  left about {tqdm.format_interval(left)}"
+        )
+
+    def say(self, line: str) -> None:
+        tqdm.write(line)
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

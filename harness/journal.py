@@ -1,0 +1,79 @@
+"""The journal: every fact of a run, one JSON line each, appended and fsynced beside the run before anyone else hears.
+
+MLflow is fed from it and can be fed again; reports parse it. A line cut short by a crash is dropped when it is read.
+"""
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.facts import FACT, Fact
+
+NAME = "journal.jsonl"
+
+
+def read(folder: Path) -> list[Fact]:
+    """The facts of a run so far; empty when there is no journal."""
+    path = folder / NAME
+    return parse(path.read_bytes()) if path.exists() else []
+
+
+def parse(text: bytes) -> list[Fact]:
+    """The facts in a journal's text; what follows the first unreadable line is not trusted.
+
+    An attempt that is taken up again after a failure goes on in the same journal, so only the last end counts.
+    """
+    facts: list[Fact] = []
+    for line in text.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            facts.append(FACT.validate_json(line))
+        except ValidationError:
+            break
+    return facts
+
+
+class Journal:
+    """Appends to a run's journal. A fact that is already there (a resumed run repeats epochs) is not written twice."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = read(folder)
+        whole = b"".join(FACT.dump_json(fact) + b"\n" for fact in facts)
+        self._path = folder / NAME
+        if self._path.exists() and self._path.stat().st_size != len(whole):
+            _replace(self._path, whole)  # drops a torn last line
+        self._known = {_identity(fact) for fact in facts}
+
+    @classmethod
+    def anew(cls, folder: Path) -> "Journal":
+        """An empty journal in place of the one that is there."""
+        (folder / NAME).unlink(missing_ok=True)
+        return cls(folder)
+
+    def append(self, fact: Fact) -> None:
+        """Write a fact durably, once."""
+        identity = _identity(fact)
+        if identity in self._known:
+            return
+        with self._path.open("ab") as file:
+            file.write(FACT.dump_json(fact) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._known.add(identity)
+
+
+def _identity(fact: Fact) -> tuple[str, float]:
+    """What makes two facts the same one: an epoch by its number, a failure by its time, the rest by their kind."""
+    return fact.kind, fact.epoch if fact.kind == "epoch" else fact.time if fact.kind == "failed" else 0
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,126 @@
+"""The machine at hand: what "auto" means here, and what a record says of where a run was made."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from harness.plan import Machine
+from harness.spec import HarnessError
+
+PACKAGES = ("torch", "torchvision", "albumentations", "numpy", "mlflow", "torch-lr-finder")
+_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_DECIDES_NOTHING = {"journal.py", "tracking.py", "execute.py", "figures.py", "record.py", "catalog.py", "__main__.py"}
+"""Files of the harness that cannot change what a run computes."""
+
+
+def detect(device: str = "auto") -> Machine:
+    """The device to run on ("auto": CUDA, else MPS, else CPU), whether it computes bf16 in hardware, and CPU threads.
+
+    Raises:
+        HarnessError: the device asked for is not here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    present = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[kind]
+    if int(index or 0) >= present:
+        raise HarnessError(
+            f"`device` {device!r} is not on this machine ({present} of its kind); use device=cpu or auto"
+        )
+    return Machine(device=device, bf16=_has_bf16(kind), threads=psutil.cpu_count(logical=False) or 1)
+
+
+def _has_bf16(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind == "cpu":  # AVX512-BF16 or AMX; elsewhere bf16 is emulated, and slower than fp32
+        flags = _cpu_flags()
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False
+
+
+def _cpu_flags() -> frozenset[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def environment(root: Path, device: str) -> dict[str, Any]:
+    """What else could have changed a result: commit, dirty flag, the code's digest, versions, processor, device."""
+    return {
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "code": code_digest(root),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "cuda": torch.version.cuda if device.startswith("cuda") else None,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def code_digest(root: Path) -> str:
+    """SHA-256, twelve digits, of the files that decide what a run computes: models/ and most of harness/."""
+    sha = hashlib.sha256()
+    for path in sorted([*root.glob("models/*.py"), *root.glob("harness/*.py")]):
+        if path.name not in _DECIDES_NOTHING:
+            sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()[:12]
+
+
+def system_metrics(device: str) -> dict[str, float]:
+    """Load and memory right now, named as MLflow's system metrics are."""
+    process = psutil.Process()
+    metrics = {
+        "system/cpu_utilization_percentage": psutil.cpu_percent(),
+        "system/system_memory_usage_megabytes": psutil.virtual_memory().used / 1e6,
+        "system/process_memory_usage_megabytes": process.memory_info().rss / 1e6,
+    }
+    if device.startswith("cuda"):
+        free, total = torch.cuda.mem_get_info(device)
+        metrics["system/gpu_0_memory_usage_megabytes"] = (total - free) / 1e6
+    return metrics
+
+
+def reset_peak_memory(device: str) -> None:
+    """Start `peak_memory_bytes` anew, where the system can: a process makes many runs."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR_REFS.exists():
+        with contextlib.suppress(OSError):  # a container may forbid it; the peak is then the process's
+            _CLEAR_REFS.write_text("5")
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most memory held since `reset_peak_memory`: CUDA's allocator's, elsewhere the process's resident size."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    if _STATUS.exists():
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource  # not on every system
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, the only other one we run on
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    return name or platform.processor()
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,460 @@
+"""What a run is, and what an experiment is: frozen values, validated once, at the door.
+
+Everything below this file receives these types and checks nothing again. They travel to JSON and back without loss,
+and `digest` names them: two runs with the same digest were asked to do the same thing.
+
+Dotted names (`optimizer.lr`, `model.norm`) address a field; `with_overrides` sets some of them and validates the
+result exactly as an experiment file is. Bad input raises `SpecError`, one line: field, rule, value, next step.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+Scalar = bool | int | float | str
+Argument = Scalar | None | tuple[Scalar, ...]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+Count = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class HarnessError(ValueError):
+    """Something a user can put right, said in one line: the field, the rule, the value and what to do next."""
+
+
+class SpecError(HarnessError):
+    """A field of an experiment, an override or an option that breaks its rule."""
+
+
+class Values(BaseModel):
+    """The base of every frozen value: no unknown fields, no silent conversions, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class Data(Values):
+    """Which images. `name` is one of DATASETS or `folder:PATH` (`PATH/train/<class>/*`, `PATH/test/<class>/*`)."""
+
+    name: str
+    title: str | None = Field(default=None, max_length=80)
+    """How reports call the data set; by default its name, or the folder's."""
+    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Height and width in pixels to which images are resized when they are decoded; None keeps their own."""
+    mean: tuple[NonNegativeFloat, ...] | None = None
+    """Per channel, 0..1, subtracted after augmentation; None takes the training images' own."""
+    std: tuple[PositiveFloat, ...] | None = None
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of the training images held out, stratified by class; 0 holds out none."""
+    validation_seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name.startswith("folder:") and len(name) > len("folder:"):
+            return name
+        if name not in DATASETS:
+            raise ValueError(f"must be one of {', '.join(DATASETS)} or folder:PATH{nearest(name, DATASETS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _statistics_together(self) -> Self:
+        if (self.mean is None) != (self.std is None) or (self.mean and self.std and len(self.mean) != len(self.std)):
+            raise ValueError("mean and std must be given together, one number a channel")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The name that tables and figures use."""
+        return self.title or self.name.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
+
+
+class Model(BaseModel):
+    """A registered model and its options, all others at their defaults: `Model(name="norm_cnn", norm="group")`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Scalar | None] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride] pydantic's own way to type extra fields
+
+    name: str
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, name: str, **options: Scalar | None) -> None: ...
+
+    @property
+    def options(self) -> dict[str, Scalar | None]:
+        return dict(self.__pydantic_extra__)
+
+
+class Transform(BaseModel):
+    """One albumentations transform: `Transform(name="RandomCrop", height="image_height", width="image_width")`.
+
+    Three values are filled in from the data set when the run starts: "image_height" and "image_width" (pixels) and
+    "dataset_mean" (0..255, one number a channel).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Argument] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride] as above
+
+    name: str
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, name: str, **arguments: Argument) -> None: ...
+
+    @property
+    def arguments(self) -> dict[str, Argument]:
+        return dict(self.__pydantic_extra__)
+
+
+class LRFinder(Values):
+    """An LR range test (Smith 2017, arXiv:1506.01186): the rate grows from start_lr to end_lr, one batch a step."""
+
+    start_lr: PositiveFloat = 1e-7
+    end_lr: PositiveFloat = 1.0
+    iterations: Annotated[int, Field(ge=20, le=100_000)] = 200
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    diverge_threshold: Annotated[float, Field(gt=1)] = 5.0
+    """The sweep ends when the loss passes this many times its best."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.start_lr >= self.end_lr:
+            raise ValueError(f"start_lr must be below end_lr; got {self.start_lr} and {self.end_lr}")
+        return self
+
+
+LearningRate = PositiveFloat | Literal["find"]
+"""The peak learning rate; "find" takes what the recipe's `lr_finder` suggests."""
+Betas = tuple[Momentum, Momentum]
+
+
+class Adam(Values):
+    """Kingma & Ba 2015, arXiv:1412.6980; weight decay is added to the gradient."""
+
+    name: Literal["adam"] = "adam"
+    lr: LearningRate
+    betas: Betas = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class AdamW(Values):
+    """Loshchilov & Hutter 2019, arXiv:1711.05101; weight decay is decoupled from the gradient."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: LearningRate
+    betas: Betas = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
+
+
+class SGD(Values):
+    """Stochastic gradient descent with momentum, Nesterov's on request."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: LearningRate
+    momentum: Momentum = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class OneCycle(Values):
+    """One Cycle, stepped per batch (Smith & Topin 2017, arXiv:1708.07120); the arguments are torch's `OneCycleLR`.
+
+    The rate rises from lr/div_factor to lr over the first pct_start of all steps, then falls to lr/div_factor/
+    final_div_factor. Seed 003's "no annihilation" is three_phase=False; its stricter reading, ending at the lowest
+    rate of the rise, is final_div_factor=1. `cycle_momentum` swings momentum (Adam: beta1) between max and base.
+    """
+
+    name: Literal["onecycle"] = "onecycle"
+    pct_start: Fraction = 0.3
+    anneal_strategy: Literal["cos", "linear"] = "cos"
+    div_factor: Annotated[float, Field(ge=1)] = 25.0
+    final_div_factor: Annotated[float, Field(ge=1)] = 1e4
+    three_phase: bool = False
+    cycle_momentum: bool = True
+    base_momentum: Momentum = 0.85
+    max_momentum: Momentum = 0.95
+
+
+class Step(Values):
+    """The rate is multiplied by gamma every step_epochs."""
+
+    name: Literal["step"] = "step"
+    step_epochs: Count = 15
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class Cosine(Values):
+    """A linear rise over warmup_epochs, then half a cosine down to lr times final_fraction, stepped per batch."""
+
+    name: Literal["cosine"] = "cosine"
+    warmup_epochs: NonNegativeFloat = 0.0
+    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Constant(Values):
+    """The rate never changes."""
+
+    name: Literal["constant"] = "constant"
+
+
+Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
+Schedule = Annotated[OneCycle | Step | Cosine | Constant, Field(discriminator="name")]
+_CHOICES: dict[str, dict[str, type[Values]]] = {
+    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD},
+    "schedule": {"onecycle": OneCycle, "step": Step, "cosine": Cosine, "constant": Constant},
+}
+
+
+class Recipe(Values):
+    """Everything that decides what a run does, but its seed. Fields that say "auto" are settled by `plan.resolve`."""
+
+    data: Data
+    model: Model
+    optimizer: Optimizer
+    schedule: Schedule = Constant()
+    augmentation: tuple[Transform, ...] = ()
+    """Applied to training images, uint8, in this order; normalisation follows by itself."""
+    lr_finder: LRFinder | None = None
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_norm: PositiveFloat | None = None
+    """Largest L2 norm of the whole gradient; None does not clip."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
+    augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
+    """"batched" runs the pipeline as tensor code for a whole batch, "albumentations" image by image in workers."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    """CPU threads; part of the recipe because sums, and so weights, differ between thread counts."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.optimizer.lr == "find" and self.lr_finder is None:
+            raise ValueError("optimizer.lr is 'find', so lr_finder must be given (start_lr, end_lr, iterations)")
+        if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs must be below epochs; got {self.schedule.warmup_epochs} and {self.epochs}"
+            )
+        return self
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "Recipe":
+        """This recipe with some dotted fields replaced, e.g. {"optimizer.lr": 0.1, "model.norm": "group"}.
+
+        Naming another optimizer, schedule or model keeps the fields that it shares with the old one. Another
+        data.name drops the old one's title, size and statistics.
+
+        Raises:
+            SpecError: an unknown field, or a value that its rule refuses.
+        """
+        tree = self.model_dump(mode="json")
+        for dotted in sorted(
+            overrides, key=lambda d: not d.endswith(".name")
+        ):  # names first: they reset their siblings
+            _set_field(tree, dotted, overrides[dotted])
+        return validate(Recipe, tree)
+
+
+class Published(Values):
+    """A result from the literature or the seed documents that a variant is shown beside."""
+
+    variant: Name
+    test_accuracy_percent: float
+    train_accuracy_percent: float | None = None
+    source: str
+
+
+class Experiment(Values):
+    """A question, and the runs that answer it: every variant of one recipe, each with the same seeds."""
+
+    name: Name
+    question: str
+    base: Recipe
+    variants: dict[Name, dict[str, Any]] = Field(min_length=1)
+    """Variant name → the dotted fields in which it differs from `base`."""
+    factor: tuple[str, ...]
+    """The dotted fields (or their parents) in which variants may differ; the plan refuses any other."""
+    baseline: Name
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
+    primary_metric: str = "test_accuracy"
+    smallest_difference_points: PositiveFloat = 0.5
+    """The smallest difference that matters, in percentage points of the primary metric."""
+    published: tuple[Published, ...] = ()
+
+    @model_validator(mode="after")
+    def _baseline_exists(self) -> Self:
+        if self.baseline not in self.variants:
+            raise ValueError(f"baseline must be one of {', '.join(self.variants)}; got {self.baseline!r}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ from each other; got {self.seeds}")
+        return self
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Variant name → its whole recipe.
+
+        Raises:
+            SpecError: a variant's field or value is refused; names the variant.
+        """
+        made = {}
+        for variant, overrides in self.variants.items():
+            try:
+                made[variant] = self.base.with_overrides(overrides)
+            except SpecError as error:
+                raise SpecError(f"{error} (experiment {self.name!r}, variant {variant!r})") from error
+        return made
+
+
+class RunSpec(Values):
+    """One run: a recipe with nothing left open, and a seed. A run is a function of this value alone."""
+
+    experiment: Name
+    variant: Name
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    recipe: Recipe
+
+    @property
+    def key(self) -> str:
+        """The run's name everywhere: in folders, in MLflow, in reports. The same spec always has the same key."""
+        return f"{self.experiment}-{self.variant}-s{self.seed}-{digest(self.recipe)}"
+
+
+class VariantDesign(Values):
+    """What a variant was, as recorded: its recipe's digest ties runs of one variant together across seeds."""
+
+    name: Name
+    recipe_digest: str
+
+
+class Design(Values):
+    """An experiment as it travels with its records: reports read this, never an experiment file."""
+
+    experiment: Name
+    question: str
+    factor: tuple[str, ...]
+    baseline: Name
+    seeds: tuple[int, ...]
+    variants: tuple[VariantDesign, ...]
+    primary_metric: str
+    smallest_difference_points: float
+    published: tuple[Published, ...] = ()
+
+
+def digest(values: BaseModel) -> str:
+    """Twelve hexadecimal digits that name a value: SHA-256 of its canonical JSON."""
+    canonical = json.dumps(values.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def flatten(values: BaseModel) -> dict[str, Any]:
+    """Dotted field → value, for a recipe or any other value; tuples stay whole."""
+
+    def walk(prefix: str, node: Any) -> Iterable[tuple[str, Any]]:
+        if isinstance(node, dict):
+            for name, child in node.items():
+                yield from walk(f"{prefix}.{name}" if prefix else name, child)
+        else:
+            yield prefix, node
+
+    return dict(walk("", values.model_dump(mode="json")))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'a' or 'b'?`, or nothing when no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def validate(kind: type[T], tree: Any) -> T:
+    """A value from plain JSON data.
+
+    Raises:
+        SpecError: the first rule that the data breaks, in one line.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise SpecError(explain(error)) from error
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"a value cannot be written as JSON: {error}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line: "`epochs` must be greater than or equal to 1; got 0"."""
+    first = error.errors(include_url=False)[0]
+    kinds = {kind for choices in _CHOICES.values() for kind in choices} | {"tagged-union[...]"}
+    path = [str(part) for part in first["loc"] if str(part) not in kinds]
+    path = path[:-1] if len(path) > 1 and path[-1] in _UNION_ARMS else path
+    rule = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").replace("Input should", "must")
+    if first["type"] == "extra_forbidden":
+        return f"`{'.'.join(path)}` is not a field{_near_field(path)}"
+    if first["type"] == "missing":
+        return f"`{'.'.join(path)}` must be given"
+    got = "" if "; got" in rule or isinstance(first["input"], dict) else f"; got {first['input']!r}"
+    return f"`{'.'.join(path)}` {rule}{got}" if path else f"{rule}{got}"
+
+
+_UNION_ARMS = {"int", "float", "str", "bool", "none"} | {f"constrained-{k}" for k in ("int", "float", "str")}
+
+
+def _near_field(path: list[str]) -> str:
+    kind: Any = Recipe
+    for part in path[:-1]:
+        field = getattr(kind, "model_fields", {}).get(part)
+        kind = field.annotation if field else None
+    fields = list(getattr(kind, "model_fields", {}))
+    return nearest(path[-1], fields) or (f"; its fields: {', '.join(fields)}" if fields else "")
+
+
+def _set_field(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set one dotted field of a recipe's plain tree in place."""
+    *parents, last = dotted.split(".")
+    node: Any = tree
+    for depth, part in enumerate(parents):
+        known = node if isinstance(node, dict) else {}
+        if part not in known:
+            raise SpecError(f"`{dotted}` is not a field{nearest(part, known)}")
+        if known[part] is None and part == "lr_finder":
+            known[part] = LRFinder().model_dump(mode="json")
+        node = known[part]
+        if not isinstance(node, dict):
+            whole = ".".join(parents[: depth + 1])
+            raise SpecError(f"`{dotted}` is not a field: `{whole}` has no parts; set it whole")
+    open_ended = parents == ["model"]  # its options are checked against the model's builder
+    if last not in node and not open_ended:
+        choices = [f"{'.'.join([*parents, name])}" for name in node]
+        raise SpecError(f"`{dotted}` is not a field{nearest(dotted, choices) or '; known: ' + ', '.join(choices)}")
+    if last == "name" and len(parents) == 1 and value != node["name"]:
+        if parents[0] in _CHOICES:
+            kind = _CHOICES[parents[0]].get(value) if isinstance(value, str) else None
+            kept = {k: v for k, v in node.items() if kind and k in kind.model_fields}
+            node.clear()
+            node.update(kept)
+            if kind:
+                for name, field in kind.model_fields.items():
+                    if name not in node and not field.is_required():
+                        node[name] = json.loads(json.dumps(field.default))
+        elif parents[0] == "model":
+            node.clear()
+        elif parents[0] == "data":
+            node.update(title=None, image_size=None, mean=None, std=None)
+    node[last] = value

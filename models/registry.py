@@ -1,0 +1,139 @@
+"""A dict from model name to builder (timm's `register_model`, made stricter: a duplicate is an error).
+
+A builder is a function whose keyword arguments are the model's options. Their annotations (bool, int, float or a
+Literal of strings) and defaults are all that the registry knows of them; ranges are the builder's own, by `require`.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypeVar, get_args, get_origin
+
+import torch
+from torch import nn
+
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+_TYPES: dict[object, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "be true or false"),
+    int: ((int,), "be a whole number"),
+    float: ((float, int), "be a number"),
+}
+_OF_THE_DATA = {"in_channels", "image_size", "classes"}
+
+
+class ModelError(ValueError):
+    """A model or an option that does not exist, or a value that its rule refuses, in one line."""
+
+
+def register(builder: Builder) -> Builder:
+    """Decorator: makes a builder known under its own name.
+
+    The builder takes keyword arguments with defaults, `in_channels`, `image_size` (pixels) and `classes` among them.
+
+    Raises:
+        ModelError: the name is taken.
+    """
+    name = builder.__name__
+    if name in _BUILDERS:
+        raise ModelError(
+            f"model {name!r} is registered twice: in {_BUILDERS[name].__module__} and {builder.__module__}"
+        )
+    parameters = _parameters(builder)
+    assert parameters.keys() >= _OF_THE_DATA, f"{name} must take {_OF_THE_DATA}"
+    for parameter in parameters.values():
+        known = parameter.annotation in _TYPES or get_origin(parameter.annotation) is Literal
+        assert known, f"{name}: the annotation of {parameter} is not one that is checked"
+        assert parameter.default is not parameter.empty, f"{name}: {parameter} has no default"
+    _BUILDERS[name] = builder
+    return builder
+
+
+def names() -> tuple[str, ...]:
+    """Every registered model, sorted."""
+    return tuple(sorted(_BUILDERS))
+
+
+def options(name: str) -> dict[str, bool | int | float | str]:
+    """The model's options and their defaults, in the builder's order.
+
+    Raises:
+        ModelError: an unknown model.
+    """
+    return {option: parameter.default for option, parameter in _parameters(_builder(name)).items()}
+
+
+def check(name: str, options: Mapping[str, object]) -> None:
+    """Refuses what `build` would refuse, without the memory, the time or the random numbers of a real network.
+
+    Raises:
+        ModelError: an unknown model or option, a wrong type, or a value out of its range or choices.
+    """
+    with torch.device("meta"):  # the builder states its own ranges, so it must run; meta tensors hold no numbers
+        build(name, **options)
+
+
+def build(name: str, /, **options: object) -> nn.Module:
+    """A network in training mode, initialised by torch's defaults from the global random generator.
+
+    Options that are not given keep their defaults. The network maps images (B, in_channels, image_size, image_size)
+    float → logits (B, classes).
+
+    Raises:
+        ModelError: as `check`.
+    """
+    builder = _builder(name)
+    parameters = _parameters(builder)
+    for option, value in options.items():
+        if option not in parameters:
+            known = ", ".join(parameters)
+            raise ModelError(f"`model.{option}` is not an option of {name} ({known}){_nearest(option, parameters)}")
+        _check_value(option, value, parameters[option].annotation)
+    return builder(**options)
+
+
+def require(holds: bool, option: str, rule: str, value: object) -> None:
+    """For builders: `require(size >= 8, "image_size", "be 8 or more", size)`.
+
+    Raises:
+        ModelError: the rule does not hold.
+    """
+    if not holds:
+        raise ModelError(f"`model.{option}` must {rule}; got {value!r}")
+
+
+def require_shapes(in_channels: int, image_size: int, classes: int, smallest_image: int) -> None:
+    """For builders: at least one channel, two classes, and images of `smallest_image` pixels.
+
+    Raises:
+        ModelError: a rule does not hold.
+    """
+    require(in_channels >= 1, "in_channels", "be 1 or more", in_channels)
+    require(image_size >= smallest_image, "image_size", f"be {smallest_image} or more", image_size)
+    require(classes >= 2, "classes", "be 2 or more", classes)
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    if name not in _BUILDERS:
+        raise ModelError(f"`model.name` must be one of {', '.join(names())}; got {name!r}{_nearest(name, _BUILDERS)}")
+    return _BUILDERS[name]
+
+
+def _parameters(builder: Callable[..., nn.Module]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(builder, eval_str=True).parameters
+
+
+def _check_value(option: str, value: object, annotation: object) -> None:
+    if annotation in _TYPES:
+        accepted, rule = _TYPES[annotation]
+        require(type(value) in accepted, option, rule, value)  # by type, not isinstance: True is not a whole number
+    elif value not in get_args(annotation):
+        choices = get_args(annotation)
+        near = _nearest(value, choices) if isinstance(value, str) else ""
+        raise ModelError(f"`model.{option}` must be one of {', '.join(choices)}; got {value!r}{near}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

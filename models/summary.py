@@ -1,0 +1,201 @@
+"""What a network costs and sees: parameters, multiply-adds and the receptive field, layer by layer.
+
+The receptive field follows Araujo et al. 2019 (distill.pub/2019/computing-receptive-fields): a window of k positions
+that lie `stride` pixels apart adds (k - 1) * stride pixels. Where arms meet (a residual's sum), the widest counts.
+"""
+
+import copy
+import operator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+Shape = tuple[int, ...]
+_WHOLE = ""  # the name that `named_modules` gives the network itself
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer without parts of its own. A layer called more than once has one row, which adds its calls up."""
+
+    name: str
+    kind: str
+    """The class: "Conv2d"."""
+    output_shape: Shape
+    """Without the batch."""
+    parameters: int
+    multiply_adds: int
+    receptive_field: int | None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A network at one input shape."""
+
+    parameters: int
+    multiply_adds: int
+    """Per image, forward, of convolutions and linear layers: each weight and each bias once an output position."""
+    receptive_field: int | None
+    """Pixels (of one side) that a logit sees, whatever the image's own size; norms count as pointwise, though the
+    statistics of some span the map. None where the network cannot be traced or has a layer that is not known here."""
+    layers: tuple[LayerSummary, ...]
+    """In the order in which they run."""
+
+
+def summarize(model: nn.Module, input_shape: tuple[int, int, int]) -> ModelSummary:
+    """Summary of a network for images of `input_shape` (C, H, W).
+
+    Works on a copy without numbers, so that weights, buffers, training flag and random state stay as they are.
+
+    Raises:
+        RuntimeError: torch's own, where the network does not take images of this shape, or branches on their values.
+    """
+    hollow = copy.deepcopy(model).to("meta", torch.float32).eval()
+    images = torch.empty(1, *input_shape, device="meta")
+    layers = _layers(hollow, images)
+    fields = _receptive_fields(hollow, images)
+    return ModelSummary(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        receptive_field=fields.get(_WHOLE),
+        layers=tuple(replace(layer, receptive_field=fields.get(layer.name)) for layer in layers),
+    )
+
+
+def format_summary(summary: ModelSummary) -> str:
+    """A plain text table: a row a layer, then the totals. "field" is the receptive field in pixels."""
+    header = ("layer", "kind", "output", "parameters", "multiply-adds", "field")
+    rows = [
+        (layer.name, layer.kind, "x".join(map(str, layer.output_shape)), *_numbers(layer)) for layer in summary.layers
+    ]
+    table = [header, *rows, ("total", "", "", *_numbers(summary))]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(row, "<<<>>>", widths, strict=True))
+        for row in table
+    ]
+    rule = "-" * len(lines[0])
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _numbers(summary: ModelSummary | LayerSummary) -> tuple[str, str, str]:
+    field = "-" if summary.receptive_field is None else str(summary.receptive_field)
+    return f"{summary.parameters:,}", f"{summary.multiply_adds:,}", field
+
+
+def _layers(model: nn.Module, images: torch.Tensor) -> list[LayerSummary]:
+    """One row a leaf module, in the order in which they run; their receptive fields are still open."""
+    rows: dict[str, LayerSummary] = {}
+
+    def note(name: str, module: nn.Module, _: object, output: torch.Tensor) -> None:
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        before = rows[name].multiply_adds if name in rows else 0
+        multiply_adds = before + _multiply_adds(module, parameters, output.shape)
+        shape = tuple(output.shape[1:])
+        rows[name] = LayerSummary(name, type(module).__name__, shape, parameters, multiply_adds, receptive_field=None)
+
+    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    handles = [module.register_forward_hook(partial(note, name)) for name, module in leaves]
+    with torch.no_grad():
+        model(images)
+    for handle in handles:
+        handle.remove()
+    return list(rows.values())
+
+
+def _multiply_adds(module: nn.Module, parameters: int, output: torch.Size) -> int:
+    match module:
+        case nn.Conv2d():
+            return parameters * output[-2:].numel()  # grouped or not: the weight holds only what a position uses
+        case nn.Linear():
+            return parameters * output[1:-1].numel()
+        case _:
+            return 0
+
+
+@dataclass(frozen=True)
+class _Field:
+    size: int
+    """Pixels that one position of a map sees."""
+    stride: int
+    """Pixels between the centres of neighbouring positions."""
+
+    def through(self, window: int, stride: int) -> "_Field":
+        return _Field(self.size + (window - 1) * self.stride, self.stride * stride)
+
+
+_POINTWISE = (
+    nn.ReLU | nn.GELU | nn.SiLU | nn.Identity | nn.Dropout | nn.Dropout2d
+    | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.InstanceNorm2d
+)  # fmt: skip
+_POINTWISE_CALLS = {torch.relu, nn.functional.relu, operator.add, operator.iadd, torch.add, torch.cat, "add", "relu"}
+_FLATTEN_CALLS = {torch.flatten, "flatten"}
+
+
+def _receptive_fields(model: nn.Module, images: torch.Tensor) -> dict[str, int | None]:
+    """Module name → receptive field in pixels; the logits' under _WHOLE. Empty where the network cannot be traced."""
+    try:
+        traced = fx.symbolic_trace(model)
+    except Exception:  # the model's own code runs on stand-ins for tensors, and may fail in any way
+        return {}
+    ShapeProp(traced).propagate(images)
+    fields: dict[fx.Node, _Field | None] = {}
+    named: dict[str, int | None] = {}
+    for node in traced.graph.nodes:
+        field = fields[node] = _Field(1, 1) if node.op == "placeholder" else _field_after(node, traced, fields)
+        if node.op in ("call_module", "output"):
+            named[_WHOLE if node.op == "output" else str(node.target)] = field.size if field else None
+    return named
+
+
+def _field_after(node: fx.Node, traced: fx.GraphModule, fields: dict[fx.Node, _Field | None]) -> _Field | None:
+    """The field of a node from those of its inputs; None where an input or the operation is not known."""
+    inputs = node.all_input_nodes
+    arms = [field for field in map(fields.get, inputs) if field]
+    if not arms or len(arms) < len(inputs) or len({arm.stride for arm in arms}) > 1:
+        return None
+    field = max(arms, key=lambda arm: arm.size)
+    if node.op == "output":
+        return field if node.args == (inputs[0],) else None
+    before, after = _shape(inputs[0]), _shape(node)
+    operation = traced.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+    match operation:
+        case nn.Conv2d() | nn.MaxPool2d() | nn.AvgPool2d():
+            window, stride = _window(operation)
+            return field.through(window, stride) if window and stride else None
+        case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d():
+            return field.through(before[-1], before[-1]) if after[-2:] == (1, 1) and before[-1] == before[-2] else None
+        case nn.Flatten():
+            return _flattened(field, before, after)
+        case nn.Linear():
+            return field if len(before) == 2 else None
+    if operation in _FLATTEN_CALLS:
+        return _flattened(field, before, after)
+    pointwise = isinstance(operation, _POINTWISE) or operation in _POINTWISE_CALLS
+    return field if pointwise and before[2:] == after[2:] else None
+
+
+def _flattened(field: _Field, before: Shape, after: Shape) -> _Field | None:
+    """Every position at once: what follows sees the whole map."""
+    square_map = len(before) == 4 and len(after) == 2 and before[2] == before[3]
+    return field.through(before[2], 1) if square_map else None
+
+
+def _window(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> tuple[int | None, int | None]:
+    """Pixels spanned and pixels stepped, in positions of the layer's input; None where they differ by axis."""
+    kernel, stride, dilation = (
+        _side(value) for value in (layer.kernel_size, layer.stride, getattr(layer, "dilation", 1))
+    )
+    return (kernel - 1) * dilation + 1 if kernel and dilation else None, stride
+
+
+def _side(value: int | tuple[int, ...]) -> int | None:
+    sides = {value} if isinstance(value, int) else set(value)
+    return sides.pop() if len(sides) == 1 else None
+
+
+def _shape(node: fx.Node) -> Shape:
+    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))

@@ -1,0 +1,186 @@
+"""From a selection of runs to a report: its sections, its figures, its CSV files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from harness.figures import save
+from reports import errors, figures, guard, markdown, tables
+from reports.document import Banner, Block, Document, Heading, Picture, Table, Text
+from reports.errors import Images
+from reports.select import Selection
+from reports.statistics import Comparison, compare, explain
+
+
+@dataclass
+class Report:
+    """One experiment's part of a report: its blocks so far, and where its figures go."""
+
+    selection: Selection
+    folder: Path
+    prefix: str
+    blocks: list[Block]
+
+    def draw(self, name: str, figure: Figure, caption: str) -> None:
+        """Save a figure beside the report and show it."""
+        file = Path("figures") / f"{self.prefix}{name}.png"
+        (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        save(figure, self.folder / file)
+        self.blocks.append(Picture(file, caption))
+
+    def add(self, *blocks: Block) -> None:
+        self.blocks += blocks
+
+
+def build(
+    selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None]
+) -> Document:
+    """Write every figure and CSV file of a report into `folder` and return its text.
+
+    Raises:
+        NotComparable: runs differ in more than the factor and `allowed` does not name it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks: list[Block] = []
+    for selection, at_hand in zip(selections, images, strict=True):
+        several = len(selections) > 1
+        prefix = f"{selection.design.experiment}_" if several else ""
+        report = Report(selection, folder, prefix, [])
+        if several:
+            report.add(Heading(selection.design.experiment))
+        _experiment(report, allowed, at_hand)
+        blocks += report.blocks
+    title = " and ".join(selection.design.experiment for selection in selections)
+    document = Document(title, tuple(blocks))
+    (folder / "report.md").write_text(markdown.render(document))
+    return document
+
+
+def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -> None:
+    selection = report.selection
+    report.add(Text(selection.design.question))
+    if not selection.records:
+        report.add(Banner("No run has a result yet."), _absent_table(selection))
+        return
+    found = guard.differences(selection.records, selection.design.factor)
+    mattering = guard.refuse(found, allowed)
+    for difference in mattering:
+        report.add(Banner(f"Compared all the same, because it was allowed: {difference}"))
+    if selection.absent:
+        report.add(
+            Banner(f"{len(selection.absent)} of {_asked(selection)} runs have no result."), _absent_table(selection)
+        )
+    comparisons = compare(tables.results(selection), selection.baseline, selection.design.smallest_difference_points)
+    _answer(report, comparisons)
+    _differs(report, found)
+    _training(report)
+    _errors(report, images)
+    _cost(report)
+    if any(published.variant in selection.variants for published in selection.design.published):
+        report.add(Heading("Beside the published results"), tables.published_table(selection))
+    _runs(report)
+    frames = {
+        "runs": tables.runs_frame(selection),
+        "summary": tables.summary_frame(selection),
+        "comparisons": tables.comparisons_frame(comparisons),
+        "flips": errors.flips_frame(selection),
+    }
+    for name, frame in frames.items():
+        frame.to_csv(report.folder / f"{report.prefix}{name}.csv", index=False)
+
+
+def _answer(report: Report, comparisons: Sequence[Comparison]) -> None:
+    selection = report.selection
+    first = selection.records[0].started
+    matters = selection.design.smallest_difference_points
+    report.add(
+        Heading("Answer"),
+        Text(
+            f"Images: {first.data.label}, {first.data.train_images:,} for training and {first.data.test_images:,} for "
+            f"testing. Baseline: {selection.baseline}. Differences below {matters:g} points do not matter here."
+        ),
+    )
+    for comparison in comparisons:
+        report.add(Text(explain(comparison), selection.numbers(comparison.variant, comparison.baseline)))
+    results = tables.results(selection)
+    report.draw("seeds", figures.seeds(results, selection.baseline), "Every run's final test accuracy, seeds joined")
+    report.add(tables.variants_table(selection))
+    if comparisons:
+        report.add(tables.comparisons_table(comparisons))
+
+
+def _differs(report: Report, found: Sequence[guard.Difference]) -> None:
+    report.add(Heading("What differs"))
+    if len(report.selection.variants) > 1:
+        report.add(tables.parameters_table(report.selection))
+    if found:
+        rows = [(d.field, "; ".join(f"{v} ({n})" for v, n in d.values), "no" if d.harmless else "yes") for d in found]
+        report.add(Table(("also differs", "values (runs)", "could change results"), rows))
+    else:
+        report.add(Text("Nothing else differs between these runs.", report.selection.numbers()))
+
+
+def _training(report: Report) -> None:
+    selection = report.selection
+    report.add(Heading("Training"))
+    report.draw("curves", figures.curves(selection), "Mean over seeds; the band spans the seeds")
+    report.add(tables.speed_table(selection))
+    report.draw(
+        "learning_rates", figures.learning_rates(selection), "Training loss over the learning rate, first seeds"
+    )
+    if any(record.lr_found for record in selection.records):
+        report.draw("lr_finder", figures.lr_finder(selection), "LR range tests; a dot marks each run's suggestion")
+        report.add(tables.lr_finder_table(selection))
+
+
+def _errors(report: Report, images: Images | None) -> None:
+    selection = report.selection
+    classes = selection.records[0].started.data.classes
+    report.add(Heading("Errors"))
+    found = errors.all_flips(selection)
+    if found:
+        report.add(errors.flips_table(selection, found))
+    if images:
+        hard = errors.wrong_everywhere(selection)
+        variants = list(selection.variants)
+        if len(hard):
+            title = f"Wrong in every run ({len(hard)} images), surest first"
+            report.draw("always_wrong", errors.image_grid(images, hard, selection, variants, title), title)
+        for variant, flipped in found.items():
+            for name, chosen in (("fixed", flipped.fixed), ("broken", flipped.broken)):
+                if len(chosen):
+                    title = f"{name.capitalize()} by {variant} ({len(chosen)} images, by most runs)"
+                    pair = [selection.baseline, variant]
+                    figure = errors.image_grid(images, chosen, selection, pair, title)
+                    report.draw(f"{name}_{variant}", figure, title)
+    if found:
+        records, baseline = selection.variants, selection.baseline
+        caption = f"Per-class accuracy minus that of {baseline}, points"
+        report.draw("per_class", figures.per_class(records, baseline, classes), caption)
+        for variant in found:
+            figure = figures.confusion_difference(records, variant, baseline, classes)
+            report.draw(f"confusion_{variant}", figure, f"Confusion matrix of {variant} minus {baseline}, images a run")
+    report.add(errors.calibration_table(selection))
+    report.draw("calibration", figures.calibration(selection.variants, errors.confidence), "Reliability diagram")
+    if found:
+        report.add(Heading("These checkpoints, on these images", 3), errors.checkpoints_table(selection))
+
+
+def _cost(report: Report) -> None:
+    report.add(Heading("Cost"), tables.cost_table(report.selection))
+    caption = "Accuracy against cost; bars are standard deviations, the line joins the Pareto front"
+    report.draw("cost", figures.cost(tables.summary_frame(report.selection)), caption)
+
+
+def _runs(report: Report) -> None:
+    report.add(Heading("Runs"), tables.runs_table(report.selection), tables.provenance_table(report.selection))
+
+
+def _absent_table(selection: Selection) -> Table:
+    return Table(("variant", "seed", "no result because"), [(a.variant, a.seed, a.why) for a in selection.absent])
+
+
+def _asked(selection: Selection) -> int:
+    return len(selection.records) + len(selection.absent)

@@ -1,0 +1,155 @@
+"""Compares checkpoints: what given sets of weights do on the same test images, one image at a time.
+
+McNemar's test (1947, exact) and a bootstrap over images ask whether these two checkpoints differ on images like these.
+They know nothing of what another seed would have given: whether two recipes differ is for `reports.statistics`.
+Proportions are 0..1; images are named by their index in the test set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_SEED = 0  # resampling is part of the arithmetic: the same checkpoints always give the same report
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """How many images each checkpoint gets right, and the exact two-sided p of "each is as often alone right"."""
+
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    p_value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Flips:
+    """Which images a variant fixes and breaks compared with a baseline, beside what another seed changes anyway."""
+
+    always_wrong: Ints
+    """Images wrong in every run of every variant given: hard, or mislabelled."""
+    unstable_variant: Ints
+    """Images right in some seeds of the variant and wrong in others."""
+    unstable_baseline: Ints
+    fixed: Ints
+    """Images that most runs of the baseline get wrong and most of the variant right; half of the runs is not most."""
+    broken: Ints
+    surely_fixed: Ints
+    """Images wrong in every run of the baseline and right in every run of the variant."""
+    surely_broken: Ints
+    fixed_per_pair: float
+    """Images wrong in one run of the baseline and right in one of the variant: the mean over all such pairs of runs."""
+    broken_per_pair: float
+    by_chance_per_pair: float | None
+    """The same mean over pairs of runs of one recipe, averaged over the two recipes; None without a second seed.
+
+    Were the recipes equally good on every image, fixed and broken would both be expected to equal this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidence against accuracy in bins of equal width, each array (bins,); nan where a bin holds no image."""
+
+    centre: Floats
+    confidence: Floats
+    accuracy: Floats
+    count: Ints
+
+
+def mcnemar(correct_a: Bools, correct_b: Bools) -> McNemar:
+    """Two checkpoints on the same images; correct_*: (images,) bool."""
+    _check_pair(correct_a, correct_b)
+    only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(~correct_a & correct_b))
+    p_value = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemar(int(np.sum(correct_a & correct_b)), only_a, only_b, int(np.sum(~(correct_a | correct_b))), p_value)
+
+
+def bootstrap_accuracy_difference(
+    correct_a: Bools, correct_b: Bools, confidence: float = 0.95, resamples: int = 10_000
+) -> tuple[float, float]:
+    """Percentile interval of accuracy a - accuracy b, 0..1, resampling images; correct_*: (images,) bool.
+
+    An image counts for a, for b or for neither, so a resample of the images is a draw of these three counts.
+    """
+    table = mcnemar(correct_a, correct_b)
+    counts = np.array([table.only_a, table.only_b, table.both + table.neither])
+    draws = np.random.default_rng(_SEED).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile((draws[:, 0] - draws[:, 1]) / counts.sum(), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def flips(correct: Mapping[str, Bools], variant: str, baseline: str) -> Flips:
+    """What the variant changes, image by image; correct: variant → (seeds, images) bool, seeds may differ in number."""
+    assert len({runs.shape[1] for runs in correct.values()}) == 1, "all runs must have seen the same images"
+    assert all(runs.dtype == bool and len(runs) for runs in correct.values())
+    new, old = correct[variant], correct[baseline]
+    new_share, old_share = new.mean(axis=0), old.mean(axis=0)
+    within = [_changes_within(runs) for runs in (new, old) if len(runs) > 1]
+    return Flips(
+        always_wrong=np.flatnonzero(~np.concatenate(list(correct.values())).any(axis=0)),
+        unstable_variant=np.flatnonzero((new_share > 0) & (new_share < 1)),
+        unstable_baseline=np.flatnonzero((old_share > 0) & (old_share < 1)),
+        fixed=np.flatnonzero((old_share < 0.5) & (new_share > 0.5)),
+        broken=np.flatnonzero((old_share > 0.5) & (new_share < 0.5)),
+        surely_fixed=np.flatnonzero(~old.any(axis=0) & new.all(axis=0)),
+        surely_broken=np.flatnonzero(old.all(axis=0) & ~new.any(axis=0)),
+        fixed_per_pair=float(np.sum((1 - old_share) * new_share)),
+        broken_per_pair=float(np.sum(old_share * (1 - new_share))),
+        by_chance_per_pair=float(np.mean(within)) if within else None,
+    )
+
+
+def expected_calibration_error(confidence: NDArray[np.floating], correct: Bools, bins: int = 15) -> float:
+    """Mean distance between confidence and accuracy over bins, weighted by images (Guo et al. 2017, arXiv:1706.04599).
+
+    confidence: (images,) the largest softmax probability, 0..1; correct: (images,) bool.
+    """
+    curve = reliability(confidence, correct, bins)
+    return float(np.nansum(curve.count * np.abs(curve.accuracy - curve.confidence)) / curve.count.sum())
+
+
+def reliability(confidence: NDArray[np.floating], correct: Bools, bins: int = 15) -> Reliability:
+    """The reliability curve of one checkpoint, or of several joined; bin k holds k/bins < confidence <= (k+1)/bins."""
+    assert confidence.shape == correct.shape, f"{confidence.shape} and {correct.shape}"
+    assert confidence.size, "a curve needs an image"
+    edges = np.linspace(0, 1, bins + 1)
+    bin_of_image = np.digitize(confidence, edges[1:-1], right=True)
+    count = np.bincount(bin_of_image, minlength=bins)
+    sums = [np.bincount(bin_of_image, weights=values, minlength=bins) for values in (confidence, correct)]
+    mean_confidence, accuracy = (np.divide(s, count, out=np.full(bins, np.nan), where=count > 0) for s in sums)
+    return Reliability((edges[:-1] + edges[1:]) / 2, mean_confidence, accuracy, count)
+
+
+def confusion(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> Ints:
+    """Counts (classes, classes): row is the label, column the prediction; labels and predictions: (images,)."""
+    assert labels.shape == predictions.shape, f"{labels.shape} and {predictions.shape}"
+    pairs = labels.astype(np.int64) * classes + predictions  # uint8 labels would overflow
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def per_class_accuracy(counts: Ints) -> Floats:
+    """Share of each label's images predicted right, (classes,), from `confusion`; nan for a label without images."""
+    images = counts.sum(axis=1)
+    return np.divide(np.diag(counts), images, out=np.full(len(counts), np.nan), where=images > 0)
+
+
+def _changes_within(correct: Bools) -> float:
+    """Images wrong in one run and right in another, the mean over all ordered pairs of different runs."""
+    seeds, right = len(correct), correct.sum(axis=0)
+    return float(np.sum(right * (seeds - right)) / (seeds * (seeds - 1)))
+
+
+def _check_pair(correct_a: Bools, correct_b: Bools) -> None:
+    assert correct_a.dtype == correct_b.dtype == bool, f"{correct_a.dtype} and {correct_b.dtype}"
+    assert correct_a.shape == correct_b.shape, f"{correct_a.shape} and {correct_b.shape}"
+    assert correct_a.ndim == 1, correct_a.shape
+    assert correct_a.size, "a comparison needs an image"

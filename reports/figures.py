@@ -1,0 +1,197 @@
+"""The figures of a report: variants over all their seeds."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.facts import EpochDone
+from harness.figures import new, plain
+from harness.record import Record
+from reports.checkpoints import confusion, per_class_accuracy, reliability
+from reports.select import Selection
+
+PALETTE = "colorblind"
+
+
+def colours(variants: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+    """One colour a variant, the same in every figure."""
+    return dict(zip(variants, sns.color_palette(PALETTE, len(variants)), strict=True))
+
+
+def curves(selection: Selection) -> Figure:
+    """Test accuracy and loss, and training loss, per epoch: the mean over seeds in a band from least to greatest."""
+    drawn: list[tuple[str, Callable[[EpochDone], float]]] = [
+        ("test accuracy (%)", lambda done: 100 * done.test.accuracy),
+        ("test loss", lambda done: done.test.loss),
+        ("training loss", lambda done: done.train.loss),
+    ]
+    figure = new(12, 3.8)
+    for axes, (label, value) in zip(figure.subplots(1, 3), drawn, strict=True):
+        for variant, colour in colours(list(selection.variants)).items():
+            _band(axes, [[value(d) for d in record.epochs] for record in selection.variants[variant]], variant, colour)
+        axes.set(xlabel="epoch", ylabel=label)
+    figure.axes[0].legend()
+    return figure
+
+
+def learning_rates(selection: Selection) -> Figure:
+    """The learning rate of every step, above it the training loss by epoch, of each variant's first seed."""
+    figure = new(9, 4.6)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for variant, colour in colours(list(selection.variants)).items():
+        record = selection.variants[variant][0]
+        steps = [done.step for done in record.epochs]
+        upper.plot(steps, [done.train.loss for done in record.epochs], marker=".", color=colour, label=plain(variant))
+        lower.plot(np.arange(1, steps[-1] + 1), [lr for done in record.epochs for lr in done.lrs], color=colour)
+    upper.set(ylabel="training loss")
+    lower.set(xlabel="step", ylabel="learning rate")
+    upper.legend()
+    return figure
+
+
+def lr_finder(selection: Selection) -> Figure:
+    """Every run's range test: smoothed loss over the rate, a dot at its suggestion."""
+    figure = new(7, 4)
+    axes = figure.subplots()
+    for variant, colour in colours(list(selection.variants)).items():
+        label: str | None = plain(variant)
+        for record in selection.variants[variant]:
+            if record.lr_found:
+                found = record.lr_found
+                axes.plot(found.lrs, found.losses, color=colour, alpha=0.6, label=label)
+                at = int(np.abs(np.array(found.lrs) - found.suggestion).argmin())
+                axes.plot(found.suggestion, found.losses[at], "o", color=colour)
+                label = None
+    axes.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss")
+    axes.legend()
+    return figure
+
+
+def seeds(results: dict[str, dict[int, float]], baseline: str) -> Figure:
+    """Every run as a dot, runs of one seed joined: what pairing by seed compares."""
+    figure = new(7, 4)
+    axes = figure.subplots()
+    variants = list(results)
+    shown = [plain(variant) for variant in variants]
+    for seed in sorted({seed for runs in results.values() for seed in runs}):
+        axes.plot(shown, [results[v].get(seed, np.nan) for v in variants], color="0.8", zorder=1, linewidth=1)
+    for position, (variant, colour) in enumerate(colours(variants).items()):
+        values = list(results[variant].values())
+        axes.scatter([position] * len(values), values, color=colour, zorder=2)
+        axes.hlines(np.mean(values), position - 0.2, position + 0.2, color=colour, zorder=3)
+    axes.axhline(float(np.mean(list(results[baseline].values()))), color="0.5", linestyle=":", zorder=0)
+    axes.set(ylabel="test accuracy (%)", xlim=(-0.5, len(variants) - 0.5))
+    return figure
+
+
+def cost(frame: pd.DataFrame) -> Figure:
+    """Mean accuracy against parameters, multiply-adds and seconds; the Pareto front is joined."""
+    figure = new(12, 3.8)
+    measures = [
+        ("parameters", "parameters"),
+        ("multiply_adds", "multiply-adds an image"),
+        ("train_seconds_mean", "training, seconds"),
+    ]
+    colour = colours(list(frame["variant"]))
+    for axes, (column, label) in zip(figure.subplots(1, 3, sharey=True), measures, strict=True):
+        front = pareto(frame[column].to_numpy(dtype=float), frame["test_accuracy_mean"].to_numpy(dtype=float))
+        ordered = frame.iloc[front]
+        axes.plot(ordered[column], ordered["test_accuracy_mean"], color="0.6", zorder=1)
+        for _, row in frame.iterrows():
+            error = 0.0 if pd.isna(row["test_accuracy_std"]) else row["test_accuracy_std"]
+            axes.errorbar(
+                row[column],
+                row["test_accuracy_mean"],
+                yerr=error,
+                fmt="o",
+                color=colour[row["variant"]],
+                label=plain(row["variant"]),
+            )
+        axes.set(xlabel=label)
+    figure.axes[0].set(ylabel="test accuracy (%)")
+    figure.axes[0].legend()
+    return figure
+
+
+def pareto(cost: NDArray[np.float64], value: NDArray[np.float64]) -> list[int]:
+    """Indices of the points that no other beats in both (cheaper or as cheap, and better), cheapest first."""
+    front: list[int] = []
+    for index in np.lexsort((-value, cost)):
+        if not front or value[index] > value[front[-1]]:
+            front.append(int(index))
+    return front
+
+
+def per_class(records: dict[str, list[Record]], baseline: str, classes: Sequence[str]) -> Figure:
+    """Per-class accuracy, each variant's mean over seeds minus the baseline's, in points."""
+    accuracy = {
+        variant: 100 * np.mean([per_class_accuracy(c) for c in _confusions(runs, len(classes))], axis=0)
+        for variant, runs in records.items()
+    }
+    others = [variant for variant in records if variant != baseline]
+    table = np.array([accuracy[variant] - accuracy[baseline] for variant in others])
+    figure = new(max(6.0, 0.75 * len(classes)), 1.4 + 0.5 * len(others))
+    _heatmap(figure, table, [plain(c) for c in classes], [plain(v) for v in others], ".1f")
+    return figure
+
+
+def confusion_difference(
+    records: dict[str, list[Record]], variant: str, baseline: str, classes: Sequence[str]
+) -> Figure:
+    """How many more images a run of the variant puts in each cell of the confusion matrix than one of the baseline."""
+    ours, theirs = (np.mean(_confusions(records[name], len(classes)), axis=0) for name in (variant, baseline))
+    table = ours - theirs
+    names = [plain(name) for name in classes]
+    side = max(4.5, 0.55 * len(classes))
+    figure = new(side + 1.2, side)
+    _heatmap(figure, table, names, names, ".0f")
+    figure.axes[0].set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def calibration(records: dict[str, list[Record]], confidence: Callable[[Record], NDArray[np.float64]]) -> Figure:
+    """Reliability: accuracy against confidence in 15 bins, all of a variant's runs pooled."""
+    figure = new(5, 4.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")
+    for variant, colour in colours(list(records)).items():
+        pooled = np.concatenate([confidence(record) for record in records[variant]])
+        right = np.concatenate([record.correct for record in records[variant]])
+        bins = reliability(pooled, right)
+        used = bins.count > 0
+        axes.plot(bins.confidence[used], bins.accuracy[used], marker="o", color=colour, label=plain(variant))
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    return figure
+
+
+def _heatmap(figure: Figure, table: NDArray[np.float64], x: list[str], y: list[str], fmt: str) -> None:
+    axes = figure.subplots()
+    limit = max(float(np.abs(table).max(initial=0)), 1e-9)
+    sns.heatmap(
+        table,
+        ax=axes,
+        cmap="vlag",
+        vmin=-limit,
+        vmax=limit,
+        annot=table.shape[1] <= 20,
+        fmt=fmt,
+        xticklabels=x,
+        yticklabels=y,
+        annot_kws={"size": 8},
+    )
+
+
+def _confusions(runs: Sequence[Record], classes: int) -> list[NDArray[np.int64]]:
+    return [confusion(run.labels, run.logits.argmax(1), classes) for run in runs]
+
+
+def _band(axes, runs: list[list[float]], variant: str, colour: tuple[float, float, float]) -> None:
+    values = np.array(runs)
+    epochs = np.arange(1, values.shape[1] + 1)
+    axes.plot(epochs, values.mean(0), color=colour, label=plain(variant))
+    axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)

@@ -1,0 +1,109 @@
+"""Are these runs comparable? What differs between them beyond the declared factor, and whether it could matter.
+
+Checked on what was recorded, before anything is compared. What could change a result refuses the comparison unless the
+reader allows it by name; what cannot is only listed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.plan import within
+from harness.record import Record
+from harness.spec import HarnessError, flatten
+
+HARMLESS = ("environment.commit", "environment.dirty", "data.name", "data.title", "data.label")
+"""Fields that name what others pin down: the training code by its digest, the images by their checksum."""
+
+
+class NotComparable(HarnessError):
+    """Runs differ in something that could change the result and was not allowed."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field on which runs disagree: each value with how many runs have it."""
+
+    field: str
+    values: tuple[tuple[str, int], ...]
+    harmless: bool
+
+    def __str__(self) -> str:
+        shown = "; ".join(f"{value} ({count} run{'s' if count > 1 else ''})" for value, count in self.values)
+        return f"{self.field}: {shown}"
+
+
+def provenance(record: Record) -> dict[str, Any]:
+    """Dotted field → value of everything that a run was: its recipe, its images, its code, its machine."""
+    started = record.started
+    data = {f"data.{name}": value for name, value in started.data.model_dump(mode="json").items()}
+    environment = {f"environment.{k}": v for k, v in started.environment.items() if k != "versions"}
+    versions = {f"environment.versions.{k}": v for k, v in started.environment["versions"].items()}
+    backend = {"augmentation.backend": started.augmentation.split(":")[0]}
+    return flatten(started.spec.recipe) | data | environment | versions | backend
+
+
+def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Difference, ...]:
+    """Every field on which runs disagree, outside the factor. Fields of the model's options follow the factor."""
+    flat = [provenance(record) for record in records]
+    fields = dict.fromkeys(name for values in flat for name in values)
+    found = []
+    for name in fields:
+        counts: dict[str, int] = {}
+        for values in flat:
+            shown = repr(values.get(name))
+            counts[shown] = counts.get(shown, 0) + 1
+        if len(counts) > 1 and not within(name, _with_consequences(factor)):
+            found.append(Difference(name, tuple(counts.items()), within(name, HARMLESS)))
+    return tuple(found)
+
+
+def factor_values(records: Sequence[Record]) -> Mapping[str, Mapping[str, str]]:
+    """Recipe field → {variant: value} for the fields in which variants differ: "only the parameters that differ"."""
+    table: dict[str, dict[str, str]] = {}
+    for record in records:
+        for name, value in flatten(record.started.spec.recipe).items():
+            table.setdefault(name, {})[record.variant] = _shown(value)
+    variants = {record.variant for record in records}
+    return {
+        name: {variant: values.get(variant, "–") for variant in variants}
+        for name, values in table.items()
+        if len({values.get(variant, "–") for variant in variants}) > 1
+    }
+
+
+def refuse(found: Sequence[Difference], allowed: Sequence[str]) -> tuple[Difference, ...]:
+    """The differences that could matter and were allowed; the report carries them in a banner.
+
+    Raises:
+        NotComparable: one was not allowed.
+    """
+    mattering = [difference for difference in found if not difference.harmless]
+    refused = [difference for difference in mattering if not within(difference.field, allowed)]
+    if refused:
+        names = " ".join(difference.field for difference in refused)
+        raise NotComparable(
+            f"the runs differ in more than the factor: {' | '.join(map(str, refused))}. Make them alike, or compare "
+            f'them all the same with ALLOW="{names}"'
+        )
+    return tuple(mattering)
+
+
+def _with_consequences(factor: Sequence[str]) -> tuple[str, ...]:
+    """The factor, and what is recorded of it under another name."""
+    follows = {"augmentation": "augmentation.backend"}
+    return (*factor, *(follows[name] for name in factor if name in follows))
+
+
+def _shown(value: Any) -> str:
+    """A recipe's value as a reader sees it; transforms by name and arguments."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return " → ".join(_transform(item) for item in value)
+    if value == []:
+        return "none"
+    return str(value)
+
+
+def _transform(values: Mapping[str, Any]) -> str:
+    arguments = ", ".join(f"{name}={value}" for name, value in values.items() if name != "name")
+    return f"{values['name']}({arguments})"

@@ -1,0 +1,91 @@
+"""Which runs a report speaks of: those that the experiment last asked for, found in the tracking store by key."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from harness import journal
+from harness.record import Record
+from harness.spec import Design
+from harness.tracking import Summary, Tracker
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A run that was asked for and has no result, and why."""
+
+    variant: str
+    seed: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """An experiment's design and its recorded runs; runs without a result are kept, never dropped in silence."""
+
+    design: Design
+    records: tuple[Record, ...]
+    """Runs with a result, variant by variant in the design's order, then by seed; R1, R2, … in reports."""
+    absent: tuple[Absent, ...]
+
+    @cached_property
+    def variants(self) -> dict[str, list[Record]]:
+        """Variant → its runs with a result; a variant without any is not in it."""
+        grouped: dict[str, list[Record]] = {}
+        for record in self.records:
+            grouped.setdefault(record.variant, []).append(record)
+        return grouped
+
+    @property
+    def baseline(self) -> str:
+        """The design's baseline, or the first variant that has results."""
+        return self.design.baseline if self.design.baseline in self.variants else next(iter(self.variants))
+
+    def numbers(self, *variants: str) -> tuple[int, ...]:
+        """The numbers (from 1) of these variants' runs, of all runs when none is named."""
+        return tuple(n for n, r in enumerate(self.records, 1) if not variants or r.variant in variants)
+
+
+def select(tracker: Tracker, experiment: str) -> Selection:
+    """The runs that the experiment last asked for.
+
+    Raises:
+        TrackingError: nothing is recorded under that name.
+    """
+    summary = tracker.summary(experiment)
+    ended, states = tracker.runs(experiment), tracker.states(experiment)
+    found: dict[str, Record] = {}
+    for key in (run.key for run in summary.runs):
+        if key in ended:
+            facts = tuple(tracker.journal_of(ended[key]))
+            found[key] = Record(ended[key], facts, None)
+            if found[key].finished:
+                found[key] = Record(ended[key], facts, tracker.artifact(ended[key], "predictions.npz"))
+    return arrange(summary, found, states)
+
+
+def arrange(summary: Summary, found: dict[str, Record], states: dict[str, str]) -> Selection:
+    """Sort records into those with a result and those without, in the design's order."""
+    order = {variant.name: n for n, variant in enumerate(summary.design.variants)}
+    results, absent = [], []
+    for run in summary.runs:
+        record = found.get(run.key)
+        if record is None:
+            absent.append(Absent(run.variant, run.seed, states.get(run.key, "not run")))
+        elif record.problem:
+            absent.append(Absent(run.variant, run.seed, record.problem))
+        else:
+            results.append(record)
+    results.sort(key=lambda record: (order[record.variant], record.seed))
+    return Selection(summary.design, tuple(results), tuple(absent))
+
+
+def from_folder(folder: Path) -> Selection:
+    """The runs that a published report was built from: its `data` folder holds their journals and predictions."""
+    summary = Summary.model_validate_json((folder / "plan.json").read_text())
+    found = {
+        key: Record(key, tuple(journal.parse((folder / f"{key}.jsonl").read_bytes())), folder / f"{key}.npz")
+        for key in (run.key for run in summary.runs)
+        if (folder / f"{key}.jsonl").exists()
+    }
+    return arrange(summary, found, {})

@@ -1,0 +1,126 @@
+"""The registry: names to builders, and what it refuses."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+import models
+from models import registry
+
+NORM_OPTIONS = "norm, dropout, head, in_channels, image_size, classes"
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+
+
+def test_importing_the_package_registers_every_family_sorted():
+    assert models.names() == ("mnist_cnn", "norm_cnn", "resnet")
+
+
+def test_options_are_the_builders_arguments_with_their_defaults_in_order():
+    assert list(models.options("resnet").items()) == [
+        ("dropout", 0.0),
+        ("head_bias", False),
+        ("in_channels", 3),
+        ("image_size", 32),
+        ("classes", 10),
+    ]
+    assert models.options("mnist_cnn") == {"in_channels": 1, "image_size": 28, "classes": 10}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnt", {}, "`model.name` must be one of mnist_cnn, norm_cnn, resnet; got 'resnt'; did you mean 'resnet'?"),
+        ("zzz", {}, "`model.name` must be one of mnist_cnn, norm_cnn, resnet; got 'zzz'"),
+        (
+            "norm_cnn",
+            {"nrm": "batch"},
+            f"`model.nrm` is not an option of norm_cnn ({NORM_OPTIONS}); did you mean 'norm'?",
+        ),
+        ("norm_cnn", {"zzz": 1}, f"`model.zzz` is not an option of norm_cnn ({NORM_OPTIONS})"),
+        (
+            "norm_cnn",
+            {"norm": "grp"},
+            "`model.norm` must be one of batch, group, layer, layer_chw, instance, none; got 'grp'; "
+            "did you mean 'group'?",
+        ),
+        ("norm_cnn", {"head": 4}, "`model.head` must be one of avgpool4, gap; got 4"),
+        ("norm_cnn", {"head": None}, "`model.head` must be one of avgpool4, gap; got None"),
+        ("resnet", {"dropout": "0.1"}, "`model.dropout` must be a number; got '0.1'"),
+        ("resnet", {"dropout": True}, "`model.dropout` must be a number; got True"),
+        ("resnet", {"head_bias": 1}, "`model.head_bias` must be true or false; got 1"),
+        ("resnet", {"classes": True}, "`model.classes` must be a whole number; got True"),
+        ("resnet", {"classes": 10.0}, "`model.classes` must be a whole number; got 10.0"),
+        ("resnet", {"classes": 1}, "`model.classes` must be 2 or more; got 1"),
+        ("resnet", {"in_channels": 0}, "`model.in_channels` must be 1 or more; got 0"),
+        ("resnet", {"dropout": 1}, "`model.dropout` must be 0 or more and below 1; got 1"),
+        ("resnet", {"dropout": -0.1}, "`model.dropout` must be 0 or more and below 1; got -0.1"),
+        ("resnet", {"dropout": float("nan")}, "`model.dropout` must be 0 or more and below 1; got nan"),
+    ],
+)
+def test_check_and_build_refuse_the_same_with_the_same_line(name: str, options: dict[str, object], message: str):
+    for refuse in (lambda: models.check(name, options), lambda: models.build(name, **options)):
+        with pytest.raises(models.ModelError) as caught:
+            refuse()
+        assert str(caught.value) == message
+
+
+def test_options_of_an_unknown_model_are_refused_with_the_nearest_name():
+    with pytest.raises(models.ModelError, match=r"got 'norm_cn'; did you mean 'norm_cnn' or 'mnist_cnn'\?$"):
+        models.options("norm_cn")
+
+
+def test_a_whole_number_is_taken_where_a_number_is_asked():
+    models.check("resnet", {"dropout": 0})
+    assert not any(isinstance(module, nn.Dropout) for module in models.build("resnet", dropout=0).modules())
+
+
+def test_check_costs_no_random_numbers_and_no_memory():
+    """The linear layer asked for here would hold 17 billion weights."""
+    state = torch.get_rng_state()
+    models.check("mnist_cnn", {"image_size": 4640})
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_builder_is_known_under_its_own_name_with_its_own_choices():
+    @models.register
+    def tiny(width: Literal["narrow", "wide"] = "wide", in_channels: int = 1, image_size: int = 4, classes: int = 2):
+        return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, classes, bias=width == "wide"))
+
+    assert "tiny" in models.names()
+    assert models.build("tiny", width="narrow", classes=3)(torch.zeros(5, 1, 4, 4)).shape == (5, 3)
+    with pytest.raises(models.ModelError, match=r"^`model.width` must be one of narrow, wide; got 'wid'; did you mean"):
+        models.check("tiny", {"width": "wid"})
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_name_that_is_taken_is_refused_and_the_first_builder_stays():
+    def resnet(in_channels: int = 3, image_size: int = 32, classes: int = 10) -> nn.Module:
+        return nn.Identity()
+
+    with pytest.raises(models.ModelError) as caught:
+        models.register(resnet)
+    assert str(caught.value) == f"model 'resnet' is registered twice: in models.resnet and {__name__}"
+    assert "dropout" in models.options("resnet")
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_builders_whose_options_could_not_be_checked_are_a_programming_error():
+    def unsized(classes: int = 10) -> nn.Module:
+        return nn.Identity()
+
+    def listed(sizes: tuple = (), in_channels: int = 3, image_size: int = 32, classes: int = 10) -> nn.Module:
+        return nn.Identity()
+
+    def undecided(depth: int, in_channels: int = 3, image_size: int = 32, classes: int = 10) -> nn.Module:
+        return nn.Identity()
+
+    for builder, message in ((unsized, "must take"), (listed, "annotation of sizes"), (undecided, "no default")):
+        with pytest.raises(AssertionError, match=message):
+            models.register(builder)

@@ -1,0 +1,216 @@
+"""What `reports.statistics` promises: differences paired by seed, verdicts that the runs carry, and sentences."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.spec import HarnessError
+from reports.statistics import Comparison, Summary, compare, explain, paired, summarize
+
+EIGHT = {seed: 92 + 0.1 * seed for seed in range(8)}
+
+
+def shifted(by: float, spread: float = 0.1, seeds: int = 8) -> dict[int, float]:
+    """The baseline's results moved by a mean of exactly `by`, alternating by ± spread (an even number of seeds)."""
+    return {seed: EIGHT[seed] + by + spread * (-1) ** seed for seed in range(seeds)}
+
+
+def only(variant: dict[int, float], **options: bool) -> Comparison:
+    """The comparison of one variant, "group", with the baseline "batch", where 0.5 points matter."""
+    (comparison,) = compare({"batch": EIGHT, "group": variant}, "batch", 0.5, **options)
+    return comparison
+
+
+def test_summary_of_several_results_and_of_one():
+    assert summarize([1.0, 2.0, 4.5]) == Summary(3, 2.5, math.sqrt(6.5 / 2), 1.0, 4.5)
+    assert summarize([91.2]) == Summary(1, 91.2, None, 91.2, 91.2)
+
+
+def test_differences_are_taken_at_common_seeds_in_their_order():
+    differences = paired({8: 5.0, 1: 2.0, 9: 7.0}, {1: 1.5, 2: 0.0, 8: 1.0})
+    assert differences.tolist() == [0.5, 4.0]
+
+
+def test_rounding_makes_no_difference():
+    assert paired({0: 0.1 + 0.2}, {0: 0.3}).tolist() == [0.0]
+    assert paired({0: 91.01}, {0: 91.0})[0] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("by", "higher_is_better", "verdict"),
+    [(1.0, True, "better"), (-1.0, True, "worse"), (1.0, False, "worse"), (-1.0, False, "better")],
+)
+def test_a_clear_difference_is_shown_with_its_sign(by: float, higher_is_better: bool, verdict: str):
+    c = only(shifted(by), higher_is_better=higher_is_better)
+    assert (c.verdict, c.n_pairs, c.p_value, c.p_holm, c.negligible) == (verdict, 8, 2 / 256, 2 / 256, False)
+    assert c.mean_difference == pytest.approx(by)
+    assert c.ci_low is not None
+    assert c.ci_high is not None
+    assert by - 0.2 < c.ci_low < by < c.ci_high < by + 0.2
+    assert (c.probability_better > 0.5) == (verdict == "better")
+
+
+def test_equal_recipes_are_equivalent():
+    assert only(shifted(0.0)).verdict == "equivalent"
+    assert only(dict(EIGHT)).verdict == "equivalent"  # the factor changed nothing at all
+    assert only(dict(EIGHT)).p_value == 1.0
+
+
+def test_equivalence_is_read_off_the_90_percent_interval():
+    """Two one-sided tests at 5% each: the 95% interval may reach beyond the smallest difference that matters."""
+    c = only({seed: EIGHT[seed] + 0.28 * (seed - 3.5) for seed in range(8)})
+    assert c.ci_high is not None
+    assert (c.verdict, c.ci_high > 0.5) == ("equivalent", True)
+
+
+def test_a_shown_difference_too_small_to_matter_keeps_its_sign_and_is_marked():
+    c = only(shifted(0.2))
+    assert (c.verdict, c.negligible) == ("better", True)
+    assert explain(c).endswith("; less than the 0.5 points that matter.")
+
+
+def test_a_wide_difference_is_not_decided():
+    c = only(shifted(0.3, spread=1.0))
+    assert (c.verdict, c.negligible) == ("not decided", False)
+
+
+def test_fewer_than_six_pairs_decide_nothing():
+    """Neither a difference of 5 points nor none at all: 5 seeds give no p below 0.0625."""
+    for variant in (shifted(5.0, seeds=5), shifted(0.0, spread=0.0, seeds=5)):
+        c = only(variant)
+        assert (c.verdict, c.n_pairs, c.smallest_p) == ("not decided", 5, 0.0625)
+        assert (c.ci_low, c.ci_high, c.detectable_difference) == (None, None, None)
+
+
+def test_one_pair_gives_no_plan():
+    c = only({0: 93.0})
+    assert (c.n_pairs, c.p_value, c.smallest_p, c.seeds_needed, c.verdict) == (1, 1.0, 1.0, None, "not decided")
+
+
+def test_holm_runs_over_all_variants_of_the_report():
+    """6 seeds that show a difference between two recipes show none of two against a baseline."""
+    runs = {"batch": EIGHT, "group": shifted(1.0, seeds=6), "layer": shifted(-1.0, seeds=6)}
+    alone = compare({name: runs[name] for name in ("batch", "group")}, "batch", 0.5)
+    both = compare(runs, "batch", 0.5)
+    assert [c.verdict for c in alone] == ["better"]
+    assert [c.variant for c in both] == ["group", "layer"]
+    assert [(c.p_value, c.p_holm, c.smallest_p, c.verdict) for c in both] == [
+        (1 / 32, 1 / 16, 1 / 16, "not decided")
+    ] * 2
+    assert [c.seeds_needed for c in both] == [7, 7]
+
+
+def test_equivalence_is_rarely_claimed_of_a_difference_that_matters():
+    """Recipes exactly the smallest difference apart: Schuirmann's test errs 5% of the time, this 5 to 6%."""
+    rng = np.random.default_rng(11)
+    claims = 0
+    for differences in rng.normal(0.5, 0.2, (400, 8)):
+        c = only({seed: EIGHT[seed] + d for seed, d in enumerate(differences)})
+        claims += c.negligible
+    assert 0.01 < claims / 400 < 0.085  # unwidened intervals err 9%
+
+
+def test_the_report_of_the_same_runs_is_the_same():
+    rng = np.random.default_rng(2)
+    variant = {seed: value + float(rng.normal()) for seed, value in EIGHT.items()}
+    assert only(variant) == only(dict(reversed(variant.items())))
+
+
+def test_probability_better_counts_all_pairs_of_runs():
+    """Paired or not: (92.75, 92) against eight results of 92.0 to 92.7 win 8 and lose 7 with a tie, of 16."""
+    variant = {0: 92.75, 99: 92.0}
+    assert only(variant).probability_better == 8.5 / 16
+    assert only(variant, higher_is_better=False).probability_better == 7.5 / 16
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({"group": {0: 1.0}}, "the baseline 'batch' has no results; run it with the other variants' seeds"),
+        (
+            {"batch": {0: 1.0, 1: 2.0}, "group": {1: 2.0, 0: float("nan")}},
+            "results must be finite; variant 'group', seed 0 has nan: repeat that run, or compare without this variant",
+        ),
+        (
+            {"batch": {0: 1.0, 1: 2.0}, "group": {3: 2.0}},
+            "a variant must share seeds with its baseline; 'group' has [3] and 'batch' [0, 1]: "
+            "run both with the same seeds",
+        ),
+    ],
+)
+def test_results_that_cannot_be_compared(runs: dict[str, dict[int, float]], message: str):
+    with pytest.raises(HarnessError) as caught:
+        compare(runs, "batch", 0.5)
+    assert str(caught.value) == message
+
+
+WORSE = Comparison(
+    variant="group",
+    baseline="batch",
+    n_pairs=6,
+    mean_difference=-1.6,
+    ci_low=-1.9,
+    ci_high=-1.3,
+    p_value=0.03125,
+    p_holm=0.03125,
+    probability_better=0.0,
+    smallest_p=0.03125,
+    smallest_difference=0.5,
+    detectable_difference=0.4,
+    seeds_needed=6,
+    negligible=False,
+    verdict="worse",
+)
+CHANCE = replace(
+    WORSE, mean_difference=0.3, ci_low=-0.2, ci_high=0.7, p_holm=0.31, seeds_needed=9, verdict="not decided"
+)
+FEW = replace(CHANCE, n_pairs=3, ci_low=None, ci_high=None, smallest_p=0.25, detectable_difference=None)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "sentence"),
+    [
+        (
+            WORSE,
+            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.031 after Holm, 6 pairs of seeds).",
+        ),
+        (
+            replace(CHANCE, verdict="equivalent", negligible=True, mean_difference=0.05),
+            "group and batch are equivalent: the 90% interval of their difference lies within ±0.5 points "
+            "(p = 0.31 after Holm, 6 pairs of seeds).",
+        ),
+        (
+            CHANCE,
+            "not decided: group came out 0.3 points above batch, within what chance does "
+            "(p = 0.31 after Holm, 6 pairs of seeds); about 9 seeds would show 0.5 points.",
+        ),
+        (
+            replace(CHANCE, seeds_needed=6, mean_difference=-0.3),
+            "not decided: group came out 0.3 points below batch, within what chance does "
+            "(p = 0.31 after Holm, 6 pairs of seeds); these seeds would show 0.4 points.",
+        ),
+        (
+            FEW,
+            "not decided: group came out 0.3 points above batch, but 3 pairs of seeds cannot show a difference "
+            "(the smallest p possible is 0.25); about 9 seeds would show 0.5 points.",
+        ),
+        (
+            replace(FEW, n_pairs=1, smallest_p=1.0, seeds_needed=None),
+            "not decided: group came out 0.3 points above batch, but 1 pair of seeds cannot show a difference "
+            "(the smallest p possible is 1); run more seeds.",
+        ),
+        (
+            replace(FEW, seeds_needed=10_000),
+            "not decided: group came out 0.3 points above batch, but 3 pairs of seeds cannot show a difference "
+            "(the smallest p possible is 0.25); 10,000 seeds or more would show 0.5 points.",
+        ),
+    ],
+)
+def test_sentences(comparison: Comparison, sentence: str):
+    assert explain(comparison) == sentence
+
+
+def test_sentence_in_another_unit():
+    assert "is 1.6 seconds worse than" in explain(WORSE, unit="seconds")
