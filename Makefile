@@ -1,6 +1,6 @@
 # Every target that needs packages sets up its own environment first. Variables reach the program as environment
 # variables, quoted by the shell, never as text that make or the shell would read.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE
 export $(GIVEN)
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
@@ -9,7 +9,7 @@ PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report ui list lr-find test check bench clean
+.PHONY: help run report ui list lr-find test lint check publish report-check bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -23,10 +23,10 @@ help: ## Show the targets
 
 run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart [DATA= SEEDS= VARIANTS=a,b SET="epochs=2"]
 	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"; \
-	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports -- "$$EXP" || exit $$?; fi; exit $$status
+	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports write -- "$$EXP" || exit $$?; fi; exit $$status
 
 report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b"
-	@$(PY) -m reports -- "$$EXP"
+	@$(PY) -m reports write -- "$$EXP"
 
 ui: .venv/requirements.stamp ## Browse the runs in MLflow's own pages on 127.0.0.1 [PORT=5000]
 	@$(PY) -m harness ui --port="$$PORT"
@@ -40,8 +40,22 @@ lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: 
 test: .venv/requirements-dev.stamp ## Run the tests
 	@$(PY) -m pytest
 
-check: .venv/requirements-dev.stamp ## Everything that must be green: style, types, floors, tests
-	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/pyright && .venv/bin/lint-imports && $(PY) -m pytest
+lint: .venv/requirements-dev.stamp ## Style, types and import floors
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+
+check: lint test ## Everything that must be green: lint and test
+
+publish: .venv/requirements.stamp ## Keep a report with the data it was built from in reports/published/: make publish EXP=...
+	@$(PY) -m reports publish -- "$$EXP"
+
+report-check: .venv/requirements.stamp ## Rebuild every published report from its data; fails if a number no longer follows [UPDATE=1 rewrites]
+	@$(PY) -m reports check
+
+bench: .venv/requirements-dev.stamp ## Training speed against the notebook's loop and the bare step, into reports/out/bench
+	@$(PY) -m tests.bench
 
 clean: ## Remove the environment and caches; recorded runs, data and reports stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ from harness import Experiment
 
 EXPERIMENT = Experiment(
     name="lr_finder_start",
-    question="Does the range test's suggestion beat a fixed peak rate of 0.01, and does its start decide what it finds?",
+    question="Does an LR range test beat a fixed peak rate of 0.01, and does its start decide what it finds?",
     base=RECIPE,
     variants={
         "fixed": {"optimizer.lr": 0.01, "lr_finder": None},

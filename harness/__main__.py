@@ -1,15 +1,14 @@
 """The command line: a thin layer over functions. `make help` shows the commands that people use."""
 
 import argparse
-import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from harness import catalog
+from harness import catalog, overrides
+from harness.plan import Plan, plan
 from harness.spec import HarnessError, SpecError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,41 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = parser.parse_args(arguments)
         return {"run": _run, "lr-find": _lr_find, "list": _list, "ui": _ui}[chosen.command](chosen)
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except OSError as error:
-        print(
-            f"error: {error.strerror or error}: {error.filename or ''} (free or mend it, then run again)",
-            file=sys.stderr,
-        )
-        return 2
+        return _refuse(f"{error.strerror or error}: {error.filename or ''} (free or mend it, then run again)")
     except KeyboardInterrupt:
         return 130
 
 
-def overrides(text: str) -> dict[str, Any]:
-    """`"epochs=2 optimizer.lr=1e-3 model.norm=group"` → dotted field → value; values are JSON, or else words.
-
-    Raises:
-        SpecError: a part that is not field=value, or a field given twice.
-    """
-    try:
-        parts = shlex.split(text)
-    except ValueError as error:
-        raise SpecError(f"SET cannot be read: {error}; got {text!r}") from error
-    found: dict[str, Any] = {}
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if not equals or not name:
-            raise SpecError(f"SET must be field=value, separated by spaces; got {part!r}")
-        if name in found:
-            raise SpecError(f"SET gives `{name}` twice; keep one")
-        words = {"True": True, "False": False, "None": None}
-        try:
-            found[name] = words[value] if value in words else json.loads(value)
-        except json.JSONDecodeError:
-            found[name] = value
-    return found
+def _refuse(problem: str) -> int:
+    print("error:", " ".join(problem.splitlines()), file=sys.stderr)
+    return 2
 
 
 def whole_number(text: str, name: str) -> int | None:
@@ -85,24 +59,23 @@ def whole_number(text: str, name: str) -> int | None:
     """
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise SpecError(f"{name} must be a whole number; got {text!r}")
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise SpecError(f"{name} must be a whole number below a billion; got {text!r}")
     return int(text)
 
 
-def _plan(chosen: argparse.Namespace):
+def _plan(chosen: argparse.Namespace) -> Plan:
     from harness.machine import detect
-    from harness.plan import plan
 
     experiment = catalog.load(chosen.experiment, ROOT)
-    changes = overrides(chosen.set)
+    changes = overrides.parse(chosen.set)
     return plan(
         experiment,
         detect(str(changes.get("device", experiment.base.device))),
         data=chosen.data or None,
         seeds=whole_number(chosen.seeds, "SEEDS"),
         variants=[name for name in chosen.variants.split(",") if name],
-        overrides=changes,
+        changes=changes,
     )
 
 
@@ -112,12 +85,12 @@ def _workers(chosen: argparse.Namespace) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    planned = _plan(chosen)
+    planned, workers = _plan(chosen), _workers(chosen)
     from harness.execute import check, execute
     from harness.tracking import Tracker
 
     datasets = check(planned, ROOT)
-    outcome = execute(planned, datasets, Tracker(ROOT), ROOT, _workers(chosen))
+    outcome = execute(planned, datasets, Tracker(ROOT), ROOT, workers)
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + outcome.signal
@@ -125,14 +98,20 @@ def _run(chosen: argparse.Namespace) -> int:
         print(
             f"error: {len(outcome.failed)} of {len(planned.runs)} runs failed or diverged: see above", file=sys.stderr
         )
-    return 1 if outcome.failed else 0
+    if outcome.undelivered:
+        print(
+            f"error: MLflow lacks facts of {outcome.undelivered} runs; all are kept in runs/, and the same command "
+            "delivers them once the store works again",
+            file=sys.stderr,
+        )
+    return 1 if outcome.failed or outcome.undelivered else 0
 
 
 def _lr_find(chosen: argparse.Namespace) -> int:
-    planned = _plan(chosen)
+    planned, workers = _plan(chosen), _workers(chosen)
     from harness.execute import check, find_lrs
 
-    for line in find_lrs(planned, check(planned, ROOT), _workers(chosen)):
+    for line in find_lrs(planned, check(planned, ROOT), workers):
         print(line, flush=True)
     return 0
 
@@ -150,8 +129,8 @@ def _list(chosen: argparse.Namespace) -> int:
             print(models.format_summary(summary))
         else:
             print(
-                f"{name:<12} {summary.parameters:>10,} parameters  {summary.multiply_adds / 1e6:>8.2f} M multiply-adds  "
-                f"receptive field {summary.receptive_field}  options: "
+                f"{name:<12} {summary.parameters:>10,} parameters  {summary.multiply_adds / 1e6:>8.2f} M multiply-adds"
+                f"  receptive field {summary.receptive_field}  options: "
                 + ", ".join(f"{option}={default}" for option, default in options.items())
             )
     if not chosen.model:
@@ -162,9 +141,13 @@ def _list(chosen: argparse.Namespace) -> int:
 
 
 def _ui(chosen: argparse.Namespace) -> int:
-    from harness.tracking import serve_ui
+    from harness.store import serve_ui
 
-    return serve_ui(ROOT, whole_number(chosen.port, "PORT") or 5000)
+    port = whole_number(chosen.port, "PORT")
+    port = 5000 if port is None else port
+    if not 1 <= port <= 65535:
+        raise SpecError(f"PORT must be 1..65535; got {port}")
+    return serve_ui(ROOT, port)
 
 
 if __name__ == "__main__":

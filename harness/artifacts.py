@@ -52,7 +52,7 @@ def write(
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "weights.safetensors", metadata=metadata)
     labels = np.asarray(dataset.test.labels)
-    np.savez_compressed(folder / "predictions.npz", logits=logits.astype(np.float16), labels=labels.astype(np.int32))
+    np.savez_compressed(folder / "predictions.npz", logits=logits, labels=labels.astype(np.int32))
     wrong = misclassified(logits, labels, dataset.classes)
     wrong.to_csv(folder / "misclassified.csv", index=False)
     shown = wrong.head(SHOWN)

@@ -18,7 +18,7 @@ from harness.batched_forms import Crop, Cutout, Flip, Form, Lengths, Origin, Pad
 _GAMMA, _FIRST, _SECOND = (  # SplitMix64's constants, as int64 holds them
     constant - (1 << 64) for constant in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
-_COUNTERS = 1 << 16  # set aside for one transform's draws
+_COUNTERS = 1 << 16  # set aside for one transform
 
 
 class NoBatchedForm(Exception):
@@ -31,10 +31,14 @@ def sample_keys(seed: int, epoch: int, index: Tensor) -> Tensor:
     return _split(int(_split(of_run, torch.tensor(epoch))), index)
 
 
-def draws(keys: Tensor, place: int, count: int) -> Tensor:
-    """Random integers in 0..2**32-1 for the transform at `place`; keys: (B,) int64 → (B, count) int64."""
-    counter = place * _COUNTERS + torch.arange(count, device=keys.device)
-    return _shift(_split(keys[:, None], counter), 32)
+def counters(place: int, count: int, device: torch.device | str = "cpu") -> Tensor:
+    """The numbers, (count,) int64, of the draws of the transform at `place` in a pipeline."""
+    return place * _COUNTERS + torch.arange(count, device=device)
+
+
+def draws(keys: Tensor, counters: Tensor) -> Tensor:
+    """Random integers in 0..2**32-1; keys: (B,) int64, counters: (count,) int64 → (B, count) int64."""
+    return _shift(_split(keys[:, None], counters), 32)
 
 
 def _split(key: Tensor | int, counter: Tensor) -> Tensor:
@@ -50,17 +54,25 @@ def _shift(z: Tensor, bits: int) -> Tensor:
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
+class Step(NamedTuple):
+    """One form of a pipeline and the counters of its draws: a tensor, for inductor cannot compile the arithmetic of
+    `_split` on numbers that it knows beforehand."""
+
+    form: Form
+    counted: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """Forms in order, each with its transform's place in the experiment's list, from which its draws follow."""
+    """Forms in the order of the experiment's transforms."""
 
-    forms: tuple[tuple[int, Form], ...]
+    steps: tuple[Step, ...]
 
     def __call__(self, images: Tensor, keys: Tensor) -> Tensor:
         """images: (B, H, W, C) uint8, keys: (B,) int64 from `sample_keys` → (B, H', W', C) uint8."""
         origin = None  # of the forms that only move pixels, since the last one that does more
-        for place, form in self.forms:
-            parameters = form.draw(draws(keys, place, form.count))
+        for form, counted in self.steps:
+            parameters = form.draw(draws(keys, counted))
             if isinstance(form, Traced):
                 origin = form.trace(Origin.identity(images) if origin is None else origin, parameters)
                 continue
@@ -85,7 +97,7 @@ def pipeline(transforms: Sequence[Any], shape: tuple[int, int, int], device: tor
         NoBatchedForm: the first transform or argument without an exact form.
     """
     images = Input(*shape, device)
-    forms: list[tuple[int, Form]] = []
+    steps: list[Step] = []
     for place, transform in enumerate(transforms):
         name = type(transform).__name__
         if transform.p == 0:
@@ -96,8 +108,8 @@ def pipeline(transforms: Sequence[Any], shape: tuple[int, int, int], device: tor
         if (height, width) != images[:2] and transform.p < 1:
             raise NoBatchedForm(f"{name} has no batched form with p={transform.p}: it would resize only some images")
         images = images._replace(height=height, width=width)
-        forms += [(place, form) for form in made]
-    return Pipeline(tuple(forms))
+        steps += [Step(form, counters(place, form.count, device)) for form in made]
+    return Pipeline(tuple(steps))
 
 
 Made = tuple[list[Form], tuple[int, int]]

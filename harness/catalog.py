@@ -2,11 +2,13 @@
 
 import importlib.util
 import re
+import traceback
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.spec import Experiment, SpecError, explain, nearest
+from harness.overrides import explain
+from harness.spec import Experiment, SpecError, nearest
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
@@ -21,7 +23,7 @@ def load(name: str, root: Path) -> Experiment:
     """The experiment of that name.
 
     Raises:
-        SpecError: no such file, a file that cannot be read as Python, values that break a rule.
+        SpecError: no such file, a file that cannot be read as Python, values that break a rule; names file and line.
     """
     known = names(root)
     if name not in known:
@@ -30,19 +32,31 @@ def load(name: str, root: Path) -> Experiment:
     path = root / "experiments" / f"{name}.py"
     where = path.relative_to(root)
     module_spec = importlib.util.spec_from_file_location(f"experiments.{name}", path)
-    assert module_spec and module_spec.loader
+    assert module_spec is not None
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise SpecError(f"{where} line {error.lineno}: {error.msg}; correct it and run again") from error
+        raise SpecError(f"{_place(error, path, root)}: {error.msg}; correct it and run again") from error
     except ValidationError as error:
-        raise SpecError(f"{where}: {explain(error)}") from error
-    except Exception as error:  # an experiment file is a user's own code: whatever it raises is theirs to read
-        raise SpecError(f"{where}: {type(error).__name__}: {error}") from error
+        raise SpecError(f"{_place(error, path, root)}: {explain(error)}") from error
+    except (Exception, SystemExit) as error:  # a user's own code: whatever it raises is theirs to read
+        said = " ".join(str(error).split())
+        raise SpecError(f"{_place(error, path, root)}: {type(error).__name__}: {said}") from error
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
         raise SpecError(f"{where} must define EXPERIMENT = Experiment(...)")
     if experiment.name != name:
         raise SpecError(f"{where}: `name` must be the file's, {name!r}; got {experiment.name!r}")
     return experiment
+
+
+def _place(error: BaseException, path: Path, root: Path) -> str:
+    """The file and line at fault: one experiment may import another, and the fault lie there."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((Path(error.filename), error.lineno))
+    ours = [(file, line) for file, line in frames if file.parent == path.parent]
+    file, line = ours[-1] if ours else (path, None)
+    return f"{file.relative_to(root)} line {line}" if line else str(file.relative_to(root))

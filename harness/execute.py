@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,8 @@ from harness.data import Dataset, load
 from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
 from harness.plan import Plan
 from harness.run import DeviceData, Interrupted, ended, model_options, run, run_folder, sweep, to_device
-from harness.spec import Data, HarnessError, Recipe, RunSpec, SpecError
+from harness.spec import Data, HarnessError, RunSpec, SpecError
+from harness.store import TrackingError
 from harness.tracking import PlannedRun, Summary, Tracker
 from harness.train import StepDone
 
@@ -55,10 +56,14 @@ class Stop:
 
 @dataclass
 class Outcome:
-    """How an execution ended: keys of the runs that failed or diverged, and the signal that stopped it, if any."""
+    """How an execution ended."""
 
     failed: list[str] = field(default_factory=list)
+    """Keys of the runs that failed or diverged."""
     signal: int | None = None
+    """The signal that stopped it."""
+    undelivered: int = 0
+    """Runs of which MLflow does not have every fact."""
 
 
 def check(plan: Plan, root: Path) -> dict[Data, Dataset]:
@@ -69,14 +74,11 @@ def check(plan: Plan, root: Path) -> dict[Data, Dataset]:
     """
     datasets: dict[Data, Dataset] = {}
     for recipe in {spec.variant: spec.recipe for spec in plan.runs}.values():
-        _check_model(recipe)
+        _check_model(recipe.model.name, recipe.model.options)
         if recipe.data not in datasets:
             datasets[recipe.data] = load(recipe.data, root)
         dataset = datasets[recipe.data]
-        try:
-            models.build(recipe.model.name, **model_options(recipe, dataset))
-        except models.ModelError as error:
-            raise SpecError(str(error)) from error
+        _check_model(recipe.model.name, model_options(recipe, dataset))
         augment.check(recipe.augmentation, dataset.height, dataset.width, dataset.channels)
         images = len(dataset.train.labels)
         if recipe.batch_size > images:
@@ -86,9 +88,9 @@ def check(plan: Plan, root: Path) -> dict[Data, Dataset]:
     return datasets
 
 
-def _check_model(recipe: Recipe) -> None:
+def _check_model(name: str, options: Mapping[str, object]) -> None:
     try:
-        models.check(recipe.model.name, recipe.model.options)
+        models.check(name, options)
     except models.ModelError as error:
         raise SpecError(str(error)) from error
 
@@ -97,39 +99,54 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
     """Make every run of the plan that has not ended yet, and record all of them."""
     planned = tuple(PlannedRun(key=spec.key, variant=spec.variant, seed=spec.seed) for spec in plan.runs)
     tracker.record_summary(Summary(design=plan.design, runs=planned))
-    outcome, stop = Outcome(), Stop()
+    outcome, stop, show = Outcome(), Stop(), Progress(plan)
     on_device: dict[tuple[Data, str], DeviceData] = {}
-    show = _Progress(plan)
+
+    def make(spec: RunSpec, folder: Path) -> None:
+        where = (spec.recipe.data, spec.recipe.device)
+        if where not in on_device:
+            on_device[where] = to_device(datasets[spec.recipe.data], spec.recipe.device)
+        show.start(spec)
+        for event in run(spec, plan.design, on_device[where], root, stop, workers):
+            show.event(event)
+            if not isinstance(event, StepDone):
+                _deliver(tracker, folder, show)
+
     with stop.listening():
         for spec in plan.runs:
             folder = run_folder(root, spec)
-            facts = journal.read(folder)
-            if ended(facts):
+            if ended(journal.read(folder)):
                 show.skip(spec)
-                tracker.sync(folder)
+                _deliver(tracker, folder, show)
             else:
-                where = (spec.recipe.data, spec.recipe.device)
-                if where not in on_device:
-                    on_device[where] = to_device(datasets[spec.recipe.data], spec.recipe.device)
                 try:
-                    show.start(spec)
-                    for event in run(spec, plan.design, on_device[where], root, stop, workers):
-                        show.event(event)
-                        if not isinstance(event, StepDone):
-                            tracker.sync(folder)
+                    make(spec, folder)
                 except Interrupted:
-                    tracker.interrupt(folder)
-                except HarnessError as error:
-                    show.say(f"run {spec.key} failed: {error}")
+                    with suppress(TrackingError):  # what counts is the checkpoint
+                        tracker.interrupt(folder)
+                    break
+                except HarnessError as error:  # the run could not begin
+                    show.say(f"{spec.key}: {error}")
                     outcome.failed.append(spec.key)
-                facts = journal.read(folder)
-            if any(isinstance(fact, Diverged) for fact in facts) or (facts and isinstance(facts[-1], Failed)):
+                    continue
+            if isinstance((journal.read(folder) or [None])[-1], Diverged | Failed):
                 outcome.failed.append(spec.key)
-            if stop.signal is not None:
-                break
     show.close()
     outcome.signal = stop.signal
+    outcome.undelivered = sum(not _deliver(tracker, run_folder(root, spec), None) for spec in plan.runs)
     return outcome
+
+
+def _deliver(tracker: Tracker, folder: Path, show: "Progress | None") -> bool:
+    """Bring MLflow up to date with a run's journal; a store that fails costs neither the run nor its facts."""
+    try:
+        tracker.sync(folder)
+    except TrackingError as error:
+        if show is not None and not show.warned:
+            show.warned = True
+            show.say(f"warning: {error}; facts are kept in {folder.name} and delivered later")
+        return False
+    return True
 
 
 def find_lrs(plan: Plan, datasets: dict[Data, Dataset], workers: int) -> Iterator[str]:
@@ -147,7 +164,7 @@ def find_lrs(plan: Plan, datasets: dict[Data, Dataset], workers: int) -> Iterato
         )
 
 
-class _Progress:
+class Progress:
     """A bar with the time left on a terminal; a line an epoch everywhere."""
 
     def __init__(self, plan: Plan):
@@ -158,6 +175,7 @@ class _Progress:
         self.bar: tqdm | None = None
         self.title = ""
         self.spec: RunSpec | None = None
+        self.warned = False
 
     def skip(self, spec: RunSpec) -> None:
         self.number += 1

@@ -54,14 +54,24 @@ class Journal:
         return cls(folder)
 
     def append(self, fact: Fact) -> None:
-        """Write a fact durably, once."""
+        """Write a fact durably, once.
+
+        Raises:
+            OSError: the disk is full or read-only; the journal is as it was, so that the next fact is not lost with it.
+        """
         identity = _identity(fact)
         if identity in self._known:
             return
-        with self._path.open("ab") as file:
-            file.write(FACT.dump_json(fact) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        before = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            with self._path.open("ab") as file:
+                file.write(FACT.dump_json(fact) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            if self._path.exists():
+                os.truncate(self._path, before)
+            raise
         self._known.add(identity)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,16 @@ from harness.spec import HarnessError
 
 PACKAGES = ("torch", "torchvision", "albumentations", "numpy", "mlflow", "torch-lr-finder")
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-_DECIDES_NOTHING = {"journal.py", "tracking.py", "execute.py", "figures.py", "record.py", "catalog.py", "__main__.py"}
+_DECIDES_NOTHING = {
+    "journal.py",
+    "tracking.py",
+    "store.py",
+    "execute.py",
+    "figures.py",
+    "record.py",
+    "catalog.py",
+    "__main__.py",
+}
 """Files of the harness that cannot change what a run computes."""
 
 
@@ -24,8 +34,10 @@ def detect(device: str = "auto") -> Machine:
     """The device to run on ("auto": CUDA, else MPS, else CPU), whether it computes bf16 in hardware, and CPU threads.
 
     Raises:
-        HarnessError: the device asked for is not here.
+        HarnessError: the device asked for is not here, or not one.
     """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
+        raise HarnessError(f"`device` must be auto, cpu, mps, cuda or cuda:0 and on; got {device!r}")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = device.partition(":")

@@ -38,9 +38,17 @@ def build_scheduler(
 
     Args:
         lr: the peak rate, which the optimiser was built with.
+
+    Raises:
+        SpecError: a One Cycle too short for its own rise.
     """
     match schedule:
         case spec.OneCycle():
+            if schedule.pct_start * epochs * steps_per_epoch == 1:  # torch would divide by a rise of 0 steps
+                raise spec.SpecError(
+                    f"`schedule.pct_start` must leave more than one step to the rise; got {schedule.pct_start} of "
+                    f"{epochs * steps_per_epoch} steps; raise it, or epochs"
+                )
             return OneCycleLR(
                 optimizer,
                 max_lr=lr,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness import overrides
 from harness.spec import Design, Experiment, Recipe, RunSpec, SpecError, VariantDesign, digest, flatten, nearest
 
 
@@ -35,7 +36,7 @@ def plan(
     data: str | None = None,
     seeds: int | None = None,
     variants: Sequence[str] = (),
-    overrides: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Plan:
     """The runs that an experiment asks for.
 
@@ -43,15 +44,15 @@ def plan(
         data: another data set's name; its classes, channels and statistics follow.
         seeds: how many; the declared ones first, then the integers that follow them.
         variants: only these, in this order; all when empty.
-        overrides: dotted field → value, for every variant.
+        changes: dotted field → value, for every variant.
 
     Raises:
         SpecError: an unknown variant, an override of the factor, a variant that differs in more than the factor.
     """
-    changes = dict(overrides or {}) | ({"data.name": data} if data else {})
+    changes = dict(changes or {}) | ({"data.name": data} if data else {})
     _refuse_factor_overrides(experiment, changes)
-    changed = experiment.model_copy(update={"base": experiment.base.with_overrides(changes)})
-    recipes = {name: resolve(recipe, machine) for name, recipe in changed.recipes().items()}
+    base = overrides.apply(experiment.base, changes)
+    recipes = {name: resolve(_variant(experiment, name, base), machine) for name in experiment.variants}
     _refuse_other_differences(experiment, recipes)
     chosen = _choose(experiment, variants)
     used_seeds = _seeds(experiment, seeds)
@@ -106,8 +107,15 @@ def within(field: str, parents: Sequence[str]) -> bool:
     return any(field == parent or field.startswith(parent + ".") for parent in parents)
 
 
+def _variant(experiment: Experiment, name: str, base: Recipe) -> Recipe:
+    try:
+        return overrides.apply(base, experiment.variants[name])
+    except SpecError as error:
+        raise SpecError(f"{error} (experiment {experiment.name!r}, variant {name!r})") from error
+
+
 def _refuse_factor_overrides(experiment: Experiment, changes: Mapping[str, Any]) -> None:
-    set_by_variants = {field for overrides in experiment.variants.values() for field in overrides}
+    set_by_variants = {field for differing in experiment.variants.values() for field in differing}
     for field in changes:
         if any(within(field, [own]) or within(own, [field]) for own in set_by_variants):
             raise SpecError(

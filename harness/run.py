@@ -127,6 +127,7 @@ def _attempt(this: "_Run", stop: Callable[[], bool]) -> Iterator[StepDone | Fact
     except NotFinite as error:
         diverged = Diverged(time=time.time(), step=error.step, where=error.where)
         this.journal.append(diverged)
+        checkpoint.remove(this.folder)
         yield diverged
     except (RuntimeError, MemoryError, OSError, HarnessError) as error:
         failed = Failed(time=time.time(), error=_one_line(error, this.spec))

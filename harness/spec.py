@@ -2,18 +2,15 @@
 
 Everything below this file receives these types and checks nothing again. They travel to JSON and back without loss,
 and `digest` names them: two runs with the same digest were asked to do the same thing.
-
-Dotted names (`optimizer.lr`, `model.norm`) address a field; `with_overrides` sets some of them and validates the
-result exactly as an experiment file is. Bad input raises `SpecError`, one line: field, rule, value, next step.
 """
 
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Scalar = bool | int | float | str
 Argument = Scalar | None | tuple[Scalar, ...]
@@ -25,9 +22,6 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
-
-
-T = TypeVar("T", bound=BaseModel)
 
 
 class HarnessError(ValueError):
@@ -84,7 +78,8 @@ class Model(BaseModel):
     """A registered model and its options, all others at their defaults: `Model(name="norm_cnn", norm="group")`."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    __pydantic_extra__: dict[str, Scalar | None] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride] pydantic's own way to type extra fields
+    # pydantic's documented way to type what extra="allow" lets in
+    __pydantic_extra__: dict[str, Scalar | None] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     name: str
 
@@ -105,7 +100,7 @@ class Transform(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    __pydantic_extra__: dict[str, Argument] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride] as above
+    __pydantic_extra__: dict[str, Argument] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     name: str
 
@@ -219,10 +214,6 @@ class Constant(Values):
 
 Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
 Schedule = Annotated[OneCycle | Step | Cosine | Constant, Field(discriminator="name")]
-_CHOICES: dict[str, dict[str, type[Values]]] = {
-    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD},
-    "schedule": {"onecycle": OneCycle, "step": Step, "cosine": Cosine, "constant": Constant},
-}
 
 
 class Recipe(Values):
@@ -258,22 +249,6 @@ class Recipe(Values):
             )
         return self
 
-    def with_overrides(self, overrides: Mapping[str, Any]) -> "Recipe":
-        """This recipe with some dotted fields replaced, e.g. {"optimizer.lr": 0.1, "model.norm": "group"}.
-
-        Naming another optimizer, schedule or model keeps the fields that it shares with the old one. Another
-        data.name drops the old one's title, size and statistics.
-
-        Raises:
-            SpecError: an unknown field, or a value that its rule refuses.
-        """
-        tree = self.model_dump(mode="json")
-        for dotted in sorted(
-            overrides, key=lambda d: not d.endswith(".name")
-        ):  # names first: they reset their siblings
-            _set_field(tree, dotted, overrides[dotted])
-        return validate(Recipe, tree)
-
 
 class Published(Values):
     """A result from the literature or the seed documents that a variant is shown beside."""
@@ -296,7 +271,7 @@ class Experiment(Values):
     """The dotted fields (or their parents) in which variants may differ; the plan refuses any other."""
     baseline: Name
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
-    primary_metric: str = "test_accuracy"
+    primary_metric: Literal["test_accuracy", "validation_accuracy"] = "test_accuracy"
     smallest_difference_points: PositiveFloat = 0.5
     """The smallest difference that matters, in percentage points of the primary metric."""
     published: tuple[Published, ...] = ()
@@ -308,20 +283,6 @@ class Experiment(Values):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ from each other; got {self.seeds}")
         return self
-
-    def recipes(self) -> dict[str, Recipe]:
-        """Variant name → its whole recipe.
-
-        Raises:
-            SpecError: a variant's field or value is refused; names the variant.
-        """
-        made = {}
-        for variant, overrides in self.variants.items():
-            try:
-                made[variant] = self.base.with_overrides(overrides)
-            except SpecError as error:
-                raise SpecError(f"{error} (experiment {self.name!r}, variant {variant!r})") from error
-        return made
 
 
 class RunSpec(Values):
@@ -382,79 +343,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'a' or 'b'?`, or nothing when no known name is close."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-def validate(kind: type[T], tree: Any) -> T:
-    """A value from plain JSON data.
-
-    Raises:
-        SpecError: the first rule that the data breaks, in one line.
-    """
-    try:
-        return kind.model_validate_json(json.dumps(tree))
-    except ValidationError as error:
-        raise SpecError(explain(error)) from error
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"a value cannot be written as JSON: {error}") from error
-
-
-def explain(error: ValidationError) -> str:
-    """A pydantic error as one line: "`epochs` must be greater than or equal to 1; got 0"."""
-    first = error.errors(include_url=False)[0]
-    kinds = {kind for choices in _CHOICES.values() for kind in choices} | {"tagged-union[...]"}
-    path = [str(part) for part in first["loc"] if str(part) not in kinds]
-    path = path[:-1] if len(path) > 1 and path[-1] in _UNION_ARMS else path
-    rule = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").replace("Input should", "must")
-    if first["type"] == "extra_forbidden":
-        return f"`{'.'.join(path)}` is not a field{_near_field(path)}"
-    if first["type"] == "missing":
-        return f"`{'.'.join(path)}` must be given"
-    got = "" if "; got" in rule or isinstance(first["input"], dict) else f"; got {first['input']!r}"
-    return f"`{'.'.join(path)}` {rule}{got}" if path else f"{rule}{got}"
-
-
-_UNION_ARMS = {"int", "float", "str", "bool", "none"} | {f"constrained-{k}" for k in ("int", "float", "str")}
-
-
-def _near_field(path: list[str]) -> str:
-    kind: Any = Recipe
-    for part in path[:-1]:
-        field = getattr(kind, "model_fields", {}).get(part)
-        kind = field.annotation if field else None
-    fields = list(getattr(kind, "model_fields", {}))
-    return nearest(path[-1], fields) or (f"; its fields: {', '.join(fields)}" if fields else "")
-
-
-def _set_field(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set one dotted field of a recipe's plain tree in place."""
-    *parents, last = dotted.split(".")
-    node: Any = tree
-    for depth, part in enumerate(parents):
-        known = node if isinstance(node, dict) else {}
-        if part not in known:
-            raise SpecError(f"`{dotted}` is not a field{nearest(part, known)}")
-        if known[part] is None and part == "lr_finder":
-            known[part] = LRFinder().model_dump(mode="json")
-        node = known[part]
-        if not isinstance(node, dict):
-            whole = ".".join(parents[: depth + 1])
-            raise SpecError(f"`{dotted}` is not a field: `{whole}` has no parts; set it whole")
-    open_ended = parents == ["model"]  # its options are checked against the model's builder
-    if last not in node and not open_ended:
-        choices = [f"{'.'.join([*parents, name])}" for name in node]
-        raise SpecError(f"`{dotted}` is not a field{nearest(dotted, choices) or '; known: ' + ', '.join(choices)}")
-    if last == "name" and len(parents) == 1 and value != node["name"]:
-        if parents[0] in _CHOICES:
-            kind = _CHOICES[parents[0]].get(value) if isinstance(value, str) else None
-            kept = {k: v for k, v in node.items() if kind and k in kind.model_fields}
-            node.clear()
-            node.update(kept)
-            if kind:
-                for name, field in kind.model_fields.items():
-                    if name not in node and not field.is_required():
-                        node[name] = json.loads(json.dumps(field.default))
-        elif parents[0] == "model":
-            node.clear()
-        elif parents[0] == "data":
-            node.update(title=None, image_size=None, mean=None, std=None)
-    node[last] = value

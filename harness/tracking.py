@@ -1,4 +1,4 @@
-"""MLflow: the only room that imports it. Facts go in from a run's journal; records come out for the reports.
+"""MLflow: facts go in from a run's journal, records come out for the reports. Only `store` imports MLflow besides.
 
 `Tracker.sync` delivers whatever of a journal MLflow does not have yet and may be repeated at will: a run is found by
 its key, and facts carry their own time stamps, so a row sent twice is stored once. One call an epoch goes out.
@@ -6,44 +6,22 @@ its key, and facts carry their own time stamps, so a row sent twice is stored on
 
 import contextlib
 import json
-import logging
-import os
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
 from pydantic import BaseModel
 
-from harness import journal
+from harness import journal, store
 from harness.facts import EpochDone, Fact, Finished, LRFound, Started
-from harness.spec import Design, HarnessError, flatten
+from harness.spec import Design, flatten
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
 
-log = logging.getLogger(__name__)
-
-_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
 _BATCH, _PARAMS, _PARAM_LENGTH = 1000, 100, 6000
 """MLflow's limits: metrics a call, parameters a call, characters a parameter."""
 _STATES = {"finished": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
-
-
-class TrackingError(HarnessError):
-    """The tracking store cannot be used."""
 
 
 class PlannedRun(BaseModel):
@@ -60,98 +38,95 @@ class Summary(BaseModel):
 
 
 class Tracker:
-    """A tracking store, by its URI: a server's address, or `sqlite:////absolute/path`.
-
-    Raises:
-        TrackingError: the store does not answer within seconds, or is not a store.
-    """
+    """A tracking store, by its URI: see `store.connect`, also for what it raises."""
 
     def __init__(self, root: Path, uri: str | None = None):
-        os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
-        self.root = root
-        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
-        self._artifact_root = (root / "mlartifacts").as_uri() if self.uri.startswith("sqlite:") else None
-        if self.uri.startswith(("http://", "https://")):
-            _require_health(self.uri)
-        elif not self.uri.startswith(("sqlite:", "postgresql", "mysql", "mssql")):
-            raise TrackingError(
-                f"`MLFLOW_TRACKING_URI` must be a database or a server (sqlite:///…, http://…); got {self.uri!r}"
-            )
-        self._client = self._open()
+        self._store = store.connect(root, uri)
+        self._client = self._store.client
         self._experiments: dict[str, str] = {}
-
-    def _open(self) -> "MlflowClient":
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
-
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        client = MlflowClient(tracking_uri=self.uri)
-        try:
-            with self._lock():  # a fresh SQLite file opened by two at once stays half-migrated for ever
-                client.search_experiments(max_results=1)
-        except MlflowException as error:
-            line = str(error).splitlines()[0]
-            raise TrackingError(f"the tracking store {self.uri!r} cannot be opened: {line}") from error
-        return client
-
-    def _lock(self) -> contextlib.AbstractContextManager[Any]:
-        return FileLock(self.root / "runs" / "tracking.lock", timeout=120)
+        self._seen: set[str] = set()
 
     def experiment_id(self, name: str) -> str:
         """The MLflow experiment of that name, made once."""
         if name not in self._experiments:
-            with self._lock():
+            with self._store.lock():
                 found = self._client.get_experiment_by_name(name)
                 self._experiments[name] = (
                     found.experiment_id
                     if found
-                    else self._client.create_experiment(name, artifact_location=self._location(name))
+                    else self._client.create_experiment(name, artifact_location=self._store.artifact_location(name))
                 )
         return self._experiments[name]
 
-    def _location(self, name: str) -> str | None:
-        return f"{self._artifact_root}/{name}" if self._artifact_root else None
-
     def sync(self, folder: Path) -> None:
-        """Deliver what the run in this folder has recorded and MLflow does not have yet."""
+        """Deliver what the run in this folder has recorded and MLflow does not have yet.
+
+        Raises:
+            TrackingError: the store fails; nothing is lost, a later `sync` delivers the rest.
+        """
+        with _failing_in_one_line():
+            self._deliver(folder)
+
+    def _deliver(self, folder: Path) -> None:
         facts = journal.read(folder)
         started = next((fact for fact in facts if fact.kind == "started"), None)
         if started is None:
             return
         receipt = _Receipt(folder, started)
-        if receipt.run_id is None:
-            receipt.run_id, fresh = self._run_for(started)
-            if fresh:
-                self._send_parameters(receipt.run_id, started)
-        pending = facts[receipt.facts :]
+        if receipt.run_id is None or not self._has(receipt.run_id):
+            receipt.run_id, receipt.facts, receipt.ended = self._run_for(started), 0, False
+            self._send_parameters(receipt.run_id, started)  # again for a run that was found: it may lack them
+        pending, last = facts[receipt.facts :], facts[-1]
+        if pending and receipt.ended:
+            self._reopen(receipt.run_id)
         metrics = [metric for fact in pending for metric in _metrics(fact)]
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(receipt.run_id, metrics=metrics[start : start + _BATCH])
-        last = facts[-1]
         if pending and last.kind in _STATES:
             self._close(receipt.run_id, folder, last, sum(fact.kind == "epoch" for fact in facts))
+        receipt.ended = last.kind in _STATES if pending else receipt.ended
         receipt.save(len(facts))
 
     def interrupt(self, folder: Path) -> None:
-        """Say that the run in this folder was stopped and can go on; `sync` opens it again."""
+        """Say that the run in this folder was stopped and can go on; its next fact opens it again.
+
+        Raises:
+            TrackingError: the store fails.
+        """
         facts = journal.read(folder)
         if facts and facts[0].kind == "started":
-            run_id = _Receipt(folder, facts[0]).run_id
-            if run_id:
-                self._client.set_tag(run_id, "state", "interrupted")
-                self._client.set_terminated(run_id, "KILLED")
+            receipt = _Receipt(folder, facts[0])
+            if receipt.run_id:
+                with _failing_in_one_line():
+                    self._client.set_tag(receipt.run_id, "state", "interrupted")
+                    self._client.set_terminated(receipt.run_id, "KILLED")
+                receipt.ended = True
+                receipt.save(receipt.facts)
 
-    def _run_for(self, started: Started) -> tuple[str, bool]:
-        """The MLflow run of this attempt and whether it is new; an abandoned attempt at the same key is deleted."""
+    def _has(self, run_id: str) -> bool:
+        """Whether this store has the run of a receipt: that may have been written for another store, or a lost one."""
+        from mlflow.exceptions import MlflowException
+
+        if run_id not in self._seen:
+            try:
+                if self._client.get_run(run_id).info.lifecycle_stage != "active":
+                    return False
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return False
+            self._seen.add(run_id)
+        return True
+
+    def _run_for(self, started: Started) -> str:
+        """The MLflow run of this attempt, open; an abandoned attempt at the same key is deleted."""
         spec = started.spec
         experiment_id = self.experiment_id(spec.experiment)
         attempt = f"{started.time:.6f}"
         for run in self._client.search_runs([experiment_id], f"tags.run_key = '{spec.key}'"):
             if run.data.tags.get("attempt") == attempt:
-                self._client.update_run(run.info.run_id, status="RUNNING")
-                self._client.set_tag(run.info.run_id, "state", "running")
-                return run.info.run_id, False
+                self._reopen(run.info.run_id)
+                return run.info.run_id
             self._client.delete_run(run.info.run_id)
         tags = {
             "kind": "run",
@@ -170,7 +145,11 @@ class Tracker:
             tags=tags,
             run_name=f"{spec.variant} seed {spec.seed}",
         )
-        return run.info.run_id, True
+        return run.info.run_id
+
+    def _reopen(self, run_id: str) -> None:
+        self._client.update_run(run_id, status="RUNNING")
+        self._client.set_tag(run_id, "state", "running")
 
     def _send_parameters(self, run_id: str, started: Started) -> None:
         from mlflow.entities import Param
@@ -215,7 +194,7 @@ class Tracker:
         run_id = self._summary_run(found.experiment_id) if found else None
         if run_id is None:
             names = [e.name for e in self._client.search_experiments() if e.name != "Default"]
-            raise TrackingError(
+            raise store.TrackingError(
                 f"no runs of {experiment!r} are recorded (recorded: {', '.join(sorted(names)) or 'none'}); "
                 f"make them with: make run EXP={experiment}"
             )
@@ -262,14 +241,15 @@ class Tracker:
         return found
 
 
-def serve_ui(root: Path, port: int) -> int:
-    """MLflow's own pages over the local store, on 127.0.0.1 only, answering to no other host name; until Ctrl-C."""
-    Tracker(root)  # makes a fresh store whole before two server workers open it
-    hosts = f"127.0.0.1:{port},localhost:{port}"
-    print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"]
-    options = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", hosts, "--workers", "1"]
-    return subprocess.run([*command, *options], env=os.environ | _SETTINGS, check=False).returncode
+@contextlib.contextmanager
+def _failing_in_one_line() -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise store.TrackingError(f"MLflow cannot be written: {line}") from error
 
 
 class _Receipt:
@@ -279,14 +259,17 @@ class _Receipt:
         self._path, self._attempt = folder / "delivered.json", started.time
         self.run_id: str | None = None
         self.facts = 0
+        self.ended = False
+        """Whether MLflow was told that the run is over, or interrupted."""
         with contextlib.suppress(OSError, ValueError, KeyError):
             kept = json.loads(self._path.read_text())
             if kept["attempt"] == self._attempt:
-                self.run_id, self.facts = kept["run_id"], kept["facts"]
+                self.run_id, self.facts, self.ended = kept["run_id"], kept["facts"], kept["ended"]
 
     def save(self, facts: int) -> None:
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"attempt": self._attempt, "run_id": self.run_id, "facts": facts}))
+        kept = {"attempt": self._attempt, "run_id": self.run_id, "facts": facts, "ended": self.ended}
+        temporary.write_text(json.dumps(kept))
         temporary.replace(self._path)
 
 
@@ -328,17 +311,3 @@ def _milliseconds(fact: Fact) -> int:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _require_health(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5) as answer:
-            if answer.status == 200:
-                return
-            problem = f"it answered {answer.status}"
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        problem = str(getattr(error, "reason", error))
-    raise TrackingError(
-        f"the tracking server {uri!r} does not answer ({problem}); start it, or unset MLFLOW_TRACKING_URI to record in "
-        "mlflow.db"
-    )

@@ -5,6 +5,7 @@ whoever listens works. `State` is complete between any two steps: saved there an
 bit for bit as if it had never stopped.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ def train(
         labels: (N,) int64 on the device.
 
     Raises:
-        NotFinite: a training or test loss is infinite or NaN.
+        NotFinite: a training, validation or test loss is infinite or NaN.
     """
     per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
     total = recipe.epochs * per_epoch
@@ -168,7 +169,7 @@ def _end_epoch(state: State, epoch: int, images: int, evaluate: Evaluate) -> Epo
     clock = time.perf_counter()
     validation, test = evaluate()
     evaluate_seconds = time.perf_counter() - clock
-    if not torch.isfinite(torch.tensor(test.loss)):
+    if not all(math.isfinite(scores.loss) for scores in (validation, test) if scores):
         raise NotFinite(state.step, "evaluation")
     done = EpochDone(
         time=time.time(),

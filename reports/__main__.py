@@ -1,4 +1,4 @@
-"""Write reports from recorded runs: `python -m reports "a b"` joins experiments a and b."""
+"""Reports from recorded runs: write one, publish one with its data, check the published ones."""
 
 import argparse
 import os
@@ -9,28 +9,37 @@ from pathlib import Path
 from harness.data import open_cached
 from harness.spec import HarnessError
 from harness.tracking import Tracker
+from reports import publish
 from reports.build import build
 from reports.errors import Images
 from reports.select import Selection, select
 
 ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "reports" / "published"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 bad input or runs that cannot be compared."""
+    """Returns the exit status: 0 done, 2 bad input, runs that cannot be compared, or a report that no longer holds."""
     parser = argparse.ArgumentParser(prog="reports", description=__doc__)
-    parser.add_argument("experiments", help="names, separated by spaces")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("write", "into reports/out"), ("publish", "into reports/published, with the data")):
+        commands.add_parser(name, help=text).add_argument("experiments", help="names, separated by spaces")
+    commands.add_parser("check", help="rebuild every published report and compare")
     chosen = parser.parse_args(arguments)
+    allowed = os.environ.get("ALLOW", "").split()
     try:
-        return _write(chosen.experiments.split(), os.environ.get("ALLOW", "").split())
+        if chosen.command == "check":
+            return _check(update=bool(os.environ.get("UPDATE")))
+        names = chosen.experiments.split()
+        if not names:
+            raise HarnessError('EXP must name one experiment or several, as in: make report EXP="a b"')
+        return _write(names, allowed) if chosen.command == "write" else _publish(names, allowed)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
 def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
-    if not names:
-        raise HarnessError('EXP must name one experiment or several, as in: make report EXP="a b"')
     tracker = Tracker(ROOT)
     selections = [select(tracker, name) for name in names]
     folder = ROOT / "reports" / "out" / "-".join(names)
@@ -41,12 +50,29 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     return 0
 
 
+def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:
+    tracker = Tracker(ROOT)
+    selections = [select(tracker, name) for name in names]
+    folder = PUBLISHED / "-".join(names)
+    PUBLISHED.mkdir(exist_ok=True)
+    publish.publish(tracker, selections, folder, allowed, [images_of(selection) for selection in selections])
+    print(f"published: {folder.relative_to(ROOT)}")
+    return 0
+
+
+def _check(update: bool) -> int:
+    for folder in sorted(path.parent.parent for path in PUBLISHED.glob("*/data/publication.json")):
+        publish.check(folder, update)
+        print(f"{'rebuilt' if update else 'holds'}: {folder.relative_to(ROOT)}")
+    return 0
+
+
 def images_of(selection: Selection) -> Images | None:
     """The test images, from the decoded cache, if this machine has it."""
     if not selection.records:
         return None
     cached = open_cached(selection.records[0].started.data.checksum, ROOT)
-    return Images(cached.test.images, cached.classes) if cached else None
+    return Images(cached.test.images) if cached else None
 
 
 if __name__ == "__main__":

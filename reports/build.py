@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from harness.figures import save
-from reports import errors, figures, guard, markdown, tables
+from reports import errors, figures, guard, html, markdown, tables
 from reports.document import Banner, Block, Document, Heading, Picture, Table, Text
 from reports.errors import Images
 from reports.select import Selection
@@ -55,6 +55,7 @@ def build(
     title = " and ".join(selection.design.experiment for selection in selections)
     document = Document(title, tuple(blocks))
     (folder / "report.md").write_text(markdown.render(document))
+    (folder / "report.html").write_text(html.render(document, folder), encoding="utf-8")
     return document
 
 

@@ -1,7 +1,7 @@
 """Which images changed hands: what every run gets wrong, what each variant fixes and breaks, how sure the runs are."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -24,12 +24,17 @@ from reports.select import Selection
 SHOWN = 16
 
 
-@dataclass(frozen=True)
+@dataclass
 class Images:
-    """The test images, when they are at hand: (N, H, W, C) uint8."""
+    """Test images at hand: index → (H, W, C) uint8. Remembers which were shown, so that they can be published."""
 
-    pixels: NDArray[np.uint8]
-    classes: tuple[str, ...]
+    pixels: Mapping[int, NDArray[np.uint8]] | NDArray[np.uint8]
+    shown: set[int] = field(default_factory=set)
+
+    def take(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """(len(indices), H, W, C)."""
+        self.shown.update(indices)
+        return np.stack([self.pixels[index] for index in indices])
 
 
 def correct(selection: Selection) -> dict[str, NDArray[np.bool_]]:
@@ -76,9 +81,9 @@ def flips_table(selection: Selection, found: dict[str, Flips]) -> Table:
     return Table(
         columns,
         rows,
-        f"Of {images:,} test images. A pair is one run of {selection.baseline} and one of the variant; by chance: what two "
-        "runs of one recipe with different seeds fix (and break) of each other. By most, by all: over the runs of either "
-        "side. Unstable: right in some of the variant's runs, wrong in others.",
+        f"Of {images:,} test images. A pair is one run of {selection.baseline} and one of the variant; by chance: what "
+        "two runs of one recipe with different seeds fix (and break) of each other. By most, by all: over the runs of "
+        "either side. Unstable: right in some of the variant's runs, wrong in others.",
     )
 
 
@@ -90,8 +95,8 @@ def flips_frame(selection: Selection) -> pd.DataFrame:
     for variant, runs in right.items():
         frame[f"right_{variant}"] = runs.sum(axis=0)
         frame[f"runs_{variant}"] = len(runs)
-    wrong_somewhere = ~np.concatenate(list(right.values())).all(axis=0)
-    return frame[wrong_somewhere]
+    right_in_all = np.asarray(np.concatenate(list(right.values())).all(axis=0))
+    return frame.loc[~right_in_all]
 
 
 def checkpoints_table(selection: Selection) -> Table:
@@ -149,16 +154,16 @@ def image_grid(
 ) -> Figure:
     """Test images with their true class and, for each variant, its runs' commonest prediction and mean confidence."""
     shown = [int(index) for index in chosen[:SHOWN]]
-    titles = []
+    classes, titles = selection.records[0].started.data.classes, []
     for index in shown:
-        lines = [images.classes[selection.records[0].labels[index]]]
+        lines = [classes[selection.records[0].labels[index]]]
         for variant in variants:
             runs = selection.variants[variant]
-            votes = np.bincount([run.logits[index].argmax() for run in runs], minlength=len(images.classes))
+            votes = np.bincount([run.logits[index].argmax() for run in runs], minlength=len(classes))
             sure = np.mean([confidence_of(run, index) for run in runs])
-            lines.append(f"{variant}: {images.classes[votes.argmax()]} {sure:.0%}")
+            lines.append(f"{variant}: {classes[votes.argmax()]} {sure:.0%}")
         titles.append("\n".join(lines))
-    pixels = images.pixels[np.array(shown, dtype=int)].astype(np.float32) / 255
+    pixels = images.take(shown).astype(np.float32) / np.float32(255)
     return grid(pixels, titles, title)
 
 

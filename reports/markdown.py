@@ -1,10 +1,16 @@
 """A document as GitHub Markdown. No text in it can end a table, start markup or become HTML."""
 
+import math
 import re
+from urllib.parse import quote
 
 from reports.document import Banner, Block, Cell, Document, Heading, Picture, Table, Text, run_list
 
+DASH = "–"
 _MARKS = re.compile(r"([\\`*_{}\[\]#|~$!])")
+_NUMBER = re.compile(
+    r"[+−-]?(?=[.\d])(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?(e[+−-]?\d+)?(?=[\s%]|$)", re.ASCII | re.IGNORECASE
+)
 
 
 def render(document: Document) -> str:
@@ -14,16 +20,45 @@ def render(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Plain text as Markdown shows it anywhere in a line: marks escaped, HTML as entities, no link, one line."""
+    """Plain text as Markdown shows it anywhere in a line: marks escaped, HTML as entities, no link, one line.
+
+    GitHub looks for addresses after it has read entities and escapes, so only another character can part them: every @
+    is followed by a word joiner, which has no width.
+    """
     line = " ".join(text.split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = _MARKS.sub(r"\\\1", line)
-    return line.replace("://", "&#58;//").replace("www.", "www&#46;")
+    return line.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "@&#8288;")
+
+
+def shown(cell: Cell) -> str:
+    """What a cell says: a dash where there is nothing."""
+    return DASH if cell is None or not str(cell).strip() else str(cell)
+
+
+def is_absent(cell: Cell) -> bool:
+    """Whether a cell has no value to compare: empty, a dash, or not a number."""
+    return shown(cell).strip() in (DASH, "-", "nan")
+
+
+def number(cell: Cell) -> float | None:
+    """The number that a cell begins with, as in "75.12 ± 0.31", "31,216", "−0.35" or "98%"; None for anything else."""
+    found = _NUMBER.match(str(cell).strip())
+    value = float(found[0].replace(",", "").replace("−", "-")) if found else math.nan
+    return value if math.isfinite(value) else None
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """For each column, whether every cell in it that has a value is a number."""
+    return [
+        bool(table.rows) and all(is_absent(row[i]) or number(row[i]) is not None for row in table.rows)
+        for i in range(len(table.columns))
+    ]
 
 
 def _paragraph(text: str) -> str:
     """As `escape`, and no list or underline begins where the paragraph does."""
-    return re.sub(r"^([-+=]|\d+(?=[.)]))", r"&#8203;\1", escape(text))
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escape(text))
 
 
 def _block(block: Block) -> str:
@@ -37,23 +72,14 @@ def _block(block: Block) -> str:
         case Table():
             return _table(block)
         case Picture():
-            return f"![{escape(block.caption)}]({block.file.as_posix()})"
+            return f"![{escape(block.caption)}]({quote(block.file.as_posix())})"
 
 
 def _table(table: Table) -> str:
-    numeric = [all(_is_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
     lines = [
         "| " + " | ".join(escape(column) for column in table.columns) + " |",
-        "|" + "|".join(" ---: " if right else " --- " for right in numeric) + "|",
-        *("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows),
+        "|" + "|".join(" ---: " if right else " --- " for right in numeric_columns(table)) + "|",
+        *("| " + " | ".join(escape(shown(cell)) for cell in row) + " |" for row in table.rows),
     ]
-    caption = [f"*{escape(table.caption)}*", ""] if table.caption else []
+    caption = [f"*{escape(table.caption)}*", ""] if table.caption.strip() else []
     return "\n".join([*caption, *lines])
-
-
-def _cell(cell: Cell) -> str:
-    return "–" if cell is None or cell == "" else escape(str(cell))
-
-
-def _is_number(cell: Cell) -> bool:
-    return cell is None or bool(re.match(r"^[+−-]?[\d.,]+", str(cell)))

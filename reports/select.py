@@ -1,5 +1,6 @@
 """Which runs a report speaks of: those that the experiment last asked for, found in the tracking store by key."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,11 +81,11 @@ def arrange(summary: Summary, found: dict[str, Record], states: dict[str, str]) 
     return Selection(summary.design, tuple(results), tuple(absent))
 
 
-def from_folder(folder: Path) -> Selection:
-    """The runs that a published report was built from: its `data` folder holds their journals and predictions."""
+def from_folder(folder: Path, run_ids: Mapping[str, str]) -> Selection:
+    """The runs that a published report was built from: a folder of journals and predictions, and run key → id."""
     summary = Summary.model_validate_json((folder / "plan.json").read_text())
     found = {
-        key: Record(key, tuple(journal.parse((folder / f"{key}.jsonl").read_bytes())), folder / f"{key}.npz")
+        key: Record(run_ids[key], tuple(journal.parse((folder / f"{key}.jsonl").read_bytes())), folder / f"{key}.npz")
         for key in (run.key for run in summary.runs)
         if (folder / f"{key}.jsonl").exists()
     }

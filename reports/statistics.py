@@ -66,8 +66,9 @@ class Comparison:
     """The smallest difference that matters, as the experiment declared it."""
     detectable_difference: float | None
     """True difference that these pairs would show four times in five; None if they can show none."""
-    seeds_needed: int | None
-    """Pairs of seeds that would show smallest_difference four times in five; None from a single pair."""
+    seeds_needed: int
+    """Pairs of seeds that would show smallest_difference four times in five; at a single pair, whose spread is unknown,
+    the least that can show any difference."""
     negligible: bool
     """The 90% interval lies within ±smallest_difference: whatever the verdict, it hardly matters."""
     verdict: Verdict
@@ -155,20 +156,20 @@ def explain(comparison: Comparison, unit: str = "points") -> str:
     else:
         reason = f"within what chance does ({evidence})"
     side = "below" if c.mean_difference < 0 else "above"
-    return f"not decided: {c.variant} came out {size} {side} {c.baseline}, {reason}; {_next_step(c, unit)}."
+    return f"Not decided: {c.variant} came out {size} {side} {c.baseline}, {reason}; {_next_step(c, unit)}."
 
 
-def _plan(differences: NDArray[np.float64], smallest: float, alpha: float) -> tuple[float | None, int | None]:
+def _plan(differences: NDArray[np.float64], smallest: float, alpha: float) -> tuple[float | None, int]:
     """The difference that so many pairs would show, and the pairs that would show `smallest`."""
     std = summarize(differences.tolist()).std
     if std is None:
-        return None, None
+        return None, seeds_needed(0.0, smallest, alpha=alpha)
     return detectable_difference(std, len(differences), alpha=alpha), seeds_needed(std, smallest, alpha=alpha)
 
 
 def _next_step(c: Comparison, unit: str) -> str:
-    if c.seeds_needed is None:
-        return "run more seeds"
+    if c.n_pairs == 1:
+        return f"run at least {c.seeds_needed} seeds"
     if c.detectable_difference is not None and c.seeds_needed <= c.n_pairs:
         return f"these seeds would show {_number(c.detectable_difference)} {unit}"
     count = f"{MOST_SEEDS:,} seeds or more" if c.seeds_needed == MOST_SEEDS else f"about {c.seeds_needed:,} seeds"

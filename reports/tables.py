@@ -187,10 +187,11 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     return Table(
         columns,
         rows,
-        f"Variant minus {baseline}, paired by seed. Interval: BCa bootstrap. p: exact two-sided sign-flip test; Holm's "
-        "correction over the rows. Smallest p: the least that this many pairs can give. Beats baseline: share of pairs "
-        "of runs in which the variant is ahead. Detectable: the difference that a paired t test shows with 80% power at "
-        "this n. Seeds needed: to show the smallest difference that matters.",
+        f"Variant minus {baseline}, paired by seed. Interval: BCa bootstrap, at Student's width for few pairs. p: "
+        "exact two-sided sign-flip test; Holm's correction over the rows. Smallest p: the least that so many pairs and "
+        "comparisons can give. Beats baseline: share of pairs of runs in which the variant is ahead. Detectable: the "
+        "difference that this test shows with 80% power at this many seeds. Seeds needed: to show the smallest "
+        "difference that matters.",
     )
 
 
@@ -243,8 +244,8 @@ def speed_table(selection: Selection) -> Table:
     return Table(
         ("variant", *(f"{level:.0%}" for level in levels), "roughness"),
         rows,
-        "First epoch (and seconds of training) at which test accuracy reaches the level, mean over runs. Roughness: mean "
-        "drop of test accuracy, in points an epoch, over the epochs at which it falls or not.",
+        "First epoch (and seconds of training) at which test accuracy reaches the level, mean over runs. Roughness: "
+        "how many points test accuracy loses from one epoch to the next, the mean over all epochs (0 where it rises).",
     )
 
 

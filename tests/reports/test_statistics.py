@@ -84,9 +84,9 @@ def test_fewer_than_six_pairs_decide_nothing():
         assert (c.ci_low, c.ci_high, c.detectable_difference) == (None, None, None)
 
 
-def test_one_pair_gives_no_plan():
+def test_one_pair_knows_only_how_many_could_show_anything():
     c = only({0: 93.0})
-    assert (c.n_pairs, c.p_value, c.smallest_p, c.seeds_needed, c.verdict) == (1, 1.0, 1.0, None, "not decided")
+    assert (c.n_pairs, c.p_value, c.smallest_p, c.seeds_needed, c.verdict) == (1, 1.0, 1.0, 6, "not decided")
 
 
 def test_holm_runs_over_all_variants_of_the_report():
@@ -183,27 +183,27 @@ FEW = replace(CHANCE, n_pairs=3, ci_low=None, ci_high=None, smallest_p=0.25, det
         ),
         (
             CHANCE,
-            "not decided: group came out 0.3 points above batch, within what chance does "
+            "Not decided: group came out 0.3 points above batch, within what chance does "
             "(p = 0.31 after Holm, 6 pairs of seeds); about 9 seeds would show 0.5 points.",
         ),
         (
             replace(CHANCE, seeds_needed=6, mean_difference=-0.3),
-            "not decided: group came out 0.3 points below batch, within what chance does "
+            "Not decided: group came out 0.3 points below batch, within what chance does "
             "(p = 0.31 after Holm, 6 pairs of seeds); these seeds would show 0.4 points.",
         ),
         (
             FEW,
-            "not decided: group came out 0.3 points above batch, but 3 pairs of seeds cannot show a difference "
+            "Not decided: group came out 0.3 points above batch, but 3 pairs of seeds cannot show a difference "
             "(the smallest p possible is 0.25); about 9 seeds would show 0.5 points.",
         ),
         (
-            replace(FEW, n_pairs=1, smallest_p=1.0, seeds_needed=None),
-            "not decided: group came out 0.3 points above batch, but 1 pair of seeds cannot show a difference "
-            "(the smallest p possible is 1); run more seeds.",
+            replace(FEW, n_pairs=1, smallest_p=1.0, seeds_needed=7),
+            "Not decided: group came out 0.3 points above batch, but 1 pair of seeds cannot show a difference "
+            "(the smallest p possible is 1); run at least 7 seeds.",
         ),
         (
             replace(FEW, seeds_needed=10_000),
-            "not decided: group came out 0.3 points above batch, but 3 pairs of seeds cannot show a difference "
+            "Not decided: group came out 0.3 points above batch, but 3 pairs of seeds cannot show a difference "
             "(the smallest p possible is 0.25); 10,000 seeds or more would show 0.5 points.",
         ),
     ],

@@ -1,0 +1,131 @@
+"""Opening an MLflow store without its traps: settings, a health check, a first use that cannot be half-done, the UI.
+
+The measured traps: a server that is down blocks for minutes; a fresh SQLite file that several processes open at once
+is left half-migrated for ever; telemetry and pickle loading are on by default; the UI answers to any host name.
+"""
+
+import http.client
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from harness.spec import HarnessError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+class TrackingError(HarnessError):
+    """The tracking store cannot be used."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store."""
+
+    client: "MlflowClient"
+    root: Path
+    artifact_root: str | None
+    """Where the local store keeps artifacts; a server knows its own place."""
+
+    def lock(self) -> FileLock:
+        """Held while something is made that must be made once."""
+        return _lock(self.root)
+
+    def artifact_location(self, experiment: str) -> str | None:
+        return f"{self.artifact_root}/{experiment}" if self.artifact_root else None
+
+
+def connect(root: Path, uri: str | None = None) -> Store:
+    """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else `mlflow.db` in the project's folder.
+
+    Raises:
+        TrackingError: the store does not answer within seconds, or is not a store.
+    """
+    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or local_uri(root)
+    if uri.startswith(("http://", "https://")):
+        _require_health(uri)
+    elif not uri.startswith(("sqlite:///", "postgresql", "mysql", "mssql")):
+        raise TrackingError(
+            f"`MLFLOW_TRACKING_URI` must be a database or a server (sqlite:///…, http://…); got {uri!r}"
+        )
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        with _lock(root):
+            if uri.startswith("sqlite:"):
+                _require_sqlite(Path(uri.removeprefix("sqlite:///").partition("?")[0]))
+            client = MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
+        line = str(error).splitlines()[0]
+        raise TrackingError(
+            f"the tracking store {uri!r} cannot be opened: {line}; mend it, or unset MLFLOW_TRACKING_URI to record in "
+            "mlflow.db"
+        ) from error
+    return Store(client, root, (root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None)
+
+
+def local_uri(root: Path) -> str:
+    """The store that needs no server."""
+    return f"sqlite:///{root / 'mlflow.db'}"
+
+
+def serve_ui(root: Path, port: int) -> int:
+    """MLflow's own pages over the local store, on 127.0.0.1 only, answering to no other host name; until Ctrl-C."""
+    connect(root, local_uri(root))
+    hosts = f"127.0.0.1:{port},localhost:{port}"
+    print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", local_uri(root), "--workers", "1"]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", hosts]
+    return subprocess.run([*command, *options], env=os.environ | SETTINGS, check=False).returncode
+
+
+def _lock(root: Path) -> FileLock:
+    (root / "runs").mkdir(exist_ok=True)
+    return FileLock(root / "runs" / "tracking.lock", timeout=120)
+
+
+def _require_sqlite(path: Path) -> None:
+    """Raises what is wrong with the file at once: MLflow would try for 100 seconds, and then show a traceback."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=60)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+
+
+def _require_health(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5) as answer:
+            if answer.status == 200:
+                return
+            problem = f"it answered {answer.status}"
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        problem = str(getattr(error, "reason", error))
+    raise TrackingError(
+        f"the tracking server {uri!r} does not answer ({problem}); start it, or unset MLFLOW_TRACKING_URI to record in "
+        "mlflow.db"
+    )

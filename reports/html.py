@@ -1,0 +1,144 @@
+"""A document as one HTML file that needs nothing beside it: pictures, style and script are inside.
+
+Jinja escapes every text; the content security policy lets nothing run or load but what stands in `templates/`.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from reports.document import Banner, Block, Cell, Document, Heading, Picture, Table, Text, run_list
+from reports.markdown import is_absent, number, numeric_columns, shown
+
+TEMPLATES = Path(__file__).parent / "templates"
+LONG_TEXT = 40
+"""Cells of more characters than this may wrap; shorter ones stay on one line."""
+
+RunIds = Mapping[int, Mapping[str, str]]
+"""A table's place among the blocks → run ("R1") → the id of its row."""
+
+
+def render(document: Document, folder: Path) -> str:
+    """The whole page. `folder` is where the document's pictures lie.
+
+    Raises:
+        FileNotFoundError: a picture is not in `folder`.
+        PIL.UnidentifiedImageError: a picture is not an image.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    return environment.get_template("report.html.j2").render(
+        title=document.title,
+        blocks=_views(document.blocks, folder),
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+    )
+
+
+def _hash(text: str) -> str:
+    """A content security policy's name for the one inline text that it allows."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _views(blocks: Sequence[Block], folder: Path) -> list[dict[str, Any]]:
+    """Every block as the template reads it."""
+    used: set[str] = set()
+    runs = {at: _run_ids(block, used) for at, block in enumerate(blocks) if isinstance(block, Table)}
+    return [_view(at, block, folder, used, runs) for at, block in enumerate(blocks)]
+
+
+def _view(at: int, block: Block, folder: Path, used: set[str], runs: RunIds) -> dict[str, Any]:
+    match block:
+        case Heading():
+            assert 2 <= block.level <= 6, block
+            return {"kind": "heading", "text": block.text, "level": block.level, "id": _unique(_slug(block.text), used)}
+        case Text():
+            return {"kind": "text", "text": block.text, "runs": _references(block, at, runs)}
+        case Banner():
+            return {"kind": "banner", "text": block.text}
+        case Table():
+            return _table(block, runs[at])
+        case Picture():
+            return {"kind": "picture", "caption": block.caption, **_picture(folder / block.file)}
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "section"
+
+
+def _unique(wanted: str, used: set[str]) -> str:
+    """`wanted`, or `wanted-2`, `wanted-3`, …: the first that is free, which it then is no more."""
+    name, count = wanted, 1
+    while name in used:
+        count += 1
+        name = f"{wanted}-{count}"
+    used.add(name)
+    return name
+
+
+def _run_ids(table: Table, used: set[str]) -> dict[str, str]:
+    labels = [str(row[0]) for row in table.rows if re.fullmatch(r"R[0-9]+", str(row[0]))]
+    assert len(set(labels)) == len(labels), labels
+    return {label: _unique(label, used) for label in labels}
+
+
+def _references(text: Text, at: int, runs: RunIds) -> list[tuple[str, str | None]]:
+    """ "R1–R3, R7" in parts, each run with the id of its row; the words between have none."""
+    parts = re.split(r"(R[0-9]+)", run_list(text.runs)) if text.runs else []
+    return [(part, _row_id(part, at, runs)) for part in parts if part]
+
+
+def _row_id(run: str, at: int, runs: RunIds) -> str | None:
+    """Where several experiments each number their runs, a sentence means the next table after it."""
+    holding = [place for place, ids in runs.items() if run in ids]
+    after = [place for place in holding if place > at]
+    place = after[0] if after else holding[-1] if holding else None
+    return None if place is None else runs[place][run]
+
+
+def _table(table: Table, ids: Mapping[str, str]) -> dict[str, Any]:
+    numeric = numeric_columns(table)
+    columns = [{"text": text, "numeric": right} for text, right in zip(table.columns, numeric, strict=True)]
+    rows = [
+        {
+            "id": ids.get(str(row[0])),
+            "cells": [_cell(cell, right) for cell, right in zip(row, numeric, strict=True)],
+        }
+        for row in table.rows
+    ]
+    return {"kind": "table", "columns": columns, "rows": rows, "caption": table.caption}
+
+
+def _cell(cell: Cell, numeric: bool) -> dict[str, Any]:
+    text = shown(cell)
+    wraps = len(text) > LONG_TEXT and " " in text
+    return {
+        "text": text,
+        "kind": "number" if numeric else "long" if wraps else "",
+        "value": number(cell) if numeric else None,
+        "absent": is_absent(cell),
+    }
+
+
+def _picture(file: Path) -> dict[str, Any]:
+    """The file itself as a data URI, and its size, so that the page does not move when it is decoded."""
+    data = file.read_bytes()
+    with Image.open(BytesIO(data)) as image:
+        kind, (width, height) = image.get_format_mimetype(), image.size
+    return {"source": f"data:{kind};base64,{base64.b64encode(data).decode()}", "width": width, "height": height}

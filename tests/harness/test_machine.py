@@ -1,0 +1,156 @@
+"""The machine at hand: devices that are not here are refused, and records say what could have changed a result."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness import machine
+from harness.machine import (
+    PACKAGES,
+    code_digest,
+    detect,
+    environment,
+    peak_memory_bytes,
+    reset_peak_memory,
+    system_metrics,
+)
+from harness.plan import Machine
+from harness.spec import HarnessError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with neither CUDA nor MPS, whose CPU says nothing of itself, with 3 cores."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "_cpu_flags", frozenset)
+    monkeypatch.setattr(machine.psutil, "cpu_count", lambda logical: 6 if logical else 3)
+
+
+@pytest.mark.usefixtures("bare")
+def test_auto_is_the_best_device_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA, else MPS, else the CPU; threads are real cores."""
+    assert detect("auto") == Machine("cpu", bf16=False, threads=3)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert detect("auto") == Machine("mps", bf16=False, threads=3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert detect("auto") == Machine("cuda", bf16=True, threads=3)
+    assert detect("cuda:1").device == "cuda:1"
+    assert detect("cpu").device == "cpu"
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16"])
+def test_bf16_only_where_the_processor_computes_it(monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+    """Emulated bf16 is slower than fp32, so other processors keep fp32."""
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
+    assert not detect("cpu").bf16
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: frozenset({"avx2", flag}))
+    assert detect("cpu").bf16
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7", "mps"])
+def test_a_device_that_is_not_here_is_refused(device: str) -> None:
+    """One line with what to use instead."""
+    said = rf"^`device` '{device}' is not on this machine \(0 of its kind\); use device=cpu or auto$"
+    with pytest.raises(HarnessError, match=said):
+        detect(device)
+
+
+@pytest.mark.parametrize("device", ["", "tpu", "cpu:0", "cuda:", "cuda:x", "CUDA", "None", "cuda:99999", "cpu\n"])
+def test_a_device_that_is_none_is_refused(device: str) -> None:
+    """Anything but the names that torch has here is said in one line, never a traceback."""
+    with pytest.raises(HarnessError) as caught:
+        detect(device)
+    assert str(caught.value) == f"`device` must be auto, cpu, mps, cuda or cuda:0 and on; got {device!r}"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the code that decides results."""
+    for folder in ("models", "harness"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_the_code_digest_sees_what_decides_a_result(project: Path) -> None:
+    """A change of a byte, a name or the number of files in models/ or the training code; the same code in another
+    place has the same digest."""
+    seen = {code_digest(project)}
+    assert seen == {code_digest(ROOT)}
+    for change in ("harness/train.py", "harness/augment.py", "models/resnet.py"):
+        with (project / change).open("a") as file:
+            file.write("\n")
+        seen.add(code_digest(project))
+    (project / "models" / "new.py").touch()
+    seen.add(code_digest(project))
+    (project / "models" / "new.py").rename(project / "models" / "newer.py")
+    seen.add(code_digest(project))
+    assert len(seen) == 6
+
+
+def test_the_code_digest_ignores_what_only_records(project: Path) -> None:
+    """Work on tracking, figures or the command line does not part new runs from old ones; each such file exists."""
+    before = code_digest(project)
+    for name in machine._DECIDES_NOTHING:
+        with (project / "harness" / name).open("r+") as file:
+            file.write("#")
+    (project / "README.md").touch()
+    assert code_digest(project) == before
+
+
+def _git(root: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_the_environment_names_commit_and_dirt(tmp_path: Path) -> None:
+    """The commit that HEAD is; dirty once a tracked file differs from it; every version that could matter."""
+    _git(tmp_path, "init", "--quiet")
+    (tmp_path / "file").write_text("1")
+    _git(tmp_path, "add", "file")
+    _git(tmp_path, "commit", "--quiet", "-m", "one")
+    clean = environment(tmp_path, "cpu")
+    assert (clean["commit"], clean["dirty"]) == (_git(tmp_path, "rev-parse", "HEAD"), False)
+    (tmp_path / "file").write_text("2")
+    assert environment(tmp_path, "cpu")["dirty"] is True
+    assert clean["versions"].keys() == set(PACKAGES)
+    assert clean["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert (clean["device"], clean["cuda"]) == ("cpu", None)
+    assert clean["processor"]
+
+
+def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A downloaded archive has no history, a bare machine no git: neither stops a run."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert environment(tmp_path, "cpu")["commit"] is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment(tmp_path, "cpu")["commit"] is None
+
+
+def test_system_metrics_are_numbers_under_mlflows_names() -> None:
+    """What MLflow's own page of system metrics shows."""
+    metrics = system_metrics("cpu")
+    assert all(name.startswith("system/") for name in metrics)
+    assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
+    assert 10 < metrics["system/process_memory_usage_megabytes"] < metrics["system/system_memory_usage_megabytes"] * 2
+
+
+def test_peak_memory_sees_what_was_held_and_let_go() -> None:
+    """200 MB held for a moment since the reset are in the peak."""
+    reset_peak_memory("cpu")
+    before = system_metrics("cpu")["system/process_memory_usage_megabytes"] * 1e6
+    held = np.ones(200_000_000, np.uint8)
+    del held
+    assert peak_memory_bytes("cpu") > before + 190_000_000
