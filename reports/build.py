@@ -1,7 +1,10 @@
 """From a selection of runs to a report: its sections, its figures, its CSV files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -20,8 +23,14 @@ class Report:
 
     selection: Selection
     folder: Path
-    prefix: str
-    blocks: list[Block]
+    prefix: str = ""
+    """Of its files' names, where several experiments share a report."""
+    level: int = 2
+    """Of its headings."""
+    blocks: list[Block] = field(default_factory=list)
+
+    def heading(self, text: str, deeper: int = 0) -> None:
+        self.blocks.append(Heading(text, self.level + deeper))
 
     def draw(self, name: str, figure: Figure, caption: str) -> None:
         """Save a figure beside the report and show it."""
@@ -37,19 +46,44 @@ class Report:
 def build(
     selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None]
 ) -> Document:
-    """Write every figure and CSV file of a report into `folder` and return its text.
+    """Put a report, its figures and its CSV files in the place of `folder`, all at once, and return its text.
+
+    Args:
+        allowed: dotted fields in which runs may differ although it could change results.
+        images: for each selection its test images, if they are at hand.
 
     Raises:
-        NotComparable: runs differ in more than the factor and `allowed` does not name it.
+        NotComparable: runs differ in more than the factor and `allowed` does not name it; nothing is written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    for selection in selections:
+        guard.refuse(guard.differences(selection.records, selection.design.factor), allowed)
+    with replacing(folder) as fresh:
+        return _build(selections, fresh, allowed, images)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes `folder`'s place when all went well, and is gone when it did not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as made:
+        fresh = Path(made) / folder.name
+        fresh.mkdir()
+        yield fresh
+        if folder.exists():
+            shutil.rmtree(folder)
+        fresh.rename(folder)
+
+
+def _build(
+    selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None]
+) -> Document:
     blocks: list[Block] = []
     for selection, at_hand in zip(selections, images, strict=True):
-        several = len(selections) > 1
-        prefix = f"{selection.design.experiment}_" if several else ""
-        report = Report(selection, folder, prefix, [])
-        if several:
-            report.add(Heading(selection.design.experiment))
+        if len(selections) == 1:
+            report = Report(selection, folder)
+        else:
+            blocks.append(Heading(selection.design.experiment))
+            report = Report(selection, folder, f"{selection.design.experiment}_", level=3)
         _experiment(report, allowed, at_hand)
         blocks += report.blocks
     title = " and ".join(selection.design.experiment for selection in selections)
@@ -70,17 +104,22 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     for difference in mattering:
         report.add(Banner(f"Compared all the same, because it was allowed: {difference}"))
     if selection.absent:
-        report.add(
-            Banner(f"{len(selection.absent)} of {_asked(selection)} runs have no result."), _absent_table(selection)
-        )
-    comparisons = compare(tables.results(selection), selection.baseline, selection.design.smallest_difference_points)
+        asked = len(selection.records) + len(selection.absent)
+        report.add(Banner(f"{len(selection.absent)} of {asked} runs have no result."), _absent_table(selection))
+    results, baseline = tables.results(selection), selection.baseline
+    unpaired = [variant for variant, runs in results.items() if not runs.keys() & results[baseline].keys()]
+    if unpaired:
+        report.add(Banner(f"No seed in common with {baseline}, so not compared: {', '.join(unpaired)}."))
+    paired = {variant: runs for variant, runs in results.items() if variant not in unpaired}
+    comparisons = compare(paired, baseline, selection.design.smallest_difference_points)
     _answer(report, comparisons)
     _differs(report, found)
     _training(report)
     _errors(report, images)
     _cost(report)
     if any(published.variant in selection.variants for published in selection.design.published):
-        report.add(Heading("Beside the published results"), tables.published_table(selection))
+        report.heading("Beside the published results")
+        report.add(tables.published_table(selection))
     _runs(report)
     frames = {
         "runs": tables.runs_frame(selection),
@@ -96,8 +135,8 @@ def _answer(report: Report, comparisons: Sequence[Comparison]) -> None:
     selection = report.selection
     first = selection.records[0].started
     matters = selection.design.smallest_difference_points
+    report.heading("Answer")
     report.add(
-        Heading("Answer"),
         Text(
             f"Images: {first.data.label}, {first.data.train_images:,} for training and {first.data.test_images:,} for "
             f"testing. Baseline: {selection.baseline}. Differences below {matters:g} points do not matter here."
@@ -113,7 +152,7 @@ def _answer(report: Report, comparisons: Sequence[Comparison]) -> None:
 
 
 def _differs(report: Report, found: Sequence[guard.Difference]) -> None:
-    report.add(Heading("What differs"))
+    report.heading("What differs")
     if len(report.selection.variants) > 1:
         report.add(tables.parameters_table(report.selection))
     if found:
@@ -125,7 +164,7 @@ def _differs(report: Report, found: Sequence[guard.Difference]) -> None:
 
 def _training(report: Report) -> None:
     selection = report.selection
-    report.add(Heading("Training"))
+    report.heading("Training")
     report.draw("curves", figures.curves(selection), "Mean over seeds; the band spans the seeds")
     report.add(tables.speed_table(selection))
     report.draw(
@@ -139,7 +178,7 @@ def _training(report: Report) -> None:
 def _errors(report: Report, images: Images | None) -> None:
     selection = report.selection
     classes = selection.records[0].started.data.classes
-    report.add(Heading("Errors"))
+    report.heading("Errors")
     found = errors.all_flips(selection)
     if found:
         report.add(errors.flips_table(selection, found))
@@ -166,22 +205,21 @@ def _errors(report: Report, images: Images | None) -> None:
     report.add(errors.calibration_table(selection))
     report.draw("calibration", figures.calibration(selection.variants, errors.confidence), "Reliability diagram")
     if found:
-        report.add(Heading("These checkpoints, on these images", 3), errors.checkpoints_table(selection))
+        report.heading("These checkpoints, on these images", deeper=1)
+        report.add(errors.checkpoints_table(selection))
 
 
 def _cost(report: Report) -> None:
-    report.add(Heading("Cost"), tables.cost_table(report.selection))
+    report.heading("Cost")
+    report.add(tables.cost_table(report.selection))
     caption = "Accuracy against cost; bars are standard deviations, the line joins the Pareto front"
     report.draw("cost", figures.cost(tables.summary_frame(report.selection)), caption)
 
 
 def _runs(report: Report) -> None:
-    report.add(Heading("Runs"), tables.runs_table(report.selection), tables.provenance_table(report.selection))
+    report.heading("Runs")
+    report.add(tables.runs_table(report.selection), tables.provenance_table(report.selection))
 
 
 def _absent_table(selection: Selection) -> Table:
     return Table(("variant", "seed", "no result because"), [(a.variant, a.seed, a.why) for a in selection.absent])
-
-
-def _asked(selection: Selection) -> int:
-    return len(selection.records) + len(selection.absent)

@@ -19,6 +19,9 @@ from reports.document import Banner, Block, Cell, Document, Heading, Picture, Ta
 from reports.markdown import is_absent, number, numeric_columns, shown
 
 TEMPLATES = Path(__file__).parent / "templates"
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
 LONG_TEXT = 40
 """Cells of more characters than this may wrap; shorter ones stay on one line."""
 
@@ -33,15 +36,8 @@ def render(document: Document, folder: Path) -> str:
         FileNotFoundError: a picture is not in `folder`.
         PIL.UnidentifiedImageError: a picture is not an image.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    return environment.get_template("report.html.j2").render(
+    return _ENVIRONMENT.get_template("report.html.j2").render(
         title=document.title,
         blocks=_views(document.blocks, folder),
         style=Markup(style),

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from harness import journal
 from harness.spec import HarnessError
 from harness.tracking import Tracker
-from reports.build import build
+from reports.build import build, replacing
 from reports.errors import Images
 from reports.select import Selection, from_folder
 
@@ -38,21 +38,17 @@ def publish(
     images: Sequence[Images | None],
 ) -> None:
     """Build a report into `folder`, with its data beside it; what was published there before is replaced."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".publish-") as made:
-        fresh = Path(made) / "report"
+    publication = Publication(
+        experiments=tuple(selection.design.experiment for selection in selections),
+        allowed=tuple(allowed),
+        run_ids={record.key: record.id for selection in selections for record in selection.records},
+    )
+    with replacing(folder) as fresh:
         build(selections, fresh, allowed, images)
         (fresh / "data").mkdir()
-        publication = Publication(
-            experiments=tuple(selection.design.experiment for selection in selections),
-            allowed=tuple(allowed),
-            run_ids={record.key: record.id for selection in selections for record in selection.records},
-        )
         (fresh / "data" / "publication.json").write_text(publication.model_dump_json(indent=2))
         for selection, shown in zip(selections, images, strict=True):
             _keep(tracker, selection, shown, fresh / "data" / selection.design.experiment)
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
 
 
 def _keep(tracker: Tracker, selection: Selection, images: Images | None, folder: Path) -> None:

@@ -63,7 +63,7 @@ def test_only_files_with_a_proper_name_are_experiments(root: Path) -> None:
     ("name", "hint"),
     [
         ("quikstart", "; did you mean 'quickstart'?"),
-        ("norm", "; did you mean 'norm_comparison'?"),
+        ("norm_comparisons", "; did you mean 'norm_comparison'?"),
         ("zzz", "; there are norm_comparison, quickstart"),
         ("", "; there are norm_comparison, quickstart"),
         ("../quickstart", "; did you mean 'quickstart'?"),

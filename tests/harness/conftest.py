@@ -1,0 +1,109 @@
+"""A run small enough to be made dozens of times: 72 images of 12x12 in three classes, five steps an epoch."""
+
+import numpy as np
+import pytest
+
+from harness.data import Dataset, Split
+from harness.facts import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
+from harness.run import DeviceData, to_device
+from harness.spec import SGD, Data, Design, Model, Recipe, RunSpec, VariantDesign, digest
+
+
+def make_split(images: int, seed: int) -> Split:
+    """Noise in which each class is brighter in a channel of its own; a generator's raw output never changes."""
+    raw = np.random.PCG64(seed).random_raw(images * 12 * 12 * 3).reshape(images, 12, 12, 3)
+    labels = np.arange(images) % 3
+    pixels = (raw % 160).astype(np.uint8)
+    pixels[np.arange(images), :, :, labels] += 60
+    return Split(pixels, labels)
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    train, test = make_split(72, seed=1), make_split(24, seed=2)
+    return Dataset("tiny", "tiny", ("cat", "dog", "owl"), train, None, test, "0123", (0.4, 0.4, 0.4), (0.2, 0.2, 0.2))
+
+
+@pytest.fixture
+def data(dataset: Dataset) -> DeviceData:
+    return to_device(dataset, "cpu")
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """Batches of 16, so that the last of an epoch has 8; two epochs; dropout."""
+    return Recipe(
+        data=Data(name="folder:tiny"),
+        model=Model(name="norm_cnn", head="gap", dropout=0.1),
+        optimizer=SGD(lr=0.05),
+        epochs=2,
+        batch_size=16,
+        precision="fp32",
+        memory_format="channels_last",
+        device="cpu",
+        threads=1,
+    )
+
+
+@pytest.fixture
+def spec(recipe: Recipe) -> RunSpec:
+    return RunSpec(experiment="tiny_trial", variant="plain", seed=0, recipe=recipe)
+
+
+@pytest.fixture
+def design(recipe: Recipe) -> Design:
+    return Design(
+        experiment="tiny_trial",
+        question="Does it learn?",
+        factor=("model.norm",),
+        baseline="plain",
+        seeds=(0,),
+        variants=(VariantDesign(name="plain", recipe_digest=digest(recipe)),),
+        primary_metric="test_accuracy",
+        smallest_difference_points=0.5,
+    )
+
+
+@pytest.fixture
+def facts(spec: RunSpec, design: Design) -> list[Fact]:
+    """What a finished run of `spec` leaves, numbers made up: a range test and two epochs of five steps."""
+    started = Started(
+        time=1000.25,
+        spec=spec,
+        design=design,
+        data=DataFacts(
+            name="tiny",
+            label="tiny",
+            checksum="0123",
+            classes=("cat", "dog", "owl"),
+            shape=(3, 12, 12),
+            mean=(0.4, 0.4, 0.4),
+            std=(0.2, 0.2, 0.2),
+            train_images=72,
+            validation_images=0,
+            test_images=24,
+        ),
+        model=ModelFacts(parameters=31_000, multiply_adds=1_000_000, receptive_field=56),
+        steps_per_epoch=5,
+        augmentation="none: no transforms",
+        environment={"commit": "abc", "code": "c0de", "device": "cpu", "versions": {"torch": "2.14.1"}},
+    )
+    found = LRFound(time=1001.0, lrs=(0.001, 0.01, 0.1), losses=(1.2, 0.9, 1.5), suggestion=0.01, seconds=1.0)
+    epochs = [
+        EpochDone(
+            time=1001.5 + epoch,
+            epoch=epoch,
+            step=5 * epoch,
+            train=Scores(loss=1.0 / epoch, accuracy=0.4 * epoch),
+            validation=None,
+            test=Scores(loss=1.5 / epoch, accuracy=0.375 * epoch),
+            lrs=tuple(round(0.1 * epoch + 0.01 * step, 2) for step in range(5)),
+            train_seconds=2.0,
+            evaluate_seconds=0.5,
+            images_per_second=36.0,
+            system={"system/cpu_utilization_percentage": 50.0},
+        )
+        for epoch in (1, 2)
+    ]
+    end = Finished(time=1010.0, train_seconds=4.0, evaluate_seconds=1.0, peak_memory_bytes=10**9, weights_sha256="ab")
+    return [started, found, *epochs, end]

@@ -1,0 +1,129 @@
+"""Recorded runs made by hand for the tests of reports: real types, invented numbers, no training."""
+
+from pathlib import Path
+
+import numpy as np
+
+from harness.facts import DataFacts, EpochDone, Fact, Finished, ModelFacts, Scores, Started
+from harness.record import Record
+from harness.spec import SGD, Data, Design, Model, Published, Recipe, RunSpec, VariantDesign, digest
+from harness.tracking import PlannedRun, Summary
+from reports.select import Selection, arrange
+
+CLASSES = ("cat", "dog", "eel")
+IMAGES = 40
+ENVIRONMENT = {
+    "commit": "c0ffee",
+    "dirty": False,
+    "code": "abc123",
+    "python": "3.11.7",
+    "system": "Linux",
+    "processor": "a processor",
+    "device": "cpu",
+    "cuda": None,
+    "versions": {"torch": "2.14.1", "numpy": "2.4.6"},
+}
+
+
+def recipe(norm: str) -> Recipe:
+    """A resolved recipe; variants differ in the norm alone."""
+    return Recipe(
+        data=Data(name="digits"),
+        model=Model(name="norm_cnn", norm=norm),
+        optimizer=SGD(lr=0.1),
+        epochs=2,
+        batch_size=10,
+        precision="fp32",
+        memory_format="contiguous",
+        device="cpu",
+        threads=1,
+    )
+
+
+def design(variants: tuple[str, ...] = ("batch", "group"), seeds: tuple[int, ...] = (0, 1, 2)) -> Design:
+    """A design over norms."""
+    return Design(
+        experiment="norms",
+        question="Which norm?",
+        factor=("model.norm",),
+        baseline=variants[0],
+        seeds=seeds,
+        variants=tuple(VariantDesign(name=name, recipe_digest=digest(recipe(name))) for name in variants),
+        primary_metric="test_accuracy",
+        smallest_difference_points=0.5,
+        published=(Published(variant="batch", test_accuracy_percent=75.77, source="a seed"),),
+    )
+
+
+def started(variant: str, seed: int, *, spec: RunSpec | None = None, environment: dict | None = None) -> Started:
+    """The first fact of a run."""
+    return Started(
+        time=1000.0 + seed,
+        spec=spec or RunSpec(experiment="norms", variant=variant, seed=seed, recipe=recipe(variant)),
+        design=design(),
+        data=DataFacts(
+            name="digits",
+            label="digits",
+            checksum="feed",
+            classes=CLASSES,
+            shape=(3, 32, 32),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.2, 0.2, 0.2),
+            train_images=100,
+            validation_images=0,
+            test_images=IMAGES,
+        ),
+        model=ModelFacts(parameters=31_216, multiply_adds=6_230_000, receptive_field=56),
+        steps_per_epoch=10,
+        augmentation="none: no transforms",
+        environment=environment or ENVIRONMENT,
+    )
+
+
+def epoch(number: int, accuracy: float) -> EpochDone:
+    """One epoch with this test accuracy."""
+    return EpochDone(
+        time=1000.0 + 10 * number,
+        epoch=number,
+        step=10 * number,
+        train=Scores(loss=1.0 / number, accuracy=accuracy + 0.01),
+        validation=None,
+        test=Scores(loss=1.1 / number, accuracy=accuracy),
+        lrs=tuple(0.1 for _ in range(10)),
+        train_seconds=2.0,
+        evaluate_seconds=0.5,
+        images_per_second=50.0,
+    )
+
+
+FINISHED = Finished(time=1100.0, train_seconds=4.0, evaluate_seconds=1.0, peak_memory_bytes=10**8, weights_sha256="aa")
+
+
+def record(folder: Path, variant: str, seed: int, first: Started | None = None, end: Fact = FINISHED) -> Record:
+    """One run: its second epoch's accuracy is that of its predictions, which depend on variant and seed alone."""
+    random = np.random.default_rng([seed, len(variant)])
+    labels = np.arange(IMAGES) % len(CLASSES)
+    logits = random.normal(size=(IMAGES, len(CLASSES))) + 2.0 * np.eye(len(CLASSES))[labels]
+    path = folder / f"{variant}-{seed}.npz"
+    np.savez_compressed(path, logits=logits.astype(np.float16), labels=labels.astype(np.int32))
+    accuracy = float((logits.argmax(1) == labels).mean())
+    facts = (first or started(variant, seed), epoch(1, accuracy / 2), epoch(2, accuracy), end)
+    return Record(f"id-{variant}-{seed}", facts, path)
+
+
+def selection(
+    folder: Path, variants: tuple[str, ...] = ("batch", "group"), seeds: tuple[int, ...] = (0, 1, 2)
+) -> Selection:
+    """Every variant with every seed."""
+    records = [record(folder, variant, seed) for variant in variants for seed in seeds]
+    return arranged(records, design(variants, seeds))
+
+
+def arranged(records: list[Record], asked: Design) -> Selection:
+    """These records, as answers to a design."""
+    planned = tuple(
+        PlannedRun(key=f"norms-{v.name}-s{seed}-{v.recipe_digest}", variant=v.name, seed=seed)
+        for v in asked.variants
+        for seed in asked.seeds
+    )
+    return arrange(Summary(design=asked, runs=planned), {record.key: record for record in records}, {})

@@ -1,0 +1,104 @@
+"""The comparability guard: one planted difference at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.record import Record
+from harness.spec import Data, RunSpec, Transform
+from reports.guard import NotComparable, differences, factor_values, refuse
+from tests.reports import records
+
+FACTOR = ("model.norm",)
+
+
+def pair(folder: Path, other: Record) -> list[Record]:
+    return [records.record(folder, "batch", 0), other]
+
+
+def with_recipe(folder: Path, **changes: Any) -> Record:
+    recipe = records.recipe("group").model_copy(update=changes)
+    spec = RunSpec(experiment="norms", variant="group", seed=0, recipe=recipe)
+    return records.record(folder, "group", 0, records.started("group", 0, spec=spec))
+
+
+def with_environment(folder: Path, **changes: Any) -> Record:
+    environment = records.ENVIRONMENT | changes
+    return records.record(folder, "group", 0, records.started("group", 0, environment=environment))
+
+
+def with_started(folder: Path, **changes: Any) -> Record:
+    return records.record(folder, "group", 0, records.started("group", 0).model_copy(update=changes))
+
+
+def with_data(folder: Path, **changes: Any) -> Record:
+    facts = records.started("group", 0).data.model_copy(update=changes)
+    return with_started(folder, data=facts)
+
+
+PLANTED = {
+    "data.checksum": lambda folder: with_data(folder, checksum="beef"),
+    "data.test_images": lambda folder: with_data(folder, test_images=41),
+    "epochs": lambda folder: with_recipe(folder, epochs=3),
+    "batch_size": lambda folder: with_recipe(folder, batch_size=11),
+    "augmentation": lambda folder: with_recipe(folder, augmentation=(Transform(name="HorizontalFlip", p=0.5),)),
+    "augmentation.backend": lambda folder: with_started(folder, augmentation="albumentations: as requested"),
+    "data.validation_fraction": lambda folder: with_recipe(folder, data=Data(name="digits", validation_fraction=0.1)),
+    "data.validation_seed": lambda folder: with_recipe(folder, data=Data(name="digits", validation_seed=1)),
+    "precision": lambda folder: with_recipe(folder, precision="bf16"),
+    "device": lambda folder: with_recipe(folder, device="cuda"),
+    "threads": lambda folder: with_recipe(folder, threads=2),
+    "environment.device": lambda folder: with_environment(folder, device="NVIDIA H200"),
+    "environment.processor": lambda folder: with_environment(folder, processor="another"),
+    "environment.code": lambda folder: with_environment(folder, code="def456"),
+    "environment.versions.torch": lambda folder: with_environment(
+        folder, versions={"torch": "2.11.0", "numpy": "2.4.6"}
+    ),
+}
+
+
+@pytest.mark.parametrize("field", PLANTED)
+def test_what_could_change_a_result_refuses_unless_allowed(field: str, tmp_path: Path) -> None:
+    """A planted difference is found, named with both values, refused in one line, and passes once ALLOW names it."""
+    found = differences(pair(tmp_path, PLANTED[field](tmp_path)), FACTOR)
+    assert [difference.field for difference in found] == [field]
+    with pytest.raises(NotComparable) as refused:
+        refuse(found, ())
+    text = str(refused.value)
+    assert f'ALLOW="{field}"' in text
+    assert "\n" not in text
+    for value, _ in found[0].values:
+        assert value in text
+    assert refuse(found, (field,)) == found
+    assert refuse(found, (field.split(".")[0],)) == found
+
+
+@pytest.mark.parametrize("field", ["environment.commit", "environment.dirty"])
+def test_what_cannot_change_a_result_is_listed_only(field: str, tmp_path: Path) -> None:
+    """Another commit with the same training code is shown but refuses nothing."""
+    name = field.removeprefix("environment.")
+    found = differences(pair(tmp_path, with_environment(tmp_path, **{name: "other"})), FACTOR)
+    assert [(difference.field, difference.harmless) for difference in found] == [(field, True)]
+    assert refuse(found, ()) == ()
+
+
+def test_the_factor_itself_is_no_difference(tmp_path: Path) -> None:
+    """Variants may differ in the factor, which the report shows as the only parameter that differs."""
+    runs = pair(tmp_path, records.record(tmp_path, "group", 0))
+    assert differences(runs, FACTOR) == ()
+    assert factor_values(runs) == {"model.norm": {"batch": "batch", "group": "group"}}
+
+
+def test_without_the_factor_the_same_runs_are_refused(tmp_path: Path) -> None:
+    """The guard does not know which field is meant: the design says so."""
+    found = differences(pair(tmp_path, records.record(tmp_path, "group", 0)), ())
+    assert [difference.field for difference in found] == ["model.norm"]
+
+
+def test_a_difference_between_seeds_of_one_variant_is_found_too(tmp_path: Path) -> None:
+    """The guard looks at every run, not at one run a variant."""
+    environment = records.ENVIRONMENT | {"code": "other"}
+    second = records.record(tmp_path, "batch", 1, records.started("batch", 1, environment=environment))
+    found = differences([*pair(tmp_path, records.record(tmp_path, "group", 0)), second], FACTOR)
+    assert found[0].values == (("'abc123'", 2), ("'other'", 1))
