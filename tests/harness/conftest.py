@@ -1,12 +1,16 @@
 """A run small enough to be made dozens of times: 72 images of 12x12 in three classes, five steps an epoch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from harness import artifacts
 from harness.data import Dataset, Split
 from harness.facts import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
 from harness.run import DeviceData, to_device
 from harness.spec import SGD, Data, Design, Model, Recipe, RunSpec, VariantDesign, digest
+from tests.harness.runs import Runs
 
 
 def make_split(images: int, seed: int) -> Split:
@@ -62,6 +66,13 @@ def design(recipe: Recipe) -> Design:
         primary_metric="test_accuracy",
         smallest_difference_points=0.5,
     )
+
+
+@pytest.fixture
+def runs(tmp_path: Path, spec: RunSpec, design: Design, data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """Runs without artifacts, which take longer to draw than these networks to train."""
+    monkeypatch.setattr(artifacts, "write", lambda *_: None)
+    return Runs(tmp_path, spec, design, data)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from harness.evaluate import Normaliser, predict, probabilities
 from harness.facts import EpochDone, Finished
 from harness.record import Record
 from harness.run import DeviceData, run, run_folder
-from harness.spec import Design, RunSpec, Transform
+from harness.spec import SGD, Design, RunSpec, Transform
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def made(
 ) -> tuple[Path, RunSpec, dict[str, Figure]]:
     """The run's folder, its spec, and the figures it drew."""
     flip = Transform(name="HorizontalFlip", p=1.0)
-    spec = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"augmentation": (flip,)})})
+    changes = {"augmentation": (flip,), "optimizer": SGD(lr=0.001)}  # slow enough to leave mistakes
+    spec = spec.model_copy(update={"recipe": spec.recipe.model_copy(update=changes)})
     kept: dict[str, Figure] = {}
     save = figures.save
 

@@ -115,7 +115,7 @@ class NanAt(nn.Module):
 
 @pytest.mark.parametrize("call", [1, 12])
 def test_a_loss_that_is_not_finite_ends_the_sweep(model: nn.Module, data: DeviceData, swept: Recipe, call: int) -> None:
-    """The library alone would go on and suggest a rate; here the iteration is named, and the state is still put back."""
+    """The library alone would go on and suggest a rate; here the iteration is named, the random state put back."""
     random = torch.get_rng_state()
     with pytest.raises(NotFinite) as raised:
         find(NanAt(model, call), data, swept)
@@ -124,7 +124,7 @@ def test_a_loss_that_is_not_finite_ends_the_sweep(model: nn.Module, data: Device
 
 
 def test_a_sweep_that_diverged_early_suggests_nothing(model: nn.Module, data: DeviceData, swept: Recipe) -> None:
-    """From a far too high start the loss explodes within a few steps: too few points, and the text says what to lower."""
+    """From far too high the loss explodes within a few steps: too few points; the text says what to lower."""
     wild = LRFinder(start_lr=10.0, end_lr=1e4, iterations=100, smoothing=0.0, diverge_threshold=1.5)
     rule = (
         r"^`lr_finder` diverged after \d+ iterations, too few for a suggestion; lower lr_finder.start_lr \(it was 10\)$"

@@ -1,4 +1,4 @@
-"""What a reader of `report.html` gets in a real browser: from disk, at two widths, by keyboard, in the dark, on paper."""
+"""What a reader of `report.html` gets in a real browser: from disk, narrow and wide, by keyboard, dark, on paper."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ FLAGS += ["--disable-background-networking", "--disable-component-update", "--di
 ATTACK = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
 VALUES = ["75.12 ± 0.31", "−0.35", None, "+1.2", "31,216", "98%", "1e-4", "–"]
 ASCENDING = ["−0.35", "1e-4", "+1.2", "75.12 ± 0.31", "98%", "31,216"]
-PAPER = {"width": 680, "height": 1000}
+PAPER_WIDTH = 680
 """An A4 page's 18 cm between its margins, in CSS pixels."""
 
 
@@ -96,7 +96,7 @@ def test_everything_loads_and_nothing_complains(page: Page, complaints: list[str
     assert complaints == []
 
 
-def test_a_script_that_got_in_would_not_run(page: Page, complaints: list[str]):
+def test_the_policy_would_stop_scripts_and_pictures_that_got_in(page: Page, complaints: list[str]):
     page.evaluate("""() => {
         const script = document.createElement("script");
         script.textContent = "window.hacked = 1";
@@ -110,7 +110,6 @@ def test_a_script_that_got_in_would_not_run(page: Page, complaints: list[str]):
     assert page.evaluate("window.hacked") is None
     refused = [said for said in complaints if "Content Security Policy" in said]
     assert len(refused) == 3, complaints
-    assert refused == complaints, "the picture was not even asked for"
 
 
 @pytest.mark.parametrize("keyboard", [False, True], ids=["mouse", "keyboard"])
@@ -153,7 +152,8 @@ def test_the_page_never_scrolls_sideways_but_wide_tables_do(page: Page, width: i
     box.evaluate("box => box.scrollLeft = 300")
     label = page.locator("table").nth(1).locator("tbody th").bounding_box()
     frame = box.bounding_box()
-    assert label and frame
+    assert label
+    assert frame
     assert label["x"] == pytest.approx(frame["x"], abs=1), "the row's label stays in sight"
 
 
@@ -207,11 +207,11 @@ def test_dark_is_dark_and_paper_is_white(page: Page):
 
 
 def test_it_prints_whole(page: Page):
-    page.set_viewport_size(PAPER)
+    page.set_viewport_size({"width": PAPER_WIDTH, "height": 1000})
     page.emulate_media(media="print")
     assert not page.get_by_role("navigation").is_visible()
     edges = page.evaluate("""Array.from(document.querySelectorAll("table, img, p, .banner"),
         part => part.getBoundingClientRect().right)""")
     assert len(edges) > 10
-    assert max(edges) <= PAPER["width"] + 1
+    assert max(edges) <= PAPER_WIDTH + 1
     assert page.pdf(format="A4").startswith(b"%PDF-")

@@ -1,0 +1,55 @@
+"""Makes and stops runs for the tests: a class, so that a test reads as what happens to a run."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import journal
+from harness.data import Dataset
+from harness.facts import Finished
+from harness.run import DeviceData, Interrupted, run, run_folder, to_device
+from harness.spec import Design, RunSpec
+
+
+class Runs:
+    """The attempts at one run in one project's folder."""
+
+    def __init__(self, root: Path, spec: RunSpec, design: Design, data: DeviceData):
+        self.root, self.spec, self.design, self.data = root, spec, design, data
+
+    def changed(self, root: str, **recipe: Any) -> "Runs":
+        """The same with another recipe, in another folder."""
+        spec = self.spec.model_copy(update={"recipe": self.spec.recipe.model_copy(update=recipe)})
+        return self.elsewhere(root, spec=spec)
+
+    def elsewhere(self, root: str, spec: RunSpec | None = None, dataset: Dataset | None = None) -> "Runs":
+        data = to_device(dataset, "cpu") if dataset else self.data
+        (self.root / root).mkdir()
+        return Runs(self.root / root, spec or self.spec, self.design, data)
+
+    @property
+    def folder(self) -> Path:
+        return run_folder(self.root, self.spec)
+
+    def events(self, stop_after: int | None = None) -> Iterator[Any]:
+        """One attempt; `stop_after` asks it to stop once so many steps or facts of this attempt are done."""
+        count = itertools.count(1)
+        return run(self.spec, self.design, self.data, self.root, lambda: next(count) == stop_after)
+
+    def finish(self) -> Finished:
+        *_, last = self.events()
+        assert isinstance(last, Finished), last
+        return last
+
+    def interrupt(self, stop_after: int) -> None:
+        with pytest.raises(Interrupted):
+            list(self.events(stop_after))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The journal, but for times and what the machine was doing."""
+        aside = {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system"}
+        return [fact.model_dump(exclude=aside | {"peak_memory_bytes"}) for fact in journal.read(self.folder)]

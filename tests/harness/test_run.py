@@ -1,0 +1,241 @@
+"""One run: a function of its spec and data alone, whatever interrupts it, and a fact whichever way it ends."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import harness.run
+from harness import checkpoint, journal
+from harness.data import Dataset, Split
+from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.run import ended, model_options, sweep, to_device, weights_sha256
+from harness.spec import SGD, Adam, HarnessError, LRFinder, Model, OneCycle, Step, Transform
+from tests.harness.runs import Runs
+
+CROP = (
+    Transform(name="Pad", padding=2),
+    Transform(name="RandomCrop", height="image_height", width="image_width"),
+    Transform(name="HorizontalFlip", p=0.5),
+)
+RECIPES: dict[str, dict[str, Any]] = {
+    "adam_onecycle": {"optimizer": Adam(lr=0.01), "schedule": OneCycle(), "augmentation": CROP},
+    "sgd_step": {"optimizer": SGD(lr=0.02, nesterov=True), "schedule": Step(step_epochs=1), "clip_norm": 1.0},
+    "library": {"optimizer": SGD(lr=0.02), "augmentation": CROP, "augment_backend": "albumentations"},
+    "found": {
+        "optimizer": SGD(lr="find"),
+        "lr_finder": LRFinder(start_lr=1e-4, end_lr=0.5, iterations=20, diverge_threshold=100.0),
+    },
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resumed_runs_end_as_if_never_stopped(runs: Runs, name: str) -> None:
+    """Stopped at steps 1, 3 (mid-epoch), 5 (epoch's end), 6 and 9, and after every single step: the same weights,
+    journal rows and random state as uninterrupted, with dropout, through the real checkpoints and journal.
+    """
+    whole = runs.changed("whole", **RECIPES[name])
+    expected = whole.finish()
+    random = torch.get_rng_state()
+    before_first_step = 2 if name == "found" else 1
+    stops: dict[str, Sequence[int]] = {
+        **{f"at_{step}": [before_first_step + step] for step in (1, 3, 5, 6, 9)},
+        "everywhere": [1] + [before_first_step + 1] * 9,
+    }
+    for place, stop_after in stops.items() if name in ("adam_onecycle", "sgd_step") else [("at_3", [4])]:
+        again = runs.changed(place, **RECIPES[name])
+        for count in stop_after:
+            again.interrupt(count)
+            torch.manual_seed(123)  # a new process would not have the old one's random state
+        assert again.finish().weights_sha256 == expected.weights_sha256, place
+        assert again.rows == whole.rows, place
+        assert torch.equal(torch.get_rng_state(), random), place
+        assert not checkpoint.exists(again.folder), place
+
+
+def test_a_crash_goes_on_from_the_last_timed_checkpoint(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed without a word after step 8, with a checkpoint after every step, it goes on with step 9."""
+    expected = runs.elsewhere("whole").finish()
+    monkeypatch.setattr(harness.run, "CHECKPOINT_SECONDS", -1.0)
+    killed = runs.elsewhere("killed")
+    events = killed.events()
+    next(event for event in events if getattr(event, "step", 0) == 9)  # saved before it is asked for step 9
+    events.close()
+    went_on = list(killed.events())
+    assert [getattr(event, "step", None) for event in went_on] == [None, 9, 10, None]
+    assert went_on[-1].weights_sha256 == expected.weights_sha256
+
+
+def test_a_crash_without_checkpoint_starts_over(runs: Runs) -> None:
+    """Nothing saved: all steps again, and the epochs that the journal has are not written twice."""
+    expected = runs.elsewhere("whole")
+    expected.finish()
+    killed = runs.elsewhere("killed")
+    events = killed.events()
+    next(event for event in events if isinstance(event, EpochDone))
+    events.close()
+    assert killed.finish()
+    assert killed.rows == expected.rows
+
+
+def test_weights_follow_from_spec_and_seed_alone(runs: Runs) -> None:
+    """The same seed gives the same hash whatever ran before in the process, another seed another."""
+    first = runs.elsewhere("first").finish()
+    torch.manual_seed(999)
+    np.random.seed(999)
+    again = runs.elsewhere("again").finish()
+    other = runs.elsewhere("other", spec=runs.spec.model_copy(update={"seed": 1})).finish()
+    assert again.weights_sha256 == first.weights_sha256
+    assert other.weights_sha256 != first.weights_sha256
+
+
+def test_hash_sees_one_bit_of_any_tensor() -> None:
+    """Buffers count, the last bit counts, a tensor's name counts."""
+    model = torch.nn.BatchNorm1d(3)
+    whole = weights_sha256(model)
+    assert model.running_mean is not None
+    model.running_mean[2] = torch.nextafter(model.running_mean[2], torch.tensor(1.0))
+    assert weights_sha256(model) != whole
+    assert weights_sha256(torch.nn.Sequential(torch.nn.BatchNorm1d(3))) != whole
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "step", "where"), [(16, 2, "train"), (72, 1, "evaluation")], ids=["train", "evaluation"]
+)
+def test_a_diverged_run_is_over_and_never_finished(runs: Runs, batch_size: int, step: int, where: str) -> None:
+    """At a rate of 1e30 the first step ruins the weights: the next loss shows it, or else the evaluation."""
+    wild = runs.changed("wild", optimizer=SGD(lr=1e30, momentum=0.0), batch_size=batch_size, epochs=2)
+    *_, last = wild.events()
+    assert isinstance(last, Diverged)
+    assert (last.step, last.where) == (step, where)
+    facts = journal.read(wild.folder)
+    assert [fact.kind for fact in facts] == ["started", "diverged"]
+    assert ended(facts)
+    assert not checkpoint.exists(wild.folder)
+
+
+def test_a_range_test_that_diverged_is_a_fact(runs: Runs) -> None:
+    """A NaN in the sweep ends the run where the sweep was; asked for alone, it is one line."""
+    finder = LRFinder(start_lr=1e30, end_lr=1e31, iterations=20, diverge_threshold=100.0)
+    wild = runs.changed("wild", optimizer=SGD(lr="find"), lr_finder=finder)
+    *_, last = wild.events()
+    assert isinstance(last, Diverged)
+    assert (last.step, last.where) == (2, "lr_finder")
+    with pytest.raises(HarnessError, match=r"^`lr_finder` ended at a loss that is not finite \(iteration 2\)$"):
+        sweep(wild.spec, wild.data)
+
+
+def test_a_range_tests_rate_is_found_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suggestion is the peak rate of the run, and a resumed run takes it from the journal."""
+    found = runs.changed("found", **RECIPES["found"])
+    found.interrupt(4)
+    monkeypatch.setattr(harness.run, "find_lr", None)
+    events = list(found.events())
+    suggestion = next(event.suggestion for event in events if isinstance(event, LRFound))
+    assert {lr for event in events if isinstance(event, EpochDone) for lr in event.lrs} == {suggestion}
+
+
+def test_a_checkpoint_of_other_data_or_code_is_refused(runs: Runs, dataset: Dataset) -> None:
+    """The line says what differs, from what to what; with the old data and code back it goes on to the same end."""
+    expected = runs.elsewhere("whole").finish()
+    stopped = runs.elsewhere("stopped")
+    stopped.interrupt(4)
+    code = next(fact.environment["code"] for fact in journal.read(stopped.folder) if isinstance(fact, Started))
+    (stopped.root / "models").mkdir()
+    (stopped.root / "models" / "new.py").write_text("")
+    other = Runs(stopped.root, stopped.spec, stopped.design, to_device(replace(dataset, checksum="9876"), "cpu"))
+    *_, last = other.events()
+    assert isinstance(last, Failed)
+    begin = f"run {stopped.spec.key} cannot go on from its checkpoint: its data changed (0123 → 9876), its code "
+    assert last.error.startswith(f"{begin}changed ({code} → ")
+    end = f"); put that back, or remove runs/tiny_trial/{stopped.spec.key} to begin anew"
+    assert last.error.endswith(end)
+    assert "\n" not in last.error
+    (stopped.root / "models" / "new.py").unlink()
+    assert stopped.finish().weights_sha256 == expected.weights_sha256
+
+
+def test_a_changed_run_without_checkpoint_begins_anew(runs: Runs, dataset: Dataset) -> None:
+    """The old attempt's facts are gone, and the result is that of the new data."""
+    images = 255 - dataset.train.images
+    changed = replace(dataset, checksum="9876", train=Split(images, dataset.train.labels))
+    expected = runs.elsewhere("whole", dataset=changed)
+    expected.finish()
+    killed = runs.elsewhere("killed")
+    events = killed.events()
+    next(event for event in events if isinstance(event, EpochDone))
+    events.close()
+    anew = Runs(killed.root, killed.spec, killed.design, expected.data)
+    anew.finish()
+    assert anew.rows == expected.rows
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("boom\n  at line 3"), "RuntimeError: boom"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (HarnessError("`x` must be y"), "`x` must be y"),
+        (MemoryError(), "out of memory: MemoryError; try a smaller batch_size than 16"),
+        (
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB\nMore"),
+            "out of memory: CUDA out of memory. Tried to allocate 3 GiB; try a smaller batch_size than 16",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failure_is_one_line_and_can_be_made_good(
+    runs: Runs, error: Exception, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is recorded as failed, not as ended; the next attempt goes on in the same journal and finishes."""
+
+    def fail(*_: Any) -> Iterator[Fact]:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(harness.run, "train", fail)
+        assert [event.kind for event in runs.events()] == ["started", "failed"]
+    facts = journal.read(runs.folder)
+    assert isinstance(facts[-1], Failed)
+    assert facts[-1].error == line
+    assert not ended(facts)
+    runs.finish()
+    assert [row["kind"] for row in runs.rows] == ["started", "failed", "epoch", "epoch", "finished"]
+
+
+def test_one_process_at_a_run(runs: Runs) -> None:
+    """A second attempt while the first is on is refused in one line and disturbs nothing."""
+    events = runs.events()
+    next(events)
+    with pytest.raises(HarnessError, match=rf"^run {runs.spec.key} is being made by another process; wait for it or"):
+        next(runs.events())
+    assert isinstance(list(events)[-1], Finished)
+
+
+def test_the_validation_split_is_scored_apart(runs: Runs, dataset: Dataset) -> None:
+    """With a hold-out each epoch has its scores: here the training images, so not the test split's."""
+    held_out = runs.elsewhere("held", dataset=replace(dataset, validation=dataset.train))
+    epochs = [event for event in held_out.events() if isinstance(event, EpochDone)]
+    assert len(epochs) == 2
+    for done in epochs:
+        assert done.validation is not None
+        assert done.validation.loss != done.test.loss
+    started = journal.read(held_out.folder)[0]
+    assert isinstance(started, Started)
+    assert started.data.validation_images == 72
+
+
+def test_model_options_follow_the_data(runs: Runs, dataset: Dataset) -> None:
+    """Channels, size and classes come from the images, the recipe's options win; oblong images need a size."""
+    recipe = runs.spec.recipe
+    expected = {"in_channels": 3, "image_size": 12, "classes": 3, "head": "gap", "dropout": 0.1}
+    assert model_options(recipe, dataset) == expected
+    given = recipe.model_copy(update={"model": Model(name="norm_cnn", classes=7)})
+    assert model_options(given, dataset)["classes"] == 7
+    oblong = replace(dataset, train=Split(dataset.train.images[:, :10], dataset.train.labels))
+    rule = r"^`model` 'norm_cnn' needs square images; 'tiny' has 10x12; set data.image_size$"
+    with pytest.raises(HarnessError, match=rule):
+        model_options(recipe, oblong)

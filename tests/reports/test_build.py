@@ -1,0 +1,107 @@
+"""A whole report from invented runs: its sections, files and honesty."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.facts import Diverged
+from reports.build import build, replacing
+from reports.errors import Images
+from reports.guard import NotComparable
+from tests.reports import records
+
+IMAGES = Images(np.random.default_rng(0).integers(0, 256, (records.IMAGES, 8, 8, 3), dtype=np.uint8))
+
+
+def test_a_report_answers_and_cites_its_runs(tmp_path: Path) -> None:
+    """Question, verdict with run numbers, what differs, errors, cost, published results, runs; and all files."""
+    folder = tmp_path / "report"
+    build([records.selection(tmp_path)], folder, (), [IMAGES])
+    text = (folder / "report.md").read_text()
+    assert "Which norm?" in text
+    assert "<sub>R1–R6</sub>" in text
+    assert "(the smallest p possible is 0.25)" in text
+    for section in ("Answer", "What differs", "Training", "Errors", "Cost", "Beside the published results", "Runs"):
+        assert f"\n## {section}\n" in text
+    assert "Nothing else differs between these runs." in text
+    for name in ("runs", "summary", "comparisons", "flips"):
+        assert len(pd.read_csv(folder / f"{name}.csv"))
+    for line in text.splitlines():
+        if line.startswith("!["):
+            assert (folder / line.split("](")[1].rstrip(")")).stat().st_size > 1000
+    assert "data:image/png;base64," in (folder / "report.html").read_text()
+
+
+def test_missing_and_diverged_runs_stand_in_the_report(tmp_path: Path) -> None:
+    """A banner counts them and a table says why."""
+    made = [records.record(tmp_path, v, s) for v in ("batch", "group") for s in (0, 1, 2)]
+    made[-1] = records.record(tmp_path, "group", 2, end=Diverged(time=1.0, step=7, where="train"))
+    build([records.arranged(made, records.design())], tmp_path / "report", (), [None])
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "1 of 6 runs have no result." in text
+    assert "| group | 2 | diverged: the loss is not finite at step 7 (train) |" in text
+
+
+def test_no_result_at_all_is_said_not_hidden(tmp_path: Path) -> None:
+    """A report of nothing is a report that says so."""
+    build([records.arranged([], records.design())], tmp_path / "report", (), [None])
+    assert "No run has a result yet." in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_a_single_variant_is_reported_without_comparisons(tmp_path: Path) -> None:
+    """One variant has curves and costs, and nothing to be compared with."""
+    build([records.selection(tmp_path, ("batch",))], tmp_path / "report", (), [IMAGES])
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "## Cost" in text
+    assert "p (Holm)" not in text
+
+
+def test_a_refused_comparison_leaves_the_old_report(tmp_path: Path) -> None:
+    """The guard speaks before anything is written; once allowed, a banner carries the difference."""
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "report.md").write_text("old")
+    environment = records.ENVIRONMENT | {"code": "other"}
+    odd = records.record(tmp_path, "group", 0, records.started("group", 0, environment=environment))
+    selection = records.arranged([records.record(tmp_path, "batch", 0), odd], records.design(seeds=(0,)))
+    with pytest.raises(NotComparable, match=r"environment\.code"):
+        build([selection], folder, (), [None])
+    assert (folder / "report.md").read_text() == "old"
+    build([selection], folder, ("environment.code",), [None])
+    assert "Compared all the same, because it was allowed: environment.code" in (folder / "report.md").read_text()
+
+
+def test_a_variant_without_a_common_seed_is_not_compared(tmp_path: Path) -> None:
+    """Differences are paired by seed, so there is none to speak of; the report says so and goes on."""
+    made = [records.record(tmp_path, "batch", 0), records.record(tmp_path, "group", 1)]
+    build([records.arranged(made, records.design())], tmp_path / "report", (), [None])
+    assert "No seed in common with batch, so not compared: group." in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_several_experiments_join_in_one_report(tmp_path: Path) -> None:
+    """Each has its heading and its own files."""
+    selection = records.selection(tmp_path)
+    build([selection, selection], tmp_path / "report", (), [None, None])
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert text.startswith("# norms and norms\n")
+    assert text.count("\n### Answer\n") == 2
+    assert (tmp_path / "report" / "norms_runs.csv").exists()
+
+
+def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
+    """What was there stays, and the temporary folder goes."""
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+
+    def fail() -> None:
+        with replacing(folder) as fresh:
+            (fresh / "half").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+    assert [path.name for path in folder.iterdir()] == ["old"]
