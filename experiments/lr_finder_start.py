@@ -14,9 +14,9 @@ EXPERIMENT = Experiment(
     base=RECIPE,
     variants={
         "fixed": {"optimizer.lr": 0.01, "lr_finder": None},
-        "from_1e7": {"lr_finder.start_lr": 1e-7},
-        "from_1e4": {"lr_finder.start_lr": 1e-4},
-        "from_3e2": {"lr_finder.start_lr": 3e-2},
+        "from_1e7": {"lr_finder.suggestion": "steepest", "lr_finder.start_lr": 1e-7},
+        "from_1e4": {"lr_finder.suggestion": "steepest", "lr_finder.start_lr": 1e-4},
+        "from_3e2": {"lr_finder.suggestion": "steepest", "lr_finder.start_lr": 3e-2},
     },
     factor=("optimizer.lr", "lr_finder"),
     baseline="fixed",

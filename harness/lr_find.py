@@ -73,13 +73,16 @@ def find_lr(
         time=time.time(),
         lrs=tuple(map(float, lrs)),
         losses=tuple(map(float, losses)),
-        suggestion=suggest(lrs, losses),
+        suggestion=suggest(lrs, losses, values.suggestion),
         seconds=time.perf_counter() - clock,
     )
 
 
-def suggest(lrs: Sequence[float], losses: Sequence[float]) -> float:
-    """The rate at which the loss falls fastest, as torch-lr-finder's `plot(suggest_lr=True)` has it.
+def suggest(lrs: Sequence[float], losses: Sequence[float], rule: str = "steepest") -> float:
+    """The rate that a sweep suggests, its first ten and last five points left out.
+
+    Args:
+        rule: "steepest", as torch-lr-finder's `plot(suggest_lr=True)` has it, or "minimum_tenth"; see `LRFinder`.
 
     Raises:
         LRFinderError: fewer than 17 points, or a loss that falls nowhere.
@@ -89,14 +92,16 @@ def suggest(lrs: Sequence[float], losses: Sequence[float]) -> float:
             f"`lr_finder` diverged after {len(lrs)} iterations, too few for a suggestion; lower lr_finder.start_lr "
             f"(it was {lrs[0]:.3g})"
         )
-    slopes = np.gradient(np.array(losses[SKIP_START:-SKIP_END]))
-    steepest = int(slopes.argmin())
-    if slopes[steepest] >= 0:
+    used = np.array(losses[SKIP_START:-SKIP_END])
+    slopes = np.gradient(used)
+    if slopes.min() >= 0:
         raise LRFinderError(
             f"`lr_finder` saw no falling loss between {lrs[0]:.3g} and {lrs[-1]:.3g}; widen lr_finder.start_lr and "
             "end_lr, or give optimizer.lr a number"
         )
-    return float(lrs[SKIP_START + steepest])
+    if rule == "steepest":
+        return float(lrs[SKIP_START + int(slopes.argmin())])
+    return float(lrs[SKIP_START + int(used.argmin())]) / 10
 
 
 class _Autocast(nn.Module):

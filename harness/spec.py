@@ -122,6 +122,9 @@ class LRFinder(Values):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
     diverge_threshold: Annotated[float, Field(gt=1)] = 5.0
     """The sweep ends when the loss passes this many times its best."""
+    suggestion: Literal["steepest", "minimum_tenth"] = "steepest"
+    """Where the smoothed loss falls fastest (torch-lr-finder's rule), or a tenth of the rate at which it is lowest
+    (fastai's: the largest rate that is still safe, which is what One Cycle's peak asks for)."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
