@@ -1,7 +1,8 @@
 """Seed 003's specification in full: the custom ResNet, 24 epochs of One Cycle, the peak rate found by a range test.
 
-The peak is a tenth of the rate at which the sweep's loss is lowest. The rate rises from a hundredth of its peak until epoch 5 and falls to a hundredth of where it began ("no
-annihilation": no third phase). Seed 000's head has a bias, the others' has none: both are variants.
+The peak is a tenth of the rate at which the sweep's loss is lowest. The rate rises from a hundredth of its peak until
+epoch 5 and falls to a hundredth of where it began ("no annihilation": no third phase). Seed 000's head has a bias, the
+others' has none: both are variants.
 Expected: above 92.72%, the best single run of the seed documents; no difference from the bias.
 Command: make run EXP=resnet_onecycle. Cost: about two hours a run on 2 CPU cores with bf16.
 """

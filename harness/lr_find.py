@@ -9,6 +9,7 @@ import contextlib
 import copy
 import io
 import itertools
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -59,7 +60,8 @@ def find_lr(
         optimizer = build_optimizer(swept, recipe, values.start_lr)
         batches = TrainDataLoaderIter(_Batches(source, labels, recipe, seed, normaliser))
         finder = torch_lr_finder.LRFinder(swept, optimizer, _FiniteLoss(recipe.label_smoothing), device=labels.device)
-        with contextlib.redirect_stdout(io.StringIO()):
+        shown = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
+        with contextlib.redirect_stdout(io.StringIO()), shown:  # it prints, and draws its bar into logs too
             finder.range_test(
                 batches,
                 start_lr=values.start_lr,

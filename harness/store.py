@@ -124,7 +124,7 @@ def _require_health(uri: str) -> None:
                 return
             problem = f"it answered {answer.status}"
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        problem = str(getattr(error, "reason", error))
+        problem = " ".join(str(getattr(error, "reason", error)).split())
     raise TrackingError(
         f"the tracking server {uri!r} does not answer ({problem}); start it, or unset MLFLOW_TRACKING_URI to record in "
         "mlflow.db"

@@ -51,12 +51,12 @@ class Tracker:
         if name not in self._experiments:
             with self._store.lock():
                 found = self._client.get_experiment_by_name(name)
-                self._experiments[name] = (
-                    found.experiment_id
-                    if found
-                    else self._client.create_experiment(name, artifact_location=self._store.artifact_location(name))
-                )
+                self._experiments[name] = found.experiment_id if found else self._create_experiment(name)
         return self._experiments[name]
+
+    def _create_experiment(self, name: str) -> str:
+        shown_as = {"mlflow.experimentKind": "custom_model_development"}  # the UI's pages for training, not for LLMs
+        return self._client.create_experiment(name, self._store.artifact_location(name), tags=shown_as)
 
     def sync(self, folder: Path) -> None:
         """Deliver what the run in this folder has recorded and MLflow does not have yet.

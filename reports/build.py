@@ -144,11 +144,11 @@ def _answer(report: Report, comparisons: Sequence[Comparison]) -> None:
     )
     for comparison in comparisons:
         report.add(Text(explain(comparison), selection.numbers(comparison.variant, comparison.baseline)))
-    results = tables.results(selection)
-    report.draw("seeds", figures.seeds(results, selection.baseline), "Every run's final test accuracy, seeds joined")
     report.add(tables.variants_table(selection))
     if comparisons:
         report.add(tables.comparisons_table(comparisons))
+    results = tables.results(selection)
+    report.draw("seeds", figures.seeds(results, selection.baseline), "Every run's final test accuracy, seeds joined")
 
 
 def _differs(report: Report, found: Sequence[guard.Difference]) -> None:

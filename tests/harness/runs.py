@@ -1,7 +1,7 @@
 """Makes and stops runs for the tests: a class, so that a test reads as what happens to a run."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ class Runs:
     def folder(self) -> Path:
         return run_folder(self.root, self.spec)
 
-    def events(self, stop_after: int | None = None) -> Iterator[Any]:
+    def events(self, stop_after: int | None = None) -> Generator[Any, None, None]:
         """One attempt; `stop_after` asks it to stop once so many steps or facts of this attempt are done."""
         count = itertools.count(1)
-        return run(self.spec, self.design, self.data, self.root, lambda: next(count) == stop_after)
+        yield from run(self.spec, self.design, self.data, self.root, lambda: next(count) == stop_after)
 
     def finish(self) -> Finished:
         *_, last = self.events()

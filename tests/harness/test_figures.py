@@ -89,7 +89,8 @@ def test_confusion_matrix_and_class_accuracy_are_counts(monkeypatch: pytest.Monk
     names = ("cat", "dog", "owl", "yak")
     figure = figures.confusion_matrix(labels, predicted, names)
     expected = counts_of(labels, predicted, labels=range(4))
-    np.testing.assert_array_equal(np.asarray(figure.axes[0].collections[0].get_array()).reshape(4, 4), expected)
+    cells: Any = figure.axes[0].collections[0].get_array()
+    np.testing.assert_array_equal(cells.reshape(4, 4), expected)
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("predicted", "true")
     texts = [text for text, _ in drawn(figure, monkeypatch)]
     assert [text for text in texts if text in names] == [*names, *names]
@@ -116,7 +117,7 @@ def test_rates_and_range_test_are_drawn_as_recorded(epochs: list[EpochDone], fac
     assert isinstance(found, LRFound)
     axes = figures.lr_finder(found).axes[0]
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[0.001, 1.2], [0.01, 0.9], [0.1, 1.5]])
-    assert list(axes.lines[1].get_xdata()) == [0.01, 0.01]
+    np.testing.assert_array_equal(axes.lines[1].get_xdata(), [0.01, 0.01])
     assert axes.get_xscale() == "log"
 
 

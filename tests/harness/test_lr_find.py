@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,8 +53,8 @@ def plotted(lrs: list[float], losses: list[float]) -> float:
     finder = torch_lr_finder.LRFinder(layer, torch.optim.SGD(layer.parameters(), lr=0.1), nn.MSELoss())
     finder.history = {"lr": lrs, "loss": losses}
     with contextlib.redirect_stdout(io.StringIO()):
-        _, suggestion = finder.plot(ax=Figure().subplots())
-    return suggestion
+        plot: Any = finder.plot(ax=Figure().subplots())
+    return plot[1]
 
 
 def test_suggestion_is_the_librarys_own(model: nn.Module, data: DeviceData, swept: Recipe) -> None:
@@ -106,11 +107,12 @@ class NanAt(nn.Module):
     def __init__(self, inner: nn.Module, call: int):
         super().__init__()
         self.inner, self.at = inner, call
+        self.calls: Tensor
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, images: Tensor) -> Tensor:
         self.calls += 1
-        return self.inner(images) * torch.where(self.calls == self.at, torch.nan, 1.0)
+        return self.inner(images) * (torch.nan if self.calls.item() == self.at else 1.0)
 
 
 @pytest.mark.parametrize("call", [1, 12])
