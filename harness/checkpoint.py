@@ -5,9 +5,11 @@ temporary name, fsynced, renamed, and its folder fsynced. Of 60 single bit flips
 checksum decides; a damaged file is passed over for the one before it.
 """
 
+import contextlib
 import hashlib
 import io
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +47,22 @@ def save(folder: Path, state: dict[str, Any], step: int) -> Path:
 
 
 def load_latest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, or None. Tensors come on the CPU; nothing but data is unpickled."""
+    """The newest checkpoint that is whole, or None; damaged ones are set aside as `.damaged`.
+
+    Tensors come on the CPU; nothing but plain data is unpickled.
+    """
     for path in _newest_first(folder):
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() == content[:32]:
-            return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+            with contextlib.suppress(pickle.UnpicklingError):  # whole, but not plain data: not one of ours
+                return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+        path.rename(path.with_suffix(".damaged"))
     return None
 
 
 def exists(folder: Path) -> bool:
-    """Whether there is any checkpoint, whole or not."""
-    return bool(_newest_first(folder))
+    """Whether there is any checkpoint, whole or damaged."""
+    return any(folder.glob("step-*"))
 
 
 def remove(folder: Path) -> None:

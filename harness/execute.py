@@ -114,6 +114,8 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
 
     with stop.listening():
         for spec in plan.runs:
+            if stop():
+                break
             folder = run_folder(root, spec)
             if ended(journal.read(folder)):
                 show.skip(spec)
@@ -170,7 +172,6 @@ class Progress:
     def __init__(self, plan: Plan):
         self.runs, self.number = len(plan.runs), 0
         self.began = time.monotonic()
-        self.made = 0.0  # runs' worth of work done here, skipped ones not counted
         self.skipped = 0
         self.bar: tqdm | None = None
         self.title = ""

@@ -18,6 +18,8 @@ class Record:
 
     id: str
     """Where to find it: its MLflow run id."""
+    key: str
+    """The run key that it was recorded under."""
     facts: tuple[Fact, ...]
     predictions: Path | None
     """The .npz file of its test logits and labels; None for a run that did not finish."""
@@ -36,10 +38,6 @@ class Record:
     @property
     def seed(self) -> int:
         return self.started.spec.seed
-
-    @property
-    def key(self) -> str:
-        return self.started.spec.key
 
     @cached_property
     def epochs(self) -> Sequence[EpochDone]:

@@ -280,11 +280,16 @@ class Experiment(Values):
     published: tuple[Published, ...] = ()
 
     @model_validator(mode="after")
-    def _baseline_exists(self) -> Self:
+    def _names_exist(self) -> Self:
         if self.baseline not in self.variants:
             raise ValueError(f"baseline must be one of {', '.join(self.variants)}; got {self.baseline!r}")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ from each other; got {self.seeds}")
+        for published in self.published:
+            if published.variant not in self.variants:
+                raise ValueError(
+                    f"published must name variants ({', '.join(self.variants)}); got {published.variant!r}"
+                )
         return self
 
 
@@ -324,9 +329,27 @@ class Design(Values):
 
 
 def digest(values: BaseModel) -> str:
-    """Twelve hexadecimal digits that name a value: SHA-256 of its canonical JSON."""
-    canonical = json.dumps(values.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """Twelve hexadecimal digits that name a value: SHA-256 of its canonical JSON.
+
+    Fields at their defaults are left out, so a field added later, with a default that changes nothing, renames no run.
+    """
+    canonical = json.dumps(_without_defaults(values), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _without_defaults(values: BaseModel) -> dict[str, Any]:
+    kept: dict[str, Any] = dict(values.__pydantic_extra__ or {})
+    for name, field in type(values).model_fields.items():
+        value = getattr(values, name)
+        if name == "name" or value != field.default:  # a name says which optimizer or schedule the rest belongs to
+            kept[name] = value
+    return {name: _plain(value) for name, value in kept.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _without_defaults(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def flatten(values: BaseModel) -> dict[str, Any]:

@@ -59,9 +59,9 @@ def select(tracker: Tracker, experiment: str) -> Selection:
     for key in (run.key for run in summary.runs):
         if key in ended:
             facts = tuple(tracker.journal_of(ended[key]))
-            found[key] = Record(ended[key], facts, None)
+            found[key] = Record(ended[key], key, facts, None)
             if found[key].finished:
-                found[key] = Record(ended[key], facts, tracker.artifact(ended[key], "predictions.npz"))
+                found[key] = Record(ended[key], key, facts, tracker.artifact(ended[key], "predictions.npz"))
     return arrange(summary, found, states)
 
 
@@ -85,7 +85,9 @@ def from_folder(folder: Path, run_ids: Mapping[str, str]) -> Selection:
     """The runs that a published report was built from: a folder of journals and predictions, and run key → id."""
     summary = Summary.model_validate_json((folder / "plan.json").read_text())
     found = {
-        key: Record(run_ids[key], tuple(journal.parse((folder / f"{key}.jsonl").read_bytes())), folder / f"{key}.npz")
+        key: Record(
+            run_ids[key], key, tuple(journal.parse((folder / f"{key}.jsonl").read_bytes())), folder / f"{key}.npz"
+        )
         for key in (run.key for run in summary.runs)
         if (folder / f"{key}.jsonl").exists()
     }

@@ -49,7 +49,7 @@ def test_a_run_is_whole_on_disk(made: tuple[Path, RunSpec, dict[str, Figure]], d
     folder, spec, drawn = made
     files = folder / "artifacts"
     assert RunSpec.model_validate_json((files / "spec.json").read_text()) == spec
-    record = Record("id", tuple(journal.read(folder)), files / "predictions.npz")
+    record = Record("id", "key", tuple(journal.read(folder)), files / "predictions.npz")
     normaliser = Normaliser.make(data.dataset.mean, data.dataset.std, "cpu", "channels_last", "fp32")
     logits = predict(load_model(files / "weights.safetensors"), data.test.images, normaliser).numpy()
     np.testing.assert_array_equal(record.logits, logits)

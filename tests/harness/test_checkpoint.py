@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import pickle
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -120,6 +119,7 @@ def test_any_flipped_bit_is_noticed(folder: Path, data: st.DataObject) -> None:
     try:
         newest.write_bytes(damaged)
         assert load_latest(folder) == {"step": 1}
+        assert not newest.exists()  # set aside, so that it does not count as one of the two kept
     finally:
         newest.write_bytes(whole)
     loaded = load_latest(folder)
@@ -202,6 +202,6 @@ def test_nothing_but_data_is_unpickled(tmp_path: Path) -> None:
     assert target.read_text() == "executed"  # the attack works on a loader that lets it
     target.unlink()
     (folder / "step-000000001.ckpt").write_bytes(hashlib.sha256(payload).digest() + payload)
-    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
-        load_latest(folder)
+    assert load_latest(folder) is None
     assert not target.exists()
+    assert [path.name for path in folder.iterdir()] == ["step-000000001.damaged"]

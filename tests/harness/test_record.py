@@ -7,20 +7,20 @@ import pytest
 
 from harness.facts import Diverged, Fact, Failed
 from harness.record import Record
-from harness.spec import HarnessError, RunSpec
+from harness.spec import HarnessError
 
 DIVERGED = Diverged(time=1005.0, step=7, where="train")
 FAILED = Failed(time=1005.0, error="RuntimeError: boom")
 
 
 def record(facts: list[Fact], predictions: Path | None = None) -> Record:
-    return Record("abc", tuple(facts), predictions)
+    return Record("abc", "key", tuple(facts), predictions)
 
 
-def test_a_finished_run_says_what_it_was(facts: list[Fact], spec: RunSpec) -> None:
-    """Key, variant and seed come from the spec; epochs and the range test in order; there is no problem."""
+def test_a_finished_run_says_what_it_was(facts: list[Fact]) -> None:
+    """Variant and seed come from the spec; epochs and the range test in order; there is no problem."""
     run = record(facts)
-    assert (run.variant, run.seed, run.key) == ("plain", 0, spec.key)
+    assert (run.variant, run.seed, run.key) == ("plain", 0, "key")
     assert [done.epoch for done in run.epochs] == [1, 2]
     assert run.lr_found == facts[1]
     assert run.finished == facts[-1]

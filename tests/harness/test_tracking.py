@@ -247,9 +247,8 @@ def test_an_ended_run_comes_back_as_it_was(tracker: Tracker, facts: list[Fact], 
     write(tmp_path, facts)
     tracker.sync(tmp_path)
     ((key, run_id),) = tracker.runs(experiment(facts)).items()
-    record = Record(run_id, tuple(tracker.journal_of(run_id)), None)
+    record = Record(run_id, key, tuple(tracker.journal_of(run_id)), None)
     assert record.facts == tuple(facts)
-    assert record.key == key
     assert record.finished == facts[-1]
 
 

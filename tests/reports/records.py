@@ -108,7 +108,7 @@ def record(folder: Path, variant: str, seed: int, first: Started | None = None, 
     np.savez_compressed(path, logits=logits.astype(np.float16), labels=labels.astype(np.int32))
     accuracy = float((logits.argmax(1) == labels).mean())
     facts = (first or started(variant, seed), epoch(1, accuracy / 2), epoch(2, accuracy), end)
-    return Record(f"id-{variant}-{seed}", facts, path)
+    return Record(f"id-{variant}-{seed}", facts[0].spec.key, facts, path)
 
 
 def selection(

@@ -25,7 +25,7 @@ def test_runs_without_a_result_are_kept_with_their_reason(tmp_path: Path) -> Non
         records.record(tmp_path, "batch", 0),
         records.record(tmp_path, "batch", 1, end=diverged),
         records.record(tmp_path, "batch", 2, end=failed),
-        type(cut)(cut.id, (cut.facts[0], cut.facts[1], cut.facts[3]), cut.predictions),
+        type(cut)(cut.id, cut.key, (cut.facts[0], cut.facts[1], cut.facts[3]), cut.predictions),
     ]
     selection = records.arranged(made, records.design())
     assert [(r.variant, r.seed) for r in selection.records] == [("batch", 0)]
