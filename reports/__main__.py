@@ -46,7 +46,7 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     build(selections, folder, allowed, [images_of(selection) for selection in selections])
     for name in names:
         tracker.add_to_summary(name, folder)
-    print(f"report: {(folder / 'report.md').relative_to(ROOT)}")
+    print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
     return 0
 
 

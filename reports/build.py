@@ -88,7 +88,7 @@ def _build(
         blocks += report.blocks
     title = " and ".join(selection.design.experiment for selection in selections)
     document = Document(title, tuple(blocks))
-    (folder / "report.md").write_text(markdown.render(document))
+    (folder / "report.md").write_text(markdown.render(document), encoding="utf-8")
     (folder / "report.html").write_text(html.render(document, folder), encoding="utf-8")
     return document
 

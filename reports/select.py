@@ -82,7 +82,12 @@ def arrange(summary: Summary, found: dict[str, Record], states: dict[str, str]) 
 
 
 def from_folder(folder: Path, run_ids: Mapping[str, str]) -> Selection:
-    """The runs that a published report was built from: a folder of journals and predictions, and run key → id."""
+    """The runs that a published report was built from.
+
+    Args:
+        folder: their plan, journals and predictions.
+        run_ids: run key → MLflow run id.
+    """
     summary = Summary.model_validate_json((folder / "plan.json").read_text())
     found = {
         key: Record(

@@ -1,19 +1,14 @@
-"""Many runs: checked first, none harmed by another, stopped by a signal and taken up again."""
+"""Many runs: checked first, none harmed by another or by the store, stopped by a signal and taken up again."""
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-import harness.__main__ as command_line
 import harness.execute
 import harness.run
 from harness import artifacts, journal
@@ -21,29 +16,11 @@ from harness.data import Dataset
 from harness.execute import Outcome, Stop, check, execute, find_lrs
 from harness.plan import Plan
 from harness.run import run_folder
-from harness.spec import SGD, Design, HarnessError, LRFinder, Model, RunSpec, Transform
+from harness.spec import SGD, Data, Design, HarnessError, LRFinder, Model, RunSpec, Transform
 from harness.store import TrackingError
+from harness.tracking import Tracker
 
-PROJECT = Path(__file__).resolve().parents[2]
-EXPERIMENT = """
-from harness import SGD, Data, Experiment, Model, Recipe
-
-EXPERIMENT = Experiment(
-    name="tiny",
-    question="Does it stop and go on?",
-    base=Recipe(
-        data=Data(name="digits", image_size=12),
-        model=Model(name="norm_cnn", head="gap"),
-        optimizer=SGD(lr=0.02),
-        epochs=6,
-        batch_size=64,
-    ),
-    variants={"plain": {}},
-    factor=(),
-    baseline="plain",
-    seeds=(0,),
-)
-"""
+CROP_8 = Transform(name="RandomCrop", height=8, width=8)
 
 
 class Listener:
@@ -78,9 +55,15 @@ def go(plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(artifacts, "write", lambda *_: None)
 
     def execute_plan(listener: Any = None, plan: Plan = plan) -> Outcome:
-        return execute(plan, {plan.runs[0].recipe.data: dataset}, listener or Listener(), tmp_path, workers=0)
+        tracker = cast("Tracker", listener or Listener())
+        return execute(plan, of(plan, dataset), tracker, tmp_path, workers=0)
 
     return execute_plan
+
+
+def of(plan: Plan, dataset: Dataset) -> dict[Data, Dataset]:
+    """The data sets of a plan, as `check` returns them."""
+    return dict.fromkeys((spec.recipe.data for spec in plan.runs), dataset)
 
 
 def changed(plan: Plan, **recipe: Any) -> Plan:
@@ -205,13 +188,13 @@ def test_a_store_that_fails_costs_no_run(go: Callable[..., Outcome], plan: Plan,
     ("change", "said"),
     [
         ({"batch_size": 73}, "`batch_size` must be 1..72, the training images of 'tiny'; got 73"),
-        ({"model": Model(name="norm_cn")}, "'norm_cn'.*'norm_cnn'"),
-        ({"model": Model(name="norm_cnn", drop=0.1)}, "'drop'.*'dropout'"),
-        ({"model": Model(name="norm_cnn", head="avgpool4")}, "`image_size` must be 20 to 35 .*; got 12"),
+        ({"model": Model(name="norm_cn")}, r"got 'norm_cn'; did you mean 'norm_cnn' or"),
         (
-            {"augmentation": (Transform(name="RandomCrop", height=8, width=8),)},
-            "must keep images at 12x12x3; got 8x8x3",
+            {"model": Model(name="norm_cnn", drop=0.1)},
+            r"^`model.drop` is not an option of norm_cnn .*; did you mean 'dropout'\?$",
         ),
+        ({"model": Model(name="norm_cnn", head="avgpool4")}, r"^`model.image_size` must be 20 to 35 .*; got 12$"),
+        ({"augmentation": (CROP_8,)}, "must keep images at 12x12x3; got 8x8x3"),
     ],
     ids=["batch size", "model", "option", "size", "augmentation"],
 )
@@ -220,7 +203,7 @@ def test_what_cannot_run_is_found_before_the_first_run(
 ) -> None:
     """The last of many variants is checked too, against the images that it will see; nothing is written."""
     monkeypatch.setattr(harness.execute, "load", lambda data, root: dataset)
-    assert check(plan, tmp_path) == {plan.runs[0].recipe.data: dataset}
+    assert check(plan, tmp_path) == of(plan, dataset)
     bad = changed(plan, **change).runs[0].model_copy(update={"variant": "last"})
     with pytest.raises(HarnessError, match=said):
         check(replace(plan, runs=(*plan.runs, bad)), tmp_path)
@@ -232,53 +215,7 @@ def test_range_tests_alone_are_a_line_each(plan: Plan, dataset: Dataset) -> None
     finder = LRFinder(start_lr=1e-4, end_lr=0.5, iterations=20, diverge_threshold=100.0)
     found = changed(plan, optimizer=SGD(lr="find"), lr_finder=finder).runs[0]
     both = replace(plan, runs=(plan.runs[1], found))
-    given, line = find_lrs(both, {found.recipe.data: dataset}, workers=0)
+    given, line = find_lrs(both, of(both, dataset), workers=0)
     assert given == "plain seed 1: optimizer.lr is given, 0.05"
     assert line.startswith("plain seed 0: suggests 0.")
     assert "; 20 iterations from 0.0001 to 0.5, loss 1." in line
-
-
-def start(project: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "harness", "run", "tiny"]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=project, text=True, **pipes)
-
-
-def test_sigterm_is_survived_by_the_real_program(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Real digits, checkpoint, journal and MLflow: 143 within 10 seconds; the same command goes on from epoch 2 and
-    ends with 0; once more, the run is not made again.
-    """
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for folder in ("harness", "models"):
-        shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
-    first = start(tmp_path)
-    assert first.stdout is not None
-    line = next(line for line in first.stdout if "epoch  1/6" in line)
-    assert line.startswith("[1/1] plain seed 0  epoch  1/6  train ")
-    first.send_signal(signal.SIGTERM)
-    clock = time.monotonic()
-    _, stderr = first.communicate(timeout=60)
-    assert time.monotonic() - clock < 10
-    assert first.returncode == 143
-    assert stderr.endswith(
-        "stopping at the next step; once more ends it at once\nstopped; the same command goes on from here\n"
-    )
-    (checkpoint,) = (tmp_path / "runs").rglob("*.ckpt")
-    folder = checkpoint.parent
-    second = start(tmp_path)
-    stdout, stderr = second.communicate(timeout=300)
-    assert (second.returncode, stderr) == (0, "")
-    assert "epoch  6/6" in stdout
-    assert "epoch  1/6" not in stdout
-    facts = journal.read(folder)
-    assert [fact.kind for fact in facts] == ["started", *["epoch"] * 6, "finished"]
-    assert not list(folder.glob("*.ckpt"))
-    assert (folder / "artifacts" / "figures" / "curves.png").exists()
-    monkeypatch.setattr(command_line, "ROOT", tmp_path)
-    assert command_line.main(["run", "tiny"]) == 0
-    assert capsys.readouterr().out == "[1/1] plain seed 0: already made\n"
-    assert journal.read(folder) == facts

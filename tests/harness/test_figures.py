@@ -79,7 +79,7 @@ def test_grey_images_are_grey() -> None:
     """One channel is drawn on a grey scale from black to white, not in matplotlib's colours."""
     axes = figures.grid(np.full((1, 4, 4, 1), 0.5, np.float32), ["cat"], "Grey").axes[0]
     assert axes.images[0].get_cmap().name == "gray"
-    assert np.shape(axes.images[0].get_array()) == (4, 4)
+    assert np.asarray(axes.images[0].get_array()).shape == (4, 4)
 
 
 def test_confusion_matrix_and_class_accuracy_are_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def test_the_factor_is_guarded_even_when_the_variant_is_not_chosen() -> None:
 def test_a_factor_may_be_a_parent() -> None:
     """factor=("optimizer",) lets variants differ in any of its fields, and in nothing that only begins like it."""
     variants = {"batch": {}, "adam": {"optimizer.name": "adam", "optimizer.lr": 0.01}}
-    assert len(plan(_with(variants=variants, factor=("optimizer",)), CPU).runs) == 4
+    assert len(plan(_with(variants=variants, factor=("optimizer",), published=()), CPU).runs) == 4
     assert within("optimizer.lr", ["optimizer"])
     assert within("optimizer", ["optimizer"])
     assert not within("optimizers.lr", ["optimizer"])
@@ -137,7 +137,7 @@ def test_an_override_of_the_factor_is_refused(field: str) -> None:
 def test_a_variant_that_cannot_be_made_is_named() -> None:
     """The rule's line ends with the experiment and the variant it broke in."""
     with pytest.raises(SpecError) as caught:
-        plan(_with(variants={"batch": {}, "long": {"epochs": 0}}, factor=("epochs",)), CPU)
+        plan(_with(variants={"batch": {}, "long": {"epochs": 0}}, factor=("epochs",), published=()), CPU)
     assert str(caught.value) == (
         "`epochs` must be greater than or equal to 1; got 0 (experiment 'norms', variant 'long')"
     )

@@ -160,7 +160,7 @@ def test_settings_are_safe_unless_given(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLFLOW_TRACKING_URI counts where no URI is given."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense")
-    with pytest.raises(TrackingError, match="got 'nonsense'$"):
+    with pytest.raises(TrackingError, match=r"got 'nonsense'$"):
         connect(tmp_path)
 
 

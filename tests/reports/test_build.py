@@ -31,7 +31,7 @@ def test_a_report_answers_and_cites_its_runs(tmp_path: Path) -> None:
     for line in text.splitlines():
         if line.startswith("!["):
             assert (folder / line.split("](")[1].rstrip(")")).stat().st_size > 1000
-    assert "data:image/png;base64," in (folder / "report.html").read_text()
+    assert "data:image/png;base64," in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_missing_and_diverged_runs_stand_in_the_report(tmp_path: Path) -> None:

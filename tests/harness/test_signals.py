@@ -1,0 +1,80 @@
+"""The real program under a real signal: it stops with its work saved, and the same command takes it up."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness.__main__ as command_line
+from harness import journal
+
+PROJECT = Path(__file__).resolve().parents[2]
+EXPERIMENT = """
+from harness import SGD, Data, Experiment, Model, Recipe
+
+EXPERIMENT = Experiment(
+    name="tiny",
+    question="Does it stop and go on?",
+    base=Recipe(
+        data=Data(name="digits", image_size=12),
+        model=Model(name="norm_cnn", head="gap"),
+        optimizer=SGD(lr=0.02),
+        epochs=6,
+        batch_size=64,
+    ),
+    variants={"plain": {}},
+    factor=(),
+    baseline="plain",
+    seeds=(0,),
+)
+"""
+
+
+def start(project: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "harness", "run", "tiny"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=project, text=True, **pipes)
+
+
+def test_sigterm_is_survived_by_the_real_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real digits, checkpoint, journal and MLflow: 143 within 10 seconds; the same command goes on from epoch 2 and
+    ends with 0; once more, the run is not made again.
+    """
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for folder in ("harness", "models"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
+    first = start(tmp_path)
+    assert first.stdout is not None
+    line = next(line for line in first.stdout if "epoch  1/6" in line)
+    assert line.startswith("[1/1] plain seed 0  epoch  1/6  train ")
+    first.send_signal(signal.SIGTERM)
+    clock = time.monotonic()
+    _, stderr = first.communicate(timeout=60)
+    assert time.monotonic() - clock < 10
+    assert first.returncode == 143
+    assert stderr.endswith(
+        "stopping at the next step; once more ends it at once\nstopped; the same command goes on from here\n"
+    )
+    (folder,) = {checkpoint.parent for checkpoint in (tmp_path / "runs").rglob("*.ckpt")}
+    second = start(tmp_path)
+    stdout, stderr = second.communicate(timeout=300)
+    assert (second.returncode, stderr) == (0, "")
+    assert "epoch  6/6" in stdout
+    assert "epoch  1/6" not in stdout
+    facts = journal.read(folder)
+    assert [fact.kind for fact in facts] == ["started", *["epoch"] * 6, "finished"]
+    assert not list(folder.glob("*.ckpt"))
+    assert (folder / "artifacts" / "figures" / "curves.png").exists()
+    monkeypatch.setattr(command_line, "ROOT", tmp_path)
+    assert command_line.main(["run", "tiny"]) == 0
+    assert capsys.readouterr().out == "[1/1] plain seed 0: already made\n"
+    assert journal.read(folder) == facts
