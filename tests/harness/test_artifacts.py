@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,8 +68,8 @@ def test_a_run_is_whole_on_disk(made: tuple[Path, RunSpec, dict[str, Figure]], d
 
 def assert_grids_show_inputs(drawn: dict[str, Figure], data: DeviceData, table: pd.DataFrame) -> None:
     def shown(name: str) -> tuple[np.ndarray, list[str]]:
-        axes: Any = drawn[name].axes
-        return np.stack([np.asarray(a.images[0].get_array()) for a in axes]), [a.get_title() for a in axes]
+        axes = drawn[name].axes[0]
+        return np.stack([np.asarray(image.get_array()) for image in axes.images]), [t.get_text() for t in axes.texts]
 
     train, test = data.dataset.train.images[:32] / 255, data.dataset.test.images / 255
     images, titles = shown("sample_images")

@@ -1,5 +1,6 @@
 """The real program under a real signal: it stops with its work saved, and the same command takes it up."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -37,8 +38,10 @@ EXPERIMENT = Experiment(
 
 def start(project: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "harness", "run", "tiny"]
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(project / "compiled")}  # half the second start's time
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=project, text=True, **pipes)
+    return subprocess.Popen(command, cwd=project, env=environment, text=True, **pipes)
 
 
 def test_sigterm_is_survived_by_the_real_program(

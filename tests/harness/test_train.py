@@ -67,9 +67,12 @@ def trace(start: Start, batch_size: int, **changes: object) -> list[float]:
 def test_epoch_metrics_are_means_over_all_examples(start: Start, data: DeviceData, smoothing: float) -> None:
     """At a rate too small to move a weight, loss and accuracy are those of plain code, the short batch by its size.
 
-    The mean over batches, which gives the last 8 images double weight, is another number.
+    The mean over batches, which gives the last 8 images double weight, is another number. The network is in training
+    mode, whatever mode it comes in.
     """
-    _, events = start(optimizer=SGD(lr=1e-30, momentum=0.0), label_smoothing=smoothing, epochs=1)
+    torch.manual_seed(0)
+    model = network(dropout=0.0).eval()
+    _, events = start(model=model, optimizer=SGD(lr=1e-30, momentum=0.0), label_smoothing=smoothing, epochs=1)
     done = epochs(events)[0]
     torch.manual_seed(0)
     model = network(dropout=0.0)
