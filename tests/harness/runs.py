@@ -9,9 +9,16 @@ import pytest
 
 from harness import journal
 from harness.data import Dataset
-from harness.facts import Finished
+from harness.facts import Fact, Finished
 from harness.run import DeviceData, Interrupted, run, run_folder, to_device
 from harness.spec import Design, RunSpec
+
+
+def write(folder: Path, facts: list[Fact]) -> None:
+    """Append these facts to the folder's journal, but those that it has."""
+    kept = journal.Journal(folder)
+    for fact in facts:
+        kept.append(fact)
 
 
 class Runs:

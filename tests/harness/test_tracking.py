@@ -11,11 +11,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from harness.facts import Diverged, EpochDone, Fact, Failed, Started
-from harness.journal import Journal
 from harness.record import Record
 from harness.spec import Design, flatten
 from harness.store import TrackingError
 from harness.tracking import PlannedRun, Summary, Tracker
+from tests.harness.runs import write
+
+ENDS = {
+    "diverged": Diverged(time=1005.0, step=7, where="train"),
+    "failed": Failed(time=1005.0, error="RuntimeError: boom"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +47,6 @@ def facts(facts: list[Fact], request: pytest.FixtureRequest) -> list[Fact]:
     name = request.node.name.replace("[", "_").rstrip("]")[:64]
     named = started.spec.model_copy(update={"experiment": name})
     return [started.model_copy(update={"spec": named}), *facts[1:]]
-
-
-def write(folder: Path, facts: list[Fact]) -> None:
-    journal = Journal(folder)
-    for fact in facts:
-        journal.append(fact)
 
 
 def experiment(facts: list[Fact]) -> str:
@@ -106,15 +105,20 @@ def test_everything_of_a_run_arrives(tracker: Tracker, client: MlflowClient, fac
 def test_one_call_an_epoch(
     tracker: Tracker, client: MlflowClient, facts: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scores, system metrics and an epoch's 900 rates go out in one `log_batch`; nothing new, no call at all."""
+    """Scores, system metrics and an epoch's 900 rates go out in one `log_batch`; nothing new, nothing sent."""
     calls: list[int] = []
-    log_batch = MlflowClient.log_batch
+    log_batch, log_artifact = MlflowClient.log_batch, MlflowClient.log_artifact
 
     def count(self: MlflowClient, run_id: str, metrics: Any = (), params: Any = (), **rest: Any) -> Any:
         calls.append(len(metrics))
         return log_batch(self, run_id, metrics=metrics, params=params, **rest)
 
+    def count_files(self: MlflowClient, run_id: str, path: str) -> None:
+        calls.append(-1)
+        log_artifact(self, run_id, path)
+
     monkeypatch.setattr(MlflowClient, "log_batch", count)
+    monkeypatch.setattr(MlflowClient, "log_artifact", count_files)
     for fact in facts:
         long = {"lrs": (0.1,) * 900, "step": 900 * fact.epoch} if isinstance(fact, EpochDone) else {}
         write(tmp_path, [fact.model_copy(update=long)])
@@ -207,19 +211,12 @@ def test_an_interrupted_run_goes_on(tracker: Tracker, facts: list[Fact], tmp_pat
     tracker.interrupt(tmp_path / "never_begun")
 
 
-@pytest.mark.parametrize(
-    ("end", "state"),
-    [
-        (Diverged(time=1005.0, step=7, where="train"), "diverged"),
-        (Failed(time=1005.0, error="RuntimeError: boom"), "failed"),
-    ],
-    ids=["diverged", "failed"],
-)
+@pytest.mark.parametrize("state", ENDS)
 def test_runs_without_a_result_are_no_success(
-    tracker: Tracker, client: MlflowClient, facts: list[Fact], end: Fact, state: str, tmp_path: Path
+    tracker: Tracker, client: MlflowClient, facts: list[Fact], state: str, tmp_path: Path
 ) -> None:
     """Diverged and failed runs are FAILED; one made good afterwards is FINISHED, with the epochs of both attempts."""
-    write(tmp_path, [*facts[:3], end])
+    write(tmp_path, [*facts[:3], ENDS[state]])
     tracker.sync(tmp_path)
     (run,) = mlflow_runs(client, facts)
     assert (run.info.status, run.data.tags["state"], run.data.tags["epochs_recorded"]) == ("FAILED", state, "1")
