@@ -4,8 +4,10 @@ A run is a function of its `RunSpec` and the images alone: it seeds itself, pins
 again after a crash or a signal it goes on from its last checkpoint and ends as if it had never stopped.
 """
 
+import contextlib
 import hashlib
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +131,11 @@ def _attempt(this: "_Run", stop: Callable[[], bool]) -> Iterator[StepDone | Fact
         this.journal.append(diverged)
         checkpoint.remove(this.folder)
         yield diverged
-    except (RuntimeError, MemoryError, OSError, HarnessError) as error:
+    except Interrupted:
+        raise
+    except Exception as error:  # whatever a model, a transform or the machine raises is a fact of this run alone
+        with contextlib.suppress(OSError):
+            (this.folder / "traceback.txt").write_text(traceback.format_exc())
         failed = Failed(time=time.time(), error=_one_line(error, this.spec))
         this.journal.append(failed)
         yield failed

@@ -192,6 +192,14 @@ class OneCycle(Values):
     base_momentum: Momentum = 0.85
     max_momentum: Momentum = 0.95
 
+    @model_validator(mode="after")
+    def _third_phase_is_reached(self) -> Self:
+        if self.three_phase and self.pct_start >= 0.5:
+            raise ValueError(
+                f"three_phase needs pct_start below 0.5, as rise and fall are as long; got {self.pct_start}"
+            )
+        return self
+
 
 class Step(Values):
     """The rate is multiplied by gamma every step_epochs."""

@@ -42,16 +42,19 @@ def client(tracker: Tracker, root: Path) -> MlflowClient:
 @pytest.fixture
 def facts(facts: list[Fact], request: pytest.FixtureRequest) -> list[Fact]:
     """A finished run in an experiment of the test's own."""
-    started = facts[0]
-    assert isinstance(started, Started)
+    started = begun(facts)
     name = request.node.name.replace("[", "_").rstrip("]")[:64]
     named = started.spec.model_copy(update={"experiment": name})
     return [started.model_copy(update={"spec": named}), *facts[1:]]
 
 
-def experiment(facts: list[Fact]) -> str:
+def begun(facts: list[Fact]) -> Started:
     assert isinstance(facts[0], Started)
-    return facts[0].spec.experiment
+    return facts[0]
+
+
+def experiment(facts: list[Fact]) -> str:
+    return begun(facts).spec.experiment
 
 
 def mlflow_runs(client: MlflowClient, facts: list[Fact]) -> list[Run]:
@@ -77,20 +80,15 @@ def test_everything_of_a_run_arrives(tracker: Tracker, client: MlflowClient, fac
     (tmp_path / "artifacts" / "figures").mkdir(parents=True)
     (tmp_path / "artifacts" / "figures" / "curves.png").write_bytes(b"png")
     tracker.sync(tmp_path)
-    (run,) = mlflow_runs(client, facts)
-    started = facts[0]
-    assert isinstance(started, Started)
-    recipe = {
-        field: value if isinstance(value, str) else json.dumps(value)
-        for field, value in flatten(started.spec.recipe).items()
-    }
+    (run,), started = mlflow_runs(client, facts), begun(facts)
+    recipe = {k: v if isinstance(v, str) else json.dumps(v) for k, v in flatten(started.spec.recipe).items()}
     assert run.data.params.items() >= recipe.items()
     origin = {"seed": "0", "data.checksum": "0123", "environment.commit": "abc", "environment.torch": "2.14.1"}
     assert run.data.params.items() >= (origin | {"model.parameters": "31000"}).items()
     assert history(client, run, "test_loss") == [(1, 1.5), (2, 0.75)]
     assert history(client, run, "train_accuracy") == [(1, 0.4), (2, 0.8)]
     assert history(client, run, "system/cpu_utilization_percentage") == [(1, 50.0), (2, 50.0)]
-    rates = [0.1, 0.11, 0.12, 0.13, 0.14, 0.2, 0.21, 0.22, 0.23, 0.24]
+    rates = [rate for fact in facts if isinstance(fact, EpochDone) for rate in fact.lrs]
     assert history(client, run, "learning_rate") == list(enumerate(rates, start=1))
     assert history(client, run, "lr_finder_loss") == [(0, 1.2), (1, 0.9), (2, 1.5)]
     assert run.data.metrics["lr_finder_suggestion"] == 0.01
@@ -154,8 +152,7 @@ def test_deliveries_repeated_add_nothing(
         Tracker(root, f"sqlite:///{root / 'mlflow.db'}").sync(tmp_path)
         (run,) = mlflow_runs(client, facts)
         assert rows(root, facts) == expected
-        assert (run.info.run_id, run.info.status) == (kept["run_id"], "FINISHED")
-        assert run.data.tags["state"] == "finished"
+        assert (run.info.run_id, run.info.status, run.data.tags["state"]) == (kept["run_id"], "FINISHED", "finished")
     client.delete_run(kept["run_id"])
     assert rows(root, facts) == 0
     Tracker(root, f"sqlite:///{root / 'mlflow.db'}").sync(tmp_path)
@@ -172,7 +169,6 @@ def test_an_abandoned_attempt_is_replaced(
     write(tmp_path / "new", [facts[0].model_copy(update={"time": 2000.0}), *facts[1:]])
     tracker.sync(tmp_path / "new")
     (new,) = mlflow_runs(client, facts)
-    assert new.info.run_id != old.info.run_id
     assert new.data.tags["attempt"] == "2000.000000"
     assert client.get_run(old.info.run_id).info.lifecycle_stage == "deleted"
 
@@ -192,21 +188,16 @@ def test_a_parameter_lost_on_the_way_is_sent_again(
             tracker.sync(tmp_path)
     tracker.sync(tmp_path)
     (run,) = mlflow_runs(client, facts)
-    assert run.data.params["epochs"] == "2"
-    assert run.data.metrics["test_loss"] == 0.75
+    assert (run.data.params["epochs"], run.data.metrics["test_loss"]) == ("2", 0.75)
 
 
 def test_an_interrupted_run_goes_on(tracker: Tracker, facts: list[Fact], tmp_path: Path) -> None:
-    """It reads "interrupted" and KILLED until its next fact, then "running", then "finished"."""
-    name = experiment(facts)
+    """It reads "interrupted" until its next fact, then "running", then "finished"."""
     states = []
     for told in (facts[:3], None, facts[:3], facts[:4], facts):
-        if told is None:
-            tracker.interrupt(tmp_path)
-        else:
-            write(tmp_path, told)
-            tracker.sync(tmp_path)
-        states += tracker.states(name).values()
+        write(tmp_path, told or [])
+        (tracker.sync if told else tracker.interrupt)(tmp_path)
+        states += tracker.states(experiment(facts)).values()
     assert states == ["running", "interrupted", "interrupted", "running", "finished"]
     tracker.interrupt(tmp_path / "never_begun")
 
