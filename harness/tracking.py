@@ -37,6 +37,17 @@ class Summary(BaseModel):
     runs: tuple[PlannedRun, ...]
 
 
+@contextlib.contextmanager
+def _failing_in_one_line() -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise store.TrackingError(f"MLflow cannot be written: {line}") from error
+
+
 class Tracker:
     """A tracking store, by its URI: see `store.connect`, also for what it raises."""
 
@@ -172,6 +183,7 @@ class Tracker:
         self._client.set_tag(run_id, "epochs_recorded", str(epochs))
         self._client.set_terminated(run_id, _STATES[last.kind], end_time=_milliseconds(last))
 
+    @_failing_in_one_line()
     def record_summary(self, summary: Summary) -> str:
         """Write what was asked of an experiment into its summary run; returns that run's id."""
         experiment_id = self.experiment_id(summary.design.experiment)
@@ -200,6 +212,7 @@ class Tracker:
             )
         return Summary.model_validate_json(self.artifact(run_id, "plan.json").read_bytes())
 
+    @_failing_in_one_line()
     def add_to_summary(self, experiment: str, folder: Path) -> None:
         """Put a report's files beside the plan in the experiment's summary run."""
         run_id = self._summary_run(self.experiment_id(experiment))
@@ -239,17 +252,6 @@ class Tracker:
             found += page
             token = page.token or ""
         return found
-
-
-@contextlib.contextmanager
-def _failing_in_one_line() -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise store.TrackingError(f"MLflow cannot be written: {line}") from error
 
 
 class _Receipt:

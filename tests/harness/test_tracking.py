@@ -247,3 +247,16 @@ def test_the_summary_is_found_again(tracker: Tracker, client: MlflowClient, desi
     rule = r"^no runs of 'never' are recorded \(recorded: .*summed_up.*\); make them with: make run EXP=never$"
     with pytest.raises(TrackingError, match=rule):
         tracker.summary("never")
+
+
+def test_a_summary_that_cannot_be_written_is_one_line(
+    tracker: Tracker, design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that fails, on a full disk say, before the first run or after the report ends in one line."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tracker._client, "log_text", full)
+    with pytest.raises(TrackingError, match=r"^MLflow cannot be written: \[Errno 28\] No space left on device$"):
+        tracker.record_summary(Summary(design=design, runs=()))
