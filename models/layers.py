@@ -1,9 +1,13 @@
 """Layers that more than one family uses."""
 
+import math
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.registry import require
+
+_SPARSE = 0.1  # above this rate torch's own mask is as fast
 
 
 class Residual(nn.Module):
@@ -13,8 +17,42 @@ class Residual(nn.Module):
         super().__init__()
         self.branch = branch
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return x + self.branch(x)
+
+
+class Dropout(nn.Dropout):
+    """torch's Dropout (Hinton et al. 2012, arXiv:1207.0580), with few random numbers at low rates on the CPU.
+
+    There, a number an element costs small networks a third of their time. Instead the gaps between dropped elements
+    are drawn, which are geometrically distributed (Devroye 1986, chapter X.2): the same mask, at the rate's share of
+    the cost.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and input.device.type == "cpu" and 0 < self.p <= _SPARSE:
+            return input * dropout_mask(input.detach(), self.p)
+        return super().forward(input)
+
+
+@torch.library.custom_op("models::dropout_mask", mutates_args=())
+def dropout_mask(like: Tensor, p: float) -> Tensor:
+    """0 with probability p, else 1 / (1 - p), independently for every element; shape, type and layout of `like`."""
+    mask = torch.full_like(like, 1 / (1 - p))
+    mask.as_strided((mask.numel(),), (1,)).index_fill_(0, _successes(mask.numel(), p), 0)
+    return mask
+
+
+@dropout_mask.register_fake
+def _(like: Tensor, p: float) -> Tensor:
+    return torch.empty_like(like)
+
+
+def _successes(trials: int, p: float) -> Tensor:
+    """Which of so many independent trials succeed, each with probability p: (successes,) int64, ascending."""
+    enough = int(trials * p + 8 * math.sqrt(trials * p) + 16)  # eight standard deviations: too few once in 1e15 calls
+    at = torch.empty(enough, dtype=torch.int64).geometric_(p).cumsum(0) - 1
+    return at[at < trials]
 
 
 def conv3x3(in_channels: int, out_channels: int, padding: int = 1) -> nn.Conv2d:
@@ -29,4 +67,4 @@ def dropouts(rate: float) -> list[nn.Module]:
         ModelError: the rate is not in [0, 1).
     """
     require(0 <= rate < 1, "dropout", "be 0 or more and below 1", rate)
-    return [nn.Dropout(rate)] if rate else []
+    return [Dropout(rate)] if rate else []

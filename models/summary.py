@@ -135,10 +135,17 @@ _POINTWISE_CALLS = {torch.relu, nn.functional.relu, operator.add, operator.iadd,
 _FLATTEN_CALLS = {torch.flatten, "flatten"}
 
 
+class _Tracer(fx.Tracer):
+    """Looks into a layer only where its kind, or torch's own that it extends, says nothing."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _POINTWISE) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _receptive_fields(model: nn.Module, images: torch.Tensor) -> dict[str, int | None]:
     """Module name → receptive field in pixels; the logits' under _WHOLE. Empty where the network cannot be traced."""
     try:
-        traced = fx.symbolic_trace(model)
+        traced = fx.GraphModule(model, _Tracer().trace(model))
     except Exception:  # the model's own code runs on stand-ins for tensors, and may fail in any way
         return {}
     ShapeProp(traced).propagate(images)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models import ModelError
-from models.layers import Residual, conv3x3, dropouts
+from models.layers import Dropout, Residual, conv3x3, dropouts
 
 
 def test_a_residual_adds_its_branch_and_nothing_follows_the_sum():
@@ -30,7 +30,7 @@ def test_conv3x3_has_no_bias_and_keeps_the_map_unless_unpadded():
 
 def test_dropouts_is_one_layer_or_none_at_rate_0():
     (dropout,) = dropouts(0.25)
-    assert isinstance(dropout, nn.Dropout)
+    assert isinstance(dropout, Dropout)
     assert dropout.p == 0.25
     assert dropouts(0.0) == []
 
@@ -38,3 +38,42 @@ def test_dropouts_is_one_layer_or_none_at_rate_0():
 def test_dropouts_refuses_a_rate_of_1():
     with pytest.raises(ModelError, match=r"^`model.dropout` must be 0 or more and below 1; got 1\.0$"):
         dropouts(1.0)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1])
+def test_every_element_is_dropped_alike_and_independently(rate: float):
+    """Over 20,000 masks of 50 elements each element, the first and the last too, is dropped at the rate, and so are
+    pairs of neighbours at its square; all within five standard errors. What stays is scaled up.
+    """
+    torch.manual_seed(0)
+    masks = torch.stack([Dropout(rate)(torch.ones(5, 10)).flatten() for _ in range(20_000)])
+    assert torch.equal(masks.unique(), torch.tensor([0.0, 1 / (1 - rate)]))
+    dropped = (masks == 0).double()
+    assert (dropped.mean(0) - rate).abs().max() < 5 * (rate * (1 - rate) / 20_000) ** 0.5
+    pairs = (dropped[:, 1:] * dropped[:, :-1]).mean()
+    assert (pairs - rate**2).abs() < 5 * (rate**2 / (20_000 * 49)) ** 0.5
+
+
+def test_dropout_keeps_layout_and_type_and_gradients_follow_the_mask():
+    """The mask comes in the input's memory format, so that a channels_last network stays one."""
+    images = torch.randn(8, 6, 9, 9, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    images.requires_grad_()
+    out = Dropout(0.05)(images)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert out.dtype == torch.bfloat16
+    out.sum().backward()
+    assert images.grad is not None
+    assert torch.equal(images.grad * images.detach(), out.detach())
+    assert 0 < (out == 0).float().mean() < 0.1
+
+
+def test_dropout_is_torchs_own_above_a_tenth_and_in_evaluation():
+    """The same seed gives torch's very mask; in evaluation nothing happens, nor to the random state."""
+    values = torch.ones(100, 100)
+    torch.manual_seed(3)
+    expected = nn.Dropout(0.5)(values)
+    torch.manual_seed(3)
+    assert torch.equal(Dropout(0.5)(values), expected)
+    before = torch.get_rng_state()
+    assert Dropout(0.05).eval()(values) is values
+    assert torch.equal(torch.get_rng_state(), before)
