@@ -1,5 +1,6 @@
 """Predictions of a network on one split, its scores, and what it gets wrong. Knows no MLflow, no files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,13 @@ from harness.augment import normalise
 from harness.facts import Scores
 
 BATCH = 1000
+
+ShouldStop = Callable[[], bool]
+"""Asked again and again in long work; once it says true, the work ends with `Interrupted`."""
+
+
+class Interrupted(Exception):
+    """The work was asked to stop, and did."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +51,22 @@ class Normaliser:
         return (inputs * self.std + self.mean).clamp(0, 1).cpu().numpy()
 
 
-def predict(model: nn.Module, images: Tensor, normaliser: Normaliser) -> Tensor:
-    """Logits of images (N, H, W, C) uint8 → (N, classes) float32, in evaluation mode; the mode is put back."""
+def predict(model: nn.Module, images: Tensor, normaliser: Normaliser, stop: ShouldStop = lambda: False) -> Tensor:
+    """Logits of images (N, H, W, C) uint8 → (N, classes) float32, in evaluation mode; the mode is put back.
+
+    Raises:
+        Interrupted: `stop`, asked before every batch, said so.
+    """
     training = model.training
     model.eval()
+    logits: list[Tensor] = []
     with torch.inference_mode(), normaliser.autocast:
-        logits = torch.cat([model(normaliser(part)).float() for part in images.split(BATCH)])
+        for part in images.split(BATCH):
+            if stop():
+                raise Interrupted
+            logits.append(model(normaliser(part)).float())
     model.train(training)
-    return logits
+    return torch.cat(logits)
 
 
 def score(logits: Tensor, labels: Tensor) -> Scores:

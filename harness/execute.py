@@ -18,9 +18,11 @@ from tqdm import tqdm
 import models
 from harness import augment, journal
 from harness.data import Dataset, load
+from harness.evaluate import Interrupted
 from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
+from harness.parts import DeviceData, model_options, to_device
 from harness.plan import Plan
-from harness.run import DeviceData, Interrupted, ended, model_options, run, run_folder, sweep, to_device
+from harness.run import ended, run, run_folder, sweep
 from harness.spec import Data, HarnessError, RunSpec, SpecError
 from harness.store import TrackingError
 from harness.tracking import PlannedRun, Summary, Tracker

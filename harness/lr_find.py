@@ -21,7 +21,7 @@ from torch.nn import functional
 from tqdm import TqdmExperimentalWarning
 
 from harness.augment import Source
-from harness.evaluate import Normaliser
+from harness.evaluate import Interrupted, Normaliser, ShouldStop
 from harness.facts import LRFound
 from harness.optim import build_optimizer
 from harness.spec import HarnessError, LRFinder, Recipe
@@ -36,7 +36,13 @@ class LRFinderError(HarnessError):
 
 
 def find_lr(
-    model: nn.Module, source: Source, labels: Tensor, recipe: Recipe, seed: int, normaliser: Normaliser
+    model: nn.Module,
+    source: Source,
+    labels: Tensor,
+    recipe: Recipe,
+    seed: int,
+    normaliser: Normaliser,
+    stop: ShouldStop = lambda: False,
 ) -> LRFound:
     """Sweep the learning rate over a copy of `model`; the model and every random state are as before.
 
@@ -46,6 +52,7 @@ def find_lr(
     Raises:
         NotFinite: a loss was infinite or NaN, at this iteration of the sweep.
         LRFinderError: too few points before it diverged, or a loss that never fell.
+        Interrupted: `stop`, asked before every iteration, said so.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TqdmExperimentalWarning)  # it imports tqdm.autonotebook
@@ -58,7 +65,7 @@ def find_lr(
     with torch.random.fork_rng():
         swept = _Autocast(copy.deepcopy(model), normaliser.autocast)
         optimizer = build_optimizer(swept, recipe, values.start_lr)
-        batches = TrainDataLoaderIter(_Batches(source, labels, recipe, seed, normaliser))
+        batches = TrainDataLoaderIter(_Batches(source, labels, recipe, seed, normaliser, stop))
         finder = torch_lr_finder.LRFinder(swept, optimizer, _FiniteLoss(recipe.label_smoothing), device=labels.device)
         shown = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with contextlib.redirect_stdout(io.StringIO()), shown:  # it prints, and draws its bar into logs too
@@ -134,8 +141,10 @@ class _FiniteLoss(nn.Module):
 class _Batches:
     """Training batches without end, as the finder wants them: (images (B, C, H, W), labels (B,))."""
 
-    def __init__(self, source: Source, labels: Tensor, recipe: Recipe, seed: int, normaliser: Normaliser):
-        self.source, self.labels, self.normaliser = source, labels, normaliser
+    def __init__(
+        self, source: Source, labels: Tensor, recipe: Recipe, seed: int, normaliser: Normaliser, stop: ShouldStop
+    ):
+        self.source, self.labels, self.normaliser, self.stop = source, labels, normaliser, stop
         self.batch_size, self.seed = recipe.batch_size, seed
         assert isinstance(recipe.lr_finder, LRFinder)
 
@@ -143,4 +152,6 @@ class _Batches:
         for epoch in itertools.count():
             indices = epoch_order(self.seed, epoch, len(self.labels)).split(self.batch_size)
             for index, images in zip(indices, self.source.batches(epoch, indices), strict=True):
+                if self.stop():
+                    raise Interrupted
                 yield self.normaliser(images), self.labels[index.to(self.labels.device)]

@@ -55,6 +55,8 @@ class State:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler
+    forward: Callable[[Tensor], Tensor]
+    """What a whole batch goes through: the model, or its compiled form."""
     step: int = 0
     """Optimiser steps taken."""
     sums: Tensor = field(default_factory=lambda: torch.zeros(2))
@@ -62,7 +64,7 @@ class State:
     first_bad: Tensor = field(default_factory=lambda: torch.tensor(torch.inf))
     """The first step whose loss was not finite, on the device."""
     lrs: list[float] = field(default_factory=list)
-    """The rate of every step of the epoch so far."""
+    """The rate of every step of the epoch so far; empty once the epoch has been evaluated."""
     seconds: float = 0.0
     """Spent training in the epoch so far."""
 
@@ -121,27 +123,31 @@ def train(
     """
     per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
     total = recipe.epochs * per_epoch
-    while state.step < total:
+    while state.step < total or state.lrs:
         epoch, first = divmod(state.step, per_epoch)
-        indices = epoch_order(seed, epoch, len(labels)).split(recipe.batch_size)[first:]
-        state.model.train()
-        clock = time.perf_counter()
-        for index, images in zip(indices, source.batches(epoch, indices), strict=True):
-            _step(state, normaliser(images), labels[index.to(labels.device)], recipe, normaliser.autocast)
-            last = state.step % per_epoch == 0
-            if last or not state.sums.is_cuda:  # reading the device makes it wait: on CUDA once an epoch
-                _check(state)
-            state.seconds += time.perf_counter() - clock
-            if not last:
-                yield StepDone(state.step, total, state.step % per_epoch, per_epoch)
+        if first or not state.lrs:  # else the epoch was interrupted at its evaluation
+            indices = epoch_order(seed, epoch, len(labels)).split(recipe.batch_size)[first:]
+            state.model.train()
             clock = time.perf_counter()
-        yield _end_epoch(state, epoch + 1, len(labels), evaluate)
+            for index, images in zip(indices, source.batches(epoch, indices), strict=True):
+                _step(state, normaliser(images), labels[index.to(labels.device)], recipe, normaliser.autocast)
+                last = state.step % per_epoch == 0
+                if last or not state.sums.is_cuda:  # reading the device makes it wait: on CUDA once an epoch
+                    _check(state)
+                state.seconds += time.perf_counter() - clock
+                if not last:
+                    yield StepDone(state.step, total, state.step % per_epoch, per_epoch)
+                clock = time.perf_counter()
+        yield _end_epoch(state, state.step // per_epoch, len(labels), evaluate)
 
 
 def _step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, autocast: torch.autocast) -> None:
-    """One optimiser step on images (B, C, H, W) and labels (B,); nothing here waits for the device."""
+    """One optimiser step on images (B, C, H, W) and labels (B,); nothing here waits for the device.
+
+    An epoch's short last batch is not worth compiling another shape for.
+    """
     with autocast:
-        logits = state.model(images)
+        logits = (state.forward if len(labels) == recipe.batch_size else state.model)(images)
     logits = logits.float()
     loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     loss.backward()

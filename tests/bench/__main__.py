@@ -54,7 +54,7 @@ def ours(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.int64]) -
     def epoch() -> None:
         model = _model(recipe, channels_last=True)
         optimizer = build_optimizer(model, recipe, LR)
-        state = State(model, optimizer, build_scheduler(optimizer, recipe.schedule, LR, steps, recipe.epochs))
+        state = State(model, optimizer, build_scheduler(optimizer, recipe.schedule, LR, steps, recipe.epochs), model)
         for _ in train(state, source, targets, recipe, 0, normaliser, lambda: (None, Scores(loss=0, accuracy=0))):
             pass
 

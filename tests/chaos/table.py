@@ -1,7 +1,7 @@
 """What a section of `make chaos` reports: promises, how often each was tried and how often it held.
 
-A section is a module of this folder with `rows(counts, folder)`: it works in `folder`, an empty one, and yields a `Row`
-for every promise as soon as it is known. Its `FULL` and `REDUCED` say how much is tried by `make chaos` and by the tests.
+A section is a module of this folder with `rows(counts, folder)`: it works in `folder`, an empty one, and yields a
+`Row` for every promise as soon as it is known. Its `FULL` and `REDUCED` say how much `make chaos` and the tests try.
 """
 
 from collections.abc import Iterable

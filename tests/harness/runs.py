@@ -1,6 +1,5 @@
 """Makes and stops runs for the tests: a class, so that a test reads as what happens to a run."""
 
-import itertools
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,10 @@ import pytest
 
 from harness import journal
 from harness.data import Dataset
+from harness.evaluate import Interrupted
 from harness.facts import Fact, Finished
-from harness.run import DeviceData, Interrupted, run, run_folder, to_device
+from harness.parts import DeviceData, to_device
+from harness.run import run, run_folder
 from harness.spec import Design, RunSpec
 
 
@@ -43,8 +44,10 @@ class Runs:
 
     def events(self, stop_after: int | None = None) -> Generator[Any, None, None]:
         """One attempt; `stop_after` asks it to stop once so many steps or facts of this attempt are done."""
-        count = itertools.count(1)
-        yield from run(self.spec, self.design, self.data, self.root, lambda: next(count) == stop_after)
+        seen: list[Any] = []
+        for event in run(self.spec, self.design, self.data, self.root, lambda: len(seen) == stop_after):
+            seen.append(event)
+            yield event
 
     def finish(self) -> Finished:
         *_, last = self.events()

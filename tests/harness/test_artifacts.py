@@ -13,8 +13,9 @@ from harness import figures, journal
 from harness.artifacts import load_model, misclassified
 from harness.evaluate import Normaliser, predict, probabilities
 from harness.facts import EpochDone, Finished
+from harness.parts import DeviceData
 from harness.record import Record
-from harness.run import DeviceData, run, run_folder
+from harness.run import run, run_folder
 from harness.spec import SGD, Design, RunSpec, Transform
 
 

@@ -11,7 +11,7 @@ from torch import nn
 import models
 from harness import evaluate
 from harness.evaluate import Normaliser, predict, probabilities, score
-from harness.run import DeviceData
+from harness.parts import DeviceData
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

@@ -18,7 +18,7 @@ from harness.augment import source
 from harness.evaluate import Normaliser
 from harness.facts import LRFound
 from harness.lr_find import LRFinderError, find_lr, suggest
-from harness.run import DeviceData
+from harness.parts import DeviceData
 from harness.spec import SGD, LRFinder, Recipe
 from harness.train import NotFinite, epoch_order
 

@@ -1,19 +1,21 @@
 """One run: a function of its spec and data alone, whatever interrupts it, and a fact whichever way it ends."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import harness.run
 from harness import checkpoint, journal
 from harness.data import Dataset, Split
+from harness.evaluate import Interrupted, predict
 from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
-from harness.run import ended, model_options, sweep, to_device, weights_sha256
-from harness.spec import SGD, Adam, HarnessError, LRFinder, Model, OneCycle, Step, Transform
+from harness.parts import to_device
+from harness.run import ended, run, sweep
+from harness.spec import SGD, Adam, HarnessError, LRFinder, OneCycle, Step, Transform
 from tests.harness.runs import Runs
 
 CROP = (
@@ -55,6 +57,66 @@ def test_resumed_runs_end_as_if_never_stopped(runs: Runs, name: str) -> None:
         assert not checkpoint.exists(again.folder), place
 
 
+def test_an_interrupted_evaluation_is_made_up_for(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped while the first epoch is evaluated, and while the last one's predictions are recorded, it goes on there:
+    no step is made twice, no row is lost, and it ends as if never stopped.
+    """
+    expected = runs.elsewhere("whole")
+    end = expected.finish()
+    stopped = runs.elsewhere("stopped")
+    for before, steps in ((0, [1, 2, 3, 4]), (2, [5, 6, 7, 8, 9, 10])):
+        with monkeypatch.context() as patched:
+            predictions = itertools.count()
+
+            def stopping(*arguments: Any, first: int = before, counted: Iterator[int] = predictions) -> torch.Tensor:
+                if next(counted) == first:
+                    raise Interrupted
+                return predict(*arguments)
+
+            patched.setattr(harness.run, "predict", stopping)
+            events = []
+            with pytest.raises(Interrupted):
+                events.extend(stopped.events())
+        assert [event.step for event in events if hasattr(event, "step")] == steps
+    last = stopped.finish()
+    assert last.weights_sha256 == end.weights_sha256
+    assert stopped.rows == expected.rows
+
+
+def test_a_range_test_stops_when_asked(runs: Runs) -> None:
+    """Asked at its fourth iteration it ends there, with nothing recorded; begun again it suggests the same."""
+    whole, stopped = (runs.changed(root, **RECIPES["found"]) for root in ("whole", "stopped"))
+    whole.finish()
+    asked = itertools.count(1)
+    with pytest.raises(Interrupted):
+        list(run(stopped.spec, stopped.design, stopped.data, stopped.root, lambda: next(asked) == 5))
+    assert next(asked) == 6
+    assert [fact.kind for fact in journal.read(stopped.folder)] == ["started"]
+    stopped.finish()
+    assert stopped.rows == whole.rows
+
+
+def test_a_compiled_run_is_the_same_run(runs: Runs) -> None:
+    """20 steps through torch.compile in bf16 give the plain fp32 run's losses within 2% and, the step being really
+    another one, not bit for bit; stopped in the middle it ends as if never stopped. Its short last batches are eager.
+    """
+    changes = {"optimizer": SGD(lr=0.002), "epochs": 4}
+    plain, whole, stopped = (
+        runs.changed(root, step=step, precision=precision, **changes)
+        for root, step, precision in (("a", "eager", "fp32"), ("b", "compiled", "bf16"), ("c", "compiled", "bf16"))
+    )
+    plain.finish()
+    end = whole.finish()
+    losses = [[row["train"]["loss"] for row in made.rows if row["kind"] == "epoch"] for made in (plain, whole)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] != losses[0]
+    assert (whole.root / "data" / "cache" / "compiled").is_dir()
+    (stopped.root / "data").symlink_to(whole.root / "data")  # compiled code: a third of a minute saved
+    stopped.interrupt(8)
+    assert stopped.finish().weights_sha256 == end.weights_sha256
+    assert stopped.rows == whole.rows
+
+
 def test_a_crash_goes_on_from_the_last_timed_checkpoint(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed without a word after step 8, with a checkpoint after every step, it goes on with step 9."""
     expected = runs.elsewhere("whole").finish()
@@ -78,27 +140,6 @@ def test_a_crash_without_checkpoint_starts_over(runs: Runs) -> None:
     events.close()
     assert killed.finish()
     assert killed.rows == expected.rows
-
-
-def test_weights_follow_from_spec_and_seed_alone(runs: Runs) -> None:
-    """The same seed gives the same hash whatever ran before in the process, another seed another."""
-    first = runs.elsewhere("first").finish()
-    torch.manual_seed(999)
-    np.random.seed(999)
-    again = runs.elsewhere("again").finish()
-    other = runs.elsewhere("other", spec=runs.spec.model_copy(update={"seed": 1})).finish()
-    assert again.weights_sha256 == first.weights_sha256
-    assert other.weights_sha256 != first.weights_sha256
-
-
-def test_hash_sees_one_bit_of_any_tensor() -> None:
-    """Buffers count, the last bit counts, a tensor's name counts."""
-    model = torch.nn.BatchNorm1d(3)
-    whole = weights_sha256(model)
-    assert model.running_mean is not None
-    model.running_mean[2] = torch.nextafter(model.running_mean[2], torch.tensor(1.0))
-    assert weights_sha256(model) != whole
-    assert weights_sha256(torch.nn.Sequential(torch.nn.BatchNorm1d(3))) != whole
 
 
 @pytest.mark.parametrize(
@@ -228,16 +269,3 @@ def test_the_validation_split_is_scored_apart(runs: Runs, dataset: Dataset) -> N
     started = journal.read(held_out.folder)[0]
     assert isinstance(started, Started)
     assert started.data.validation_images == 72
-
-
-def test_model_options_follow_the_data(runs: Runs, dataset: Dataset) -> None:
-    """Channels, size and classes come from the images, the recipe's options win; oblong images need a size."""
-    recipe = runs.spec.recipe
-    expected = {"in_channels": 3, "image_size": 12, "classes": 3, "head": "gap", "dropout": 0.1}
-    assert model_options(recipe, dataset) == expected
-    given = recipe.model_copy(update={"model": Model(name="norm_cnn", classes=7)})
-    assert model_options(given, dataset)["classes"] == 7
-    oblong = replace(dataset, train=Split(dataset.train.images[:, :10], dataset.train.labels))
-    rule = r"^`model` 'norm_cnn' needs square images; 'tiny' has 10x12; set data.image_size$"
-    with pytest.raises(HarnessError, match=rule):
-        model_options(recipe, oblong)

@@ -15,7 +15,7 @@ from harness.augment import source
 from harness.evaluate import Normaliser
 from harness.facts import EpochDone, Scores
 from harness.optim import build_optimizer, build_scheduler
-from harness.run import DeviceData
+from harness.parts import DeviceData
 from harness.spec import SGD, OneCycle, Recipe
 from harness.train import NotFinite, State, StepDone, epoch_order, train
 
@@ -36,7 +36,7 @@ def start(data: DeviceData, recipe: Recipe) -> Start:
         normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cpu", changed.memory_format, changed.precision)
         optimizer = build_optimizer(model, changed, float(changed.optimizer.lr))
         scheduler = build_scheduler(optimizer, changed.schedule, float(changed.optimizer.lr), 5, changed.epochs)
-        state = State(model, optimizer, scheduler)
+        state = State(model, optimizer, scheduler, forward=model)
         images = source((), "auto", data.train.images, (0.4,) * 3, 0)
         return state, train(state, images, data.train.labels, changed, 0, normaliser, evaluate)
 

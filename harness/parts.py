@@ -1,0 +1,133 @@
+"""What a run is made of: images on the device, the network, the form of its step, optimiser and schedule.
+
+Everything follows from the recipe, the seed and the images; seeds and threads are set here.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import models
+from harness.augment import Source
+from harness.augment import source as build_source
+from harness.data import Dataset, Split
+from harness.evaluate import Normaliser
+from harness.optim import build_optimizer, build_scheduler
+from harness.plan import steps_per_epoch
+from harness.spec import HarnessError, Recipe, RunSpec
+from harness.train import State
+
+
+@dataclass(frozen=True)
+class DeviceSplit:
+    """A split on the device: images (N, H, W, C) uint8, labels (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """A data set on the device; made once, used by every run of a plan."""
+
+    dataset: Dataset
+    train: DeviceSplit
+    validation: DeviceSplit | None
+    test: DeviceSplit
+
+
+def to_device(dataset: Dataset, device: str) -> DeviceData:
+    """Copy every split to the device."""
+
+    def move(split: Split) -> DeviceSplit:
+        return DeviceSplit(torch.tensor(split.images, device=device), torch.tensor(split.labels, device=device))
+
+    validation = move(dataset.validation) if dataset.validation else None
+    return DeviceData(dataset, move(dataset.train), validation, move(dataset.test))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A network before its first step, and how images come to it."""
+
+    options: dict[str, Any]
+    """What the registry built the network with."""
+    model: nn.Module
+    normaliser: Normaliser
+    source: Source
+
+
+def build(spec: RunSpec, data: DeviceData, workers: int) -> Parts:
+    """The parts of a run, with every seed and the thread count set.
+
+    Raises:
+        HarnessError: an option, a transform or an image shape that cannot be used.
+    """
+    recipe, dataset = spec.recipe, data.dataset
+    options, model = build_model(recipe, dataset, spec.seed)
+    normaliser = Normaliser.make(dataset.mean, dataset.std, recipe.device, recipe.memory_format, recipe.precision)
+    source = build_source(
+        recipe.augmentation, recipe.augment_backend, data.train.images, dataset.mean, spec.seed, workers
+    )
+    return Parts(options, model, normaliser, source)
+
+
+def build_model(recipe: Recipe, dataset: Dataset, seed: int) -> tuple[dict[str, Any], nn.Module]:
+    """The network on its device, in its memory format, and its options; sets the seed and the thread count."""
+    torch.set_num_threads(int(recipe.threads))
+    torch.manual_seed(seed)
+    options = model_options(recipe, dataset)
+    model = models.build(recipe.model.name, **options).to(recipe.device)
+    memory_format = torch.channels_last if recipe.memory_format == "channels_last" else torch.contiguous_format
+    return options, model.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue] torch's stub lacks it
+
+
+def model_options(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """The model's options: the recipe's, and channels, image size and classes from the data.
+
+    Raises:
+        HarnessError: the model needs square images and these are not.
+    """
+    shape = {"in_channels": dataset.channels, "image_size": dataset.height, "classes": len(dataset.classes)}
+    known = models.options(recipe.model.name)
+    if "image_size" in known and dataset.height != dataset.width:
+        raise HarnessError(
+            f"`model` {recipe.model.name!r} needs square images; {dataset.label!r} has {dataset.height}x"
+            f"{dataset.width}; set data.image_size"
+        )
+    return {k: v for k, v in shape.items() if k in known} | recipe.model.options
+
+
+def new_state(model: nn.Module, recipe: Recipe, lr: float, images: int, root: Path) -> State:
+    """Before the first step of training on so many images at the peak rate `lr`; root: the project's folder."""
+    optimizer = build_optimizer(model, recipe, lr)
+    per_epoch = steps_per_epoch(images, recipe.batch_size)
+    return State(
+        model,
+        optimizer,
+        build_scheduler(optimizer, recipe.schedule, lr, per_epoch, recipe.epochs),
+        forward=_compiled(model, recipe.device, root) if recipe.step == "compiled" else model,
+        sums=torch.zeros(2, device=recipe.device),
+        first_bad=torch.tensor(torch.inf).to(recipe.device),
+    )
+
+
+def _compiled(model: nn.Module, device: str, root: Path) -> Callable[[Tensor], Tensor]:
+    """The network through torch's inductor, on CUDA in a CUDA graph; compiled code is kept in data/cache."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(root / "data" / "cache" / "compiled")
+    torch.compiler.reset()  # or the networks of earlier runs count towards dynamo's limit of recompilations
+    return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.startswith("cuda") else None)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 of every parameter and buffer, by name: equal only if the weights are, bit for bit."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        sha.update(name.encode() + str(tensor.dtype).encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,46 @@
+"""What a run is made of follows from its recipe, its seed and its images."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from harness.data import Dataset, Split
+from harness.parts import model_options, weights_sha256
+from harness.spec import HarnessError, Model
+from tests.harness.runs import Runs
+
+
+def test_weights_follow_from_spec_and_seed_alone(runs: Runs) -> None:
+    """The same seed gives the same hash whatever ran before in the process, another seed another."""
+    first = runs.elsewhere("first").finish()
+    torch.manual_seed(999)
+    np.random.seed(999)
+    again = runs.elsewhere("again").finish()
+    other = runs.elsewhere("other", spec=runs.spec.model_copy(update={"seed": 1})).finish()
+    assert again.weights_sha256 == first.weights_sha256
+    assert other.weights_sha256 != first.weights_sha256
+
+
+def test_hash_sees_one_bit_of_any_tensor() -> None:
+    """Buffers count, the last bit counts, a tensor's name counts."""
+    model = torch.nn.BatchNorm1d(3)
+    whole = weights_sha256(model)
+    assert model.running_mean is not None
+    model.running_mean[2] = torch.nextafter(model.running_mean[2], torch.tensor(1.0))
+    assert weights_sha256(model) != whole
+    assert weights_sha256(torch.nn.Sequential(torch.nn.BatchNorm1d(3))) != whole
+
+
+def test_model_options_follow_the_data(runs: Runs, dataset: Dataset) -> None:
+    """Channels, size and classes come from the images, the recipe's options win; oblong images need a size."""
+    recipe = runs.spec.recipe
+    expected = {"in_channels": 3, "image_size": 12, "classes": 3, "head": "gap", "dropout": 0.1}
+    assert model_options(recipe, dataset) == expected
+    given = recipe.model_copy(update={"model": Model(name="norm_cnn", classes=7)})
+    assert model_options(given, dataset)["classes"] == 7
+    oblong = replace(dataset, train=Split(dataset.train.images[:, :10], dataset.train.labels))
+    rule = r"^`model` 'norm_cnn' needs square images; 'tiny' has 10x12; set data.image_size$"
+    with pytest.raises(HarnessError, match=rule):
+        model_options(recipe, oblong)
