@@ -87,10 +87,13 @@ def _workers(chosen: argparse.Namespace) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     planned, workers = _plan(chosen), _workers(chosen)
     from harness.execute import check, execute
+    from harness.pick import settle
     from harness.tracking import Tracker
 
     datasets = check(planned, ROOT)
-    outcome = execute(planned, datasets, Tracker(ROOT), ROOT, workers)
+    tracker = Tracker(ROOT)
+    planned = settle(planned, datasets, ROOT)
+    outcome = execute(planned, datasets, tracker, ROOT, workers)
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + outcome.signal

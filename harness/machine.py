@@ -22,6 +22,7 @@ _DECIDES_NOTHING = {
     "tracking.py",
     "store.py",
     "execute.py",
+    "pick.py",
     "figures.py",
     "record.py",
     "catalog.py",

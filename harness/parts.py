@@ -4,6 +4,7 @@ Everything follows from the recipe, the seed and the images; seeds and threads a
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ def new_state(model: nn.Module, recipe: Recipe, lr: float, images: int, root: Pa
 def _compiled(model: nn.Module, device: str, root: Path) -> Callable[[Tensor], Tensor]:
     """The network through torch's inductor, on CUDA in a CUDA graph; compiled code is kept in data/cache."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(root / "data" / "cache" / "compiled")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it tells CPUs that there is no CUDA
     torch.compiler.reset()  # or the networks of earlier runs count towards dynamo's limit of recompilations
     return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.startswith("cuda") else None)
 

@@ -76,7 +76,8 @@ def plan(
 
 
 def resolve(recipe: Recipe, machine: Machine) -> Recipe:
-    """The recipe with every "auto" settled for this machine, but the augmentation's, which the pipeline decides."""
+    """The recipe with every "auto" settled for this machine, but two: the pipeline decides on the augmentation's
+    backend, a measurement on the form of the step (`with_step`)."""
     device = machine.device if recipe.device == "auto" else recipe.device
     settled = {
         "device": device,
@@ -87,6 +88,19 @@ def resolve(recipe: Recipe, machine: Machine) -> Recipe:
         else ("contiguous" if device == "mps" else "channels_last"),
     }
     return recipe.model_copy(update=settled)
+
+
+def with_step(plan: Plan, step: str) -> Plan:
+    """The plan with this form of the step in every recipe that leaves it open."""
+    settled = [
+        spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"step": step})})
+        if spec.recipe.step == "auto"
+        else spec
+        for spec in plan.runs
+    ]
+    digests = {spec.variant: digest(spec.recipe) for spec in settled}
+    variants = tuple(VariantDesign(name=v.name, recipe_digest=digests[v.name]) for v in plan.design.variants)
+    return Plan(plan.design.model_copy(update={"variants": variants}), tuple(settled))
 
 
 def steps_per_epoch(train_images: int, batch_size: int) -> int:

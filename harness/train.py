@@ -130,7 +130,7 @@ def train(
             state.model.train()
             clock = time.perf_counter()
             for index, images in zip(indices, source.batches(epoch, indices), strict=True):
-                _step(state, normaliser(images), labels[index.to(labels.device)], recipe, normaliser.autocast)
+                take_step(state, normaliser(images), labels[index.to(labels.device)], recipe, normaliser.autocast)
                 last = state.step % per_epoch == 0
                 if last or not state.sums.is_cuda:  # reading the device makes it wait: on CUDA once an epoch
                     _check(state)
@@ -141,7 +141,7 @@ def train(
         yield _end_epoch(state, state.step // per_epoch, len(labels), evaluate)
 
 
-def _step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, autocast: torch.autocast) -> None:
+def take_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, autocast: torch.autocast) -> None:
     """One optimiser step on images (B, C, H, W) and labels (B,); nothing here waits for the device.
 
     An epoch's short last batch is not worth compiling another shape for.

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.plan import Machine, Plan, differences, plan, resolve, steps_per_epoch, within
+from harness.plan import Machine, Plan, differences, plan, resolve, steps_per_epoch, with_step, within
 from harness.spec import SGD, Data, Experiment, Model, Published, Recipe, SpecError, digest, flatten
 
 CPU = Machine("cpu", bf16=True, threads=2)
@@ -166,13 +166,24 @@ def test_auto_is_settled_by_the_machine(machine: Machine, settled: tuple[object,
     assert (recipe.device, recipe.threads, recipe.precision, recipe.memory_format) == settled
 
 
-def test_only_the_augmentation_is_left_to_decide() -> None:
+def test_two_fields_are_left_to_decide() -> None:
     """A run is a function of its spec: no other field says "auto"; what was given is kept."""
     for spec in plan(EXPERIMENT, CPU).runs:
-        assert [f for f, value in flatten(spec.recipe).items() if value == "auto"] == ["augment_backend"]
+        assert [f for f, value in flatten(spec.recipe).items() if value == "auto"] == ["augment_backend", "step"]
     given = {"device": "cpu", "threads": 1, "precision": "fp32", "memory_format": "contiguous"}
     recipe = resolve(BASE.model_copy(update=given), Machine("cuda", bf16=True, threads=16))
     assert {field: getattr(recipe, field) for field in given} == given
+
+
+def test_the_form_of_the_step_is_settled_for_all_runs_and_the_design() -> None:
+    """Digests follow, so that records and design name the same recipes; a form that was given is kept."""
+    whole = plan(EXPERIMENT, CPU)
+    settled = with_step(whole, "compiled")
+    assert {spec.recipe.step for spec in settled.runs} == {"compiled"}
+    assert [spec.recipe.model_copy(update={"step": "auto"}) for spec in settled.runs] == [s.recipe for s in whole.runs]
+    digests = {spec.variant: digest(spec.recipe) for spec in settled.runs}
+    assert {variant.name: variant.recipe_digest for variant in settled.design.variants} == digests
+    assert with_step(settled, "eager") == settled
 
 
 def test_steps_count_the_short_batch() -> None:

@@ -1,0 +1,109 @@
+"""The form of the training step: measured where that can pay, the same for all runs, kept."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import pick
+from harness.data import Dataset
+from harness.pick import settle
+from harness.plan import Plan
+from harness.spec import Data, Design, RunSpec
+
+Datasets = dict[Data, Dataset]
+
+
+@pytest.fixture
+def plan(spec: RunSpec, design: Design) -> Plan:
+    return Plan(design, (spec,))
+
+
+@pytest.fixture
+def datasets(spec: RunSpec, dataset: Dataset) -> Datasets:
+    return {spec.recipe.data: dataset}  # pyright: ignore[reportUnhashable] pydantic makes frozen models hashable
+
+
+def measuring(monkeypatch: pytest.MonkeyPatch, took: float, eager: float, compiled: float) -> None:
+    """Pretend that any training is worth a measurement, and what it shows, in seconds."""
+    monkeypatch.setattr(pick, "WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(pick, "_pairs", lambda *_: (took, [(eager, compiled)] * 3))
+
+
+def steps(plan: Plan) -> set[str]:
+    return {spec.recipe.step for spec in plan.runs}
+
+
+def test_a_short_training_is_not_compiled(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten steps of a few milliseconds: eager, without asking the compiler."""
+    monkeypatch.setattr(torch, "compile", None)
+    assert steps(settle(plan, datasets, tmp_path)) == {"eager"}
+    assert capsys.readouterr().out == "training step: eager (training is short)\n"
+
+
+@pytest.mark.parametrize(
+    ("took", "compiled", "step"),
+    [(1.0, 0.5, "compiled"), (6.0, 0.5, "eager"), (0.0, 0.96, "eager"), (0.0, 0.94, "compiled"), (0.0, 1.2, "eager")],
+)
+def test_what_is_faster_with_its_compilation_counted_is_taken(
+    plan: Plan,
+    datasets: Datasets,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    took: float,
+    compiled: float,
+    step: str,
+) -> None:
+    """Ten steps of a second: half a second a step pays for one second of compiling, not for six; 5% is the least."""
+    measuring(monkeypatch, took, 1.0, compiled)
+    settled = settle(plan, datasets, tmp_path)
+    assert steps(settled) == {step}
+    assert settled.design.variants[0].recipe_digest in settled.runs[0].key
+
+
+def test_the_choice_is_kept_for_other_seeds_and_variants(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured anew only when the recipe changes in more than the factor: else finished runs would be made again."""
+    measuring(monkeypatch, 0.0, 1.0, 0.5)
+    assert steps(settle(plan, datasets, tmp_path)) == {"compiled"}
+    measuring(monkeypatch, 0.0, 1.0, 2.0)
+    spec = plan.runs[0]
+    model = spec.recipe.model.model_copy(update={"norm": "group"})
+    other = spec.recipe.model_copy(update={"model": model})
+    more = (*plan.runs, spec.model_copy(update={"seed": 1}), spec.model_copy(update={"variant": "x", "recipe": other}))
+    assert steps(settle(replace(plan, runs=more), datasets, tmp_path)) == {"compiled"}
+    longer = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"epochs": 3})})
+    assert steps(settle(replace(plan, runs=(longer,)), datasets, tmp_path)) == {"eager"}
+    assert len(json.loads((tmp_path / "runs" / "steps.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("step", ["eager", "compiled"])
+def test_a_forced_step_is_not_measured(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """SET="step=…" decides, and nothing is written."""
+    spec = plan.runs[0]
+    forced = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"step": step})})
+    monkeypatch.setattr(pick, "_measure", None)
+    assert steps(settle(replace(plan, runs=(forced,)), datasets, tmp_path)) == {step}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_compiler_the_step_is_eager(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever compiling raises is said in one line, and training goes on without it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nin all the usual places")
+
+    monkeypatch.setattr(pick, "WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(torch, "compile", fail)
+    assert steps(settle(plan, datasets, tmp_path)) == {"eager"}
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "training step: eager (compiling failed: No working C++ compiler found)"
