@@ -1,6 +1,6 @@
 # Every target that needs packages sets up its own environment first. Variables reach the program as environment
 # variables, quoted by the shell, never as text that make or the shell would read.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN
 export $(GIVEN)
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
@@ -9,7 +9,7 @@ PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report ui list lr-find test lint check publish report-check bench clean
+.PHONY: help run report ui list lr-find reproduce test lint check publish report-check bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ list: .venv/requirements.stamp ## Show every model and experiment, or one model'
 
 lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: make lr-find EXP=resnet_onecycle
 	@$(PY) -m harness lr-find --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"
+
+reproduce: .venv/requirements.stamp ## Replay a recorded run and compare, bit for bit: make reproduce RUN=<key or MLflow id>
+	@$(PY) -m harness reproduce --workers="$$WORKERS" -- "$$RUN"
 
 test: .venv/requirements-dev.stamp ## Run the tests
 	@$(PY) -m pytest

@@ -34,10 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--workers", default="", help="processes for augmentation")
     listing = commands.add_parser("list", help="every model and every experiment")
     listing.add_argument("--model", default="", help="one model's layers")
+    again = commands.add_parser("reproduce", help="replay a recorded run and compare")
+    again.add_argument("run", help="its key in runs/ or its id in MLflow")
+    again.add_argument("--workers", default="", help="processes for augmentation")
     commands.add_parser("ui", help="the MLflow UI").add_argument("--port", default="5000")
     try:
         chosen = parser.parse_args(arguments)
-        return {"run": _run, "lr-find": _lr_find, "list": _list, "ui": _ui}[chosen.command](chosen)
+        return {"run": _run, "lr-find": _lr_find, "list": _list, "reproduce": _reproduce, "ui": _ui}[chosen.command](
+            chosen
+        )
     except HarnessError as error:
         return _refuse(str(error))
     except OSError as error:
@@ -117,6 +122,12 @@ def _lr_find(chosen: argparse.Namespace) -> int:
     for line in find_lrs(planned, check(planned, ROOT), workers):
         print(line, flush=True)
     return 0
+
+
+def _reproduce(chosen: argparse.Namespace) -> int:
+    from harness.reproduce import reproduce
+
+    return reproduce(chosen.run, ROOT, _workers(chosen))
 
 
 def _list(chosen: argparse.Namespace) -> int:

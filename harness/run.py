@@ -39,7 +39,13 @@ def ended(facts: list[Fact]) -> bool:
 
 
 def run(
-    spec: RunSpec, design: Design, data: DeviceData, root: Path, stop: ShouldStop, workers: int = 0
+    spec: RunSpec,
+    design: Design,
+    data: DeviceData,
+    root: Path,
+    stop: ShouldStop,
+    workers: int = 0,
+    folder: Path | None = None,
 ) -> Iterator[StepDone | Fact]:
     """Train, evaluate and record one run; yields every step and every fact, each fact once it is in the journal.
 
@@ -47,12 +53,13 @@ def run(
         stop: asked after every step and every batch of an evaluation; once true, a checkpoint is saved and
             `Interrupted` raised.
         workers: processes for augmentation when the library itself must do it.
+        folder: where, if not in the run's own folder.
 
     Raises:
         Interrupted: see `stop`.
         HarnessError: another process is at this run; the data or the code changed since its checkpoint.
     """
-    folder = run_folder(root, spec)
+    folder = folder or run_folder(root, spec)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / "lock", timeout=0):

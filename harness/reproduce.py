@@ -1,0 +1,143 @@
+"""Replays a recorded run from its spec and compares: every epoch's numbers and the weights, bit for bit."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from harness import journal
+from harness.data import load
+from harness.evaluate import Interrupted
+from harness.execute import Progress, Stop
+from harness.facts import EpochDone, Fact, Finished, LRFound, Started
+from harness.parts import to_device
+from harness.plan import Plan
+from harness.run import ended, run
+from harness.spec import HarnessError
+from harness.tracking import Tracker
+
+_MEASURED = {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system", "peak_memory_bytes"}
+"""What no replay can repeat."""
+
+
+def recorded(name: str, root: Path) -> list[Fact]:
+    """The facts of a finished run, by its key in runs/ or by its id in MLflow.
+
+    Raises:
+        HarnessError: there is no such run, or it did not finish.
+    """
+    if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+        raise HarnessError(f"RUN must be a run's key in runs/ or its id in MLflow; got {name!r}")
+    local = next(iter((root / "runs").glob(f"*/{name}")), None)
+    facts = journal.read(local) if local else _in_mlflow(name, root)
+    if not facts or not isinstance(facts[0], Started) or not any(isinstance(fact, Finished) for fact in facts):
+        raise HarnessError(f"RUN {name} did not finish, so there is nothing to compare with; finish it first")
+    return facts
+
+
+def _in_mlflow(run_id: str, root: Path) -> list[Fact]:
+    from mlflow.exceptions import MlflowException
+
+    tracker = Tracker(root)
+    try:
+        return tracker.journal_of(run_id)
+    except (MlflowException, OSError) as error:
+        raise HarnessError(
+            f"RUN {run_id} is neither a run's key in runs/ nor its id in MLflow; the ids are in `make ui`, the keys in "
+            "a report's table of runs"
+        ) from error
+
+
+def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact]:
+    """Make the run again in runs/reproduced/; stopped and called again, it goes on.
+
+    Raises:
+        HarnessError: the data are not those that the run had.
+        Interrupted: `stop` said so; a checkpoint is kept.
+    """
+    started = facts[0]
+    assert isinstance(started, Started)
+    spec = started.spec
+    dataset = load(spec.recipe.data, root)
+    if dataset.checksum != started.data.checksum:
+        raise HarnessError(
+            f"`data` {dataset.label!r} is not what run {spec.key} had: checksum {started.data.checksum}, now "
+            f"{dataset.checksum}; put the images back"
+        )
+    folder = replay_folder(root, spec.key)
+    if ended(journal.read(folder)):
+        shutil.rmtree(folder)
+    show = Progress(Plan(started.design, (spec,)))
+    show.start(spec)
+    with stop.listening():
+        try:
+            for event in run(spec, started.design, to_device(dataset, spec.recipe.device), root, stop, workers, folder):
+                show.event(event)
+        finally:
+            show.close()
+    return journal.read(folder)
+
+
+def replay_folder(root: Path, key: str) -> Path:
+    """Where a replay works."""
+    return root / "runs" / "reproduced" / "replays" / key
+
+
+def differences(before: list[Fact], now: list[Fact]) -> list[str]:
+    """What a replay has otherwise, each in a few words; empty when all is equal bit for bit."""
+    found: list[str] = []
+    for kind in (LRFound, EpochDone, Finished):
+        pairs = zip(_rows(before, kind), _rows(now, kind), strict=False)
+        for old, new in pairs:
+            changed = [field for field in old if old[field] != new[field]]
+            if changed:
+                where = f"epoch {old['epoch']}" if kind is EpochDone else old["kind"]
+                said = ", ".join(f"{field} {_short(old[field])} → {_short(new[field])}" for field in changed)
+                found.append(f"{where}: {said}")
+                break
+        if len(_rows(before, kind)) != len(_rows(now, kind)):
+            found.append(f"{len(_rows(before, kind))} rows of {kind.__name__} → {len(_rows(now, kind))}")
+    return found
+
+
+def elsewhere(before: list[Fact], now: list[Fact]) -> list[str]:
+    """What else differs between the two machines or code bases."""
+    old, new = (next(fact.environment for fact in facts if isinstance(fact, Started)) for facts in (before, now))
+    flat = [{**environment, **environment.get("versions", {})} for environment in (old, new)]
+    names = [name for name in flat[0] if name != "versions"]
+    return [f"{n} {flat[0][n]} → {flat[1].get(n)}" for n in names if flat[0][n] != flat[1].get(n)]
+
+
+def _rows(facts: list[Fact], kind: type[Fact]) -> list[dict[str, Any]]:
+    return [fact.model_dump(exclude=_MEASURED) for fact in facts if isinstance(fact, kind)]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def reproduce(name: str, root: Path, workers: int) -> int:
+    """Replay and compare, with a line of result; returns the exit status: 0 equal, 1 not, 130 or 143 stopped."""
+    before, stop = recorded(name, root), Stop()
+    try:
+        now = replay(before, root, workers, stop)
+    except Interrupted:
+        assert stop.signal is not None
+        print("stopped; the same command goes on from here")
+        return 128 + stop.signal
+    started = before[0]
+    assert isinstance(started, Started)
+    folder, found, other = replay_folder(root, started.spec.key), differences(before, now), elsewhere(before, now)
+    if not found:
+        shutil.rmtree(folder)
+        epochs = sum(isinstance(fact, EpochDone) for fact in now)
+        print(f"reproduced: {epochs} epochs and the weights are equal, bit for bit" + _but(other))
+        return 0
+    print(f"not reproduced: {'; '.join(found)}{_but(other)}; the replay is in {folder.relative_to(root)}")
+    if started.spec.recipe.device.startswith("cuda"):
+        print("on CUDA, cuDNN's gradients of convolutions and the backward pass of max pooling add in any order")
+    return 1
+
+
+def _but(other: list[str]) -> str:
+    return f" (what differs around it: {', '.join(other)})" if other else ""
