@@ -78,10 +78,10 @@ def test_a_run_is_found_in_mlflow(
 
 def test_what_differs_is_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     """A record with another loss in epoch 2, other weights and another torch: each is named, and the replay kept."""
-    started, end = (
-        next(f for f in journal.read(project.folder) if isinstance(f, kind)) for kind in (Started, Finished)
-    )
-    epoch = next(f for f in journal.read(project.folder) if isinstance(f, EpochDone) and f.epoch == 2)
+    started, *_, epoch, end = journal.read(project.folder)
+    assert isinstance(started, Started)
+    assert isinstance(epoch, EpochDone)
+    assert isinstance(end, Finished)
     environment = started.environment | {"versions": started.environment["versions"] | {"torch": "1.0"}}
     project.rewrite(Started, environment=environment)
     project.rewrite(EpochDone, lrs=(0.5, *epoch.lrs[1:]))
