@@ -17,7 +17,7 @@ from harness.augment_library import AugmentError, LibrarySource, build, one_line
 from harness.batched import NoBatchedForm, Pipeline, pipeline, sample_keys
 from harness.spec import Transform
 
-__all__ = ["AugmentError", "Source", "check", "normalise", "source"]
+__all__ = ["AugmentError", "Source", "check", "normalise", "source", "to_device"]
 
 _CHUNK_BYTES = 32 << 20
 
@@ -44,30 +44,33 @@ def source(
     mean: tuple[float, ...],
     seed: int,
     workers: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Source:
     """The augmented training images of one run.
 
     Args:
-        images: (N, H, W, C) uint8, on the device that trains.
+        images: (N, H, W, C) uint8, on the device that trains or, where they do not fit on it, in memory-mapped files.
         mean: per channel, 0..1; "dataset_mean" in an argument stands for it.
         workers: processes for the albumentations backend; 0 works in this one.
+        device: where batches are wanted.
 
     Raises:
         AugmentError: an unknown transform or argument; "batched" requested for what has no batched form.
     """
+    device = torch.device(device)
     if not transforms:
-        return _Plain(images)
+        return _Plain(images, device)
     _, height, width, channels = images.shape
     resolved = resolve(transforms, height, width, mean)
     if requested == "albumentations":
-        return LibrarySource(resolved, "as requested", images, seed, workers)
+        return LibrarySource(resolved, "as requested", images, seed, workers, device)
     try:
-        exact = pipeline(build(resolved), (height, width, channels), images.device)
+        exact = pipeline(build(resolved), (height, width, channels), device)
     except NoBatchedForm as error:
         if requested == "batched":
             raise AugmentError(f"`augment_backend` cannot be 'batched': {error}; use 'auto'") from error
-        return LibrarySource(resolved, str(error), images, seed, workers)
-    return _Batched(exact, "every transform has an exact batched form", images, seed)
+        return LibrarySource(resolved, str(error), images, seed, workers, device)
+    return _Batched(exact, "every transform has an exact batched form", images, seed, device)
 
 
 def check(transforms: tuple[Transform, ...], height: int, width: int, channels: int) -> None:
@@ -117,38 +120,47 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return pixels.mul_(scale[:, None, None]).add_(bias[:, None, None])
 
 
-def _to(device: torch.device, index: Tensor) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Without waiting for the device: from memory that is not pinned a copy may wait for all earlier kernels."""
-    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
+    if device.type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _gather(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
+    """images: (N, H, W, C), index: (B,) on the CPU → (B, H, W, C) on the device, gathered where the images are."""
+    chosen = images.index_select(0, to_device(index, images.device))  # indexing with [] takes 5 times as long
+    return to_device(chosen, device)
 
 
 class _Plain:
     backend, reason = "none", "no transforms"
 
-    def __init__(self, images: Tensor):
-        self._images = images
+    def __init__(self, images: Tensor, device: torch.device):
+        self._images, self._device = images, device
 
     def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
         for index in index_batches:
-            yield self._images.index_select(0, _to(self._images.device, index))
+            yield _gather(self._images, index, self._device)
 
 
 class _Batched:
     backend = "batched"
 
-    def __init__(self, pipeline: Pipeline, reason: str, images: Tensor, seed: int):
+    def __init__(self, pipeline: Pipeline, reason: str, images: Tensor, seed: int, device: torch.device):
         self._pipeline, self.reason, self._images, self._seed = pipeline, reason, images, seed
+        self._device = device
 
     def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
         for group in self._groups(index_batches):
-            index = _to(self._images.device, torch.cat(group))
-            images = self._images.index_select(0, index)  # indexing with [] takes 5 times as long
-            images = self._pipeline(images, sample_keys(self._seed, epoch, index))
+            index = torch.cat(group)
+            images = _gather(self._images, index, self._device)
+            images = self._pipeline(images, sample_keys(self._seed, epoch, to_device(index, self._device)))
             yield from images.split([len(part) for part in group])
 
     def _groups(self, index_batches: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         """Batches one by one on the CPU, several together on a GPU, where launching the kernels takes longest."""
-        room = 0 if self._images.device.type == "cpu" else _CHUNK_BYTES // self._images[0].numel()
+        room = 0 if self._device.type == "cpu" else _CHUNK_BYTES // self._images[0].numel()
         group: list[Tensor] = []
         for index in index_batches:
             if group and sum(map(len, group)) + len(index) > room:

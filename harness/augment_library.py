@@ -129,8 +129,16 @@ class LibrarySource:
 
     backend = "albumentations"
 
-    def __init__(self, transforms: tuple[Transform, ...], reason: str, images: Tensor, seed: int, workers: int):
-        self.reason, self._device, self._seed = reason, images.device, seed
+    def __init__(
+        self,
+        transforms: tuple[Transform, ...],
+        reason: str,
+        images: Tensor,
+        seed: int,
+        workers: int,
+        device: torch.device,
+    ):
+        self.reason, self._device, self._seed = reason, device, seed
         self._requests = _Requests()
         array = images.cpu().numpy()
         self._loader = DataLoader(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.augment import normalise
+from harness.augment import normalise, to_device
 from harness.facts import Scores
 
 BATCH = 1000
@@ -64,7 +64,7 @@ def predict(model: nn.Module, images: Tensor, normaliser: Normaliser, stop: Shou
         for part in images.split(BATCH):
             if stop():
                 raise Interrupted
-            logits.append(model(normaliser(part)).float())
+            logits.append(model(normaliser(to_device(part, normaliser.mean.device))).float())
     model.train(training)
     return torch.cat(logits)
 

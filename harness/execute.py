@@ -20,7 +20,7 @@ from harness import augment, journal
 from harness.data import Dataset, load
 from harness.evaluate import Interrupted
 from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
-from harness.parts import DeviceData, model_options, to_device
+from harness.parts import DeviceData, device_data, model_options
 from harness.plan import Plan
 from harness.run import ended, run, run_folder, sweep
 from harness.spec import Data, HarnessError, RunSpec, SpecError
@@ -107,7 +107,7 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
     def make(spec: RunSpec, folder: Path) -> None:
         where = (spec.recipe.data, spec.recipe.device)
         if where not in on_device:
-            on_device[where] = to_device(datasets[spec.recipe.data], spec.recipe.device)
+            on_device[where] = device_data(datasets[spec.recipe.data], spec.recipe.device)
         show.start(spec)
         for event in run(spec, plan.design, on_device[where], root, stop, workers):
             show.event(event)
@@ -159,7 +159,7 @@ def find_lrs(plan: Plan, datasets: dict[Data, Dataset], workers: int) -> Iterato
         if spec.recipe.lr_finder is None:
             yield f"{spec.variant} seed {spec.seed}: optimizer.lr is given, {spec.recipe.optimizer.lr}"
             continue
-        found = sweep(spec, to_device(datasets[spec.recipe.data], spec.recipe.device), workers)
+        found = sweep(spec, device_data(datasets[spec.recipe.data], spec.recipe.device), workers)
         lowest = min(found.losses)
         yield (
             f"{spec.variant} seed {spec.seed}: suggests {found.suggestion:.3g}; {len(found.lrs)} iterations from "

@@ -5,7 +5,9 @@ Everything follows from the recipe, the seed and the images; seeds and threads a
 
 import hashlib
 import logging
+import math
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +26,13 @@ from harness.plan import steps_per_epoch
 from harness.spec import HarnessError, Recipe, RunSpec
 from harness.train import State
 
+STAYS = 0.5
+"""Images stay on the device while they take no more than this share of the memory that is free there."""
+
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split on the device: images (N, H, W, C) uint8, labels (N,) int64."""
+    """A split: labels (N,) int64 on the device, images (N, H, W, C) uint8 there too, or memory-mapped."""
 
     images: Tensor
     labels: Tensor
@@ -35,7 +40,7 @@ class DeviceSplit:
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A data set on the device; made once, used by every run of a plan."""
+    """A data set for one device; made once, used by every run of a plan."""
 
     dataset: Dataset
     train: DeviceSplit
@@ -43,14 +48,26 @@ class DeviceData:
     test: DeviceSplit
 
 
-def to_device(dataset: Dataset, device: str) -> DeviceData:
-    """Copy every split to the device."""
+def device_data(dataset: Dataset, device: str) -> DeviceData:
+    """Every split's labels on the device, and its images too where they fit.
+
+    On a CPU the memory-mapped cache is used as it is. On a GPU, images beyond `STAYS` of the free memory stay in it as
+    well, and batches of them travel through pinned memory.
+    """
+    room = STAYS * torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else math.inf
 
     def move(split: Split) -> DeviceSplit:
-        return DeviceSplit(torch.tensor(split.images, device=device), torch.tensor(split.labels, device=device))
+        nonlocal room
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does anybody write
+            images = torch.from_numpy(split.images)
+        if images.numel() <= room:
+            room -= images.numel()
+            images = images.to(device)
+        return DeviceSplit(images, torch.tensor(split.labels, device=device))
 
-    validation = move(dataset.validation) if dataset.validation else None
-    return DeviceData(dataset, move(dataset.train), validation, move(dataset.test))
+    train, test = move(dataset.train), move(dataset.test)
+    return DeviceData(dataset, train, move(dataset.validation) if dataset.validation else None, test)
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,13 @@ def build(spec: RunSpec, data: DeviceData, workers: int) -> Parts:
     options, model = build_model(recipe, dataset, spec.seed)
     normaliser = Normaliser.make(dataset.mean, dataset.std, recipe.device, recipe.memory_format, recipe.precision)
     source = build_source(
-        recipe.augmentation, recipe.augment_backend, data.train.images, dataset.mean, spec.seed, workers
+        recipe.augmentation,
+        recipe.augment_backend,
+        data.train.images,
+        dataset.mean,
+        spec.seed,
+        workers,
+        recipe.device,
     )
     return Parts(options, model, normaliser, source)
 

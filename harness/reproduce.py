@@ -9,7 +9,7 @@ from harness.data import load
 from harness.evaluate import Interrupted
 from harness.execute import Progress, Stop
 from harness.facts import EpochDone, Fact, Finished, LRFound, Started
-from harness.parts import to_device
+from harness.parts import device_data
 from harness.plan import Plan
 from harness.run import ended, run
 from harness.spec import HarnessError
@@ -66,11 +66,12 @@ def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact
     folder = replay_folder(root, spec.key)
     if ended(journal.read(folder)):
         shutil.rmtree(folder)
+    data = device_data(dataset, spec.recipe.device)
     show = Progress(Plan(started.design, (spec,)))
     show.start(spec)
     with stop.listening():
         try:
-            for event in run(spec, started.design, to_device(dataset, spec.recipe.device), root, stop, workers, folder):
+            for event in run(spec, started.design, data, root, stop, workers, folder):
                 show.event(event)
         finally:
             show.close()

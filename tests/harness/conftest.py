@@ -8,7 +8,7 @@ import pytest
 from harness import artifacts
 from harness.data import Dataset, Split
 from harness.facts import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
-from harness.parts import DeviceData, to_device
+from harness.parts import DeviceData, device_data
 from harness.spec import SGD, Data, Design, Model, Recipe, RunSpec, VariantDesign, digest
 from tests.harness.runs import Runs
 
@@ -30,7 +30,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture
 def data(dataset: Dataset) -> DeviceData:
-    return to_device(dataset, "cpu")
+    return device_data(dataset, "cpu")
 
 
 @pytest.fixture

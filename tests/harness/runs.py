@@ -10,7 +10,7 @@ from harness import journal
 from harness.data import Dataset
 from harness.evaluate import Interrupted
 from harness.facts import Fact, Finished
-from harness.parts import DeviceData, to_device
+from harness.parts import DeviceData, device_data
 from harness.run import run, run_folder
 from harness.spec import Design, RunSpec
 
@@ -34,7 +34,7 @@ class Runs:
         return self.elsewhere(root, spec=spec)
 
     def elsewhere(self, root: str, spec: RunSpec | None = None, dataset: Dataset | None = None) -> "Runs":
-        data = to_device(dataset, "cpu") if dataset else self.data
+        data = device_data(dataset, "cpu") if dataset else self.data
         (self.root / root).mkdir()
         return Runs(self.root / root, spec or self.spec, self.design, data)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from harness.data import Dataset, Split
-from harness.parts import model_options, weights_sha256
-from harness.spec import HarnessError, Model
+from harness.parts import device_data, model_options, weights_sha256
+from harness.spec import HarnessError, Model, Transform
 from tests.harness.runs import Runs
 
 
@@ -44,3 +44,25 @@ def test_model_options_follow_the_data(runs: Runs, dataset: Dataset) -> None:
     rule = r"^`model` 'norm_cnn' needs square images; 'tiny' has 10x12; set data.image_size$"
     with pytest.raises(HarnessError, match=rule):
         model_options(recipe, oblong)
+
+
+def test_images_on_the_cpu_are_not_copied(runs: Runs, dataset: Dataset) -> None:
+    """The memory-mapped cache itself is what batches are gathered from; it stays read-only."""
+    images = dataset.train.images.copy()
+    images.flags.writeable = False
+    data = device_data(replace(dataset, train=Split(images, dataset.train.labels)), "cpu")
+    assert data.train.images.data_ptr() == images.ctypes.data
+
+
+@pytest.mark.gpu
+def test_images_that_do_not_fit_are_streamed(runs: Runs, monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
+    """With no room on the device they stay in memory, and the weights are those of a run that had them there."""
+    crop = (Transform(name="Pad", padding=2), Transform(name="RandomCrop", height=12, width=12))
+    weights = []
+    for share in (0.5, 0.0):
+        monkeypatch.setattr("harness.parts.STAYS", share)
+        data = device_data(dataset, "cuda")
+        assert data.train.images.is_cuda == (share > 0)
+        there = runs.changed(str(share), device="cuda", augmentation=crop)
+        weights.append(Runs(there.root, there.spec, there.design, data).finish().weights_sha256)
+    assert weights[0] == weights[1]

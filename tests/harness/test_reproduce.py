@@ -8,7 +8,7 @@ import pytest
 
 from harness import execute, journal
 from harness.facts import EpochDone, Fact, Finished, Started
-from harness.parts import to_device
+from harness.parts import device_data
 from harness.reproduce import reproduce
 from harness.run import run, run_folder
 from harness.spec import SGD, Data, Design, HarnessError, LRFinder, RunSpec
@@ -48,7 +48,7 @@ def project(tmp_path: Path, made: Path, spec: RunSpec, design: Design) -> Projec
     update = {"data": Data(name="digits", image_size=12), "optimizer": SGD(lr="find"), "lr_finder": finder}
     spec = spec.model_copy(update={"recipe": spec.recipe.model_copy(update=update | {"batch_size": 512})})
     if not (made / "runs").exists():
-        data = to_device(execute.load(spec.recipe.data, made), "cpu")
+        data = device_data(execute.load(spec.recipe.data, made), "cpu")
         list(run(spec, design, data, made, lambda: False))
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return Project(tmp_path, spec)

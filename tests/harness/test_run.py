@@ -13,7 +13,7 @@ from harness import checkpoint, journal
 from harness.data import Dataset, Split
 from harness.evaluate import Interrupted, predict
 from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
-from harness.parts import to_device
+from harness.parts import device_data
 from harness.run import ended, run, sweep
 from harness.spec import SGD, Adam, HarnessError, LRFinder, OneCycle, Step, Transform
 from tests.harness.runs import Runs
@@ -189,7 +189,7 @@ def test_a_checkpoint_of_other_data_or_code_is_refused(runs: Runs, dataset: Data
     code = next(fact.environment["code"] for fact in journal.read(stopped.folder) if isinstance(fact, Started))
     (stopped.root / "models").mkdir()
     (stopped.root / "models" / "new.py").write_text("")
-    other = Runs(stopped.root, stopped.spec, stopped.design, to_device(replace(dataset, checksum="9876"), "cpu"))
+    other = Runs(stopped.root, stopped.spec, stopped.design, device_data(replace(dataset, checksum="9876"), "cpu"))
     *_, last = other.events()
     assert isinstance(last, Failed)
     begin = f"run {stopped.spec.key} cannot go on from its checkpoint: its data changed (0123 → 9876), its code "
