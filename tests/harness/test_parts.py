@@ -55,6 +55,7 @@ def test_images_on_the_cpu_are_not_copied(runs: Runs, dataset: Dataset) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_images_that_do_not_fit_are_streamed(runs: Runs, monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
     """With no room on the device they stay in memory, and the weights are those of a run that had them there."""
     crop = (Transform(name="Pad", padding=2), Transform(name="RandomCrop", height=12, width=12))
