@@ -1,37 +1,33 @@
-"""The data sets known by name: scikit-learn's digits, which need no network, and four that torchvision fetches.
+"""The data sets known by name: scikit-learn's digits, which need no network, and four that `archives` fetches.
 
-Digits: E. Alpaydin and C. Kaynak, UCI "Optical Recognition of Handwritten Digits", 1998 (its test part).
+Digits: E. Alpaydin and C. Kaynak, UCI "Optical Recognition of Handwritten Digits", 1998 (its test part). CIFAR-10 and
+CIFAR-100: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; they come as pickles of Python
+2, which are read without calling anything that they name. MNIST: LeCun, Cortes and Burges, 1998. Fashion-MNIST: Xiao
+et al. 2017, arXiv:1708.07747.
 """
 
-import os
-import shutil
-import socket
-import warnings
-from collections.abc import Callable
-from http.client import HTTPException
+import io
+import pickle
+import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.decode import DataError, Decoded, Split
+from harness.archives import archived, unpacked, unreadable
+from harness.decode import Decoded, Pixels, Split
+from harness.sources import SOURCES
 
 DIGITS_SIZE = 32
 DIGITS_TEST_FRACTION = 0.2
-STALL_SECONDS = 30.0
-"""A download that is silent for so long counts as no network: torchvision itself would wait for ever."""
-_IDX = tuple(
-    f"{part}-ubyte.gz" for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-)
-_ARCHIVES = {
-    "cifar10": ("cifar-10-python.tar.gz",),
-    "cifar100": ("cifar-100-python.tar.gz",),
-    "mnist": tuple(f"MNIST/raw/{name}" for name in _IDX),
-    "fashion_mnist": tuple(f"FashionMNIST/raw/{name}" for name in _IDX),
-}
-"""What torchvision downloads, relative to the data set's folder; it unpacks them beside themselves."""
+_DIGITS = ("0 - zero", "1 - one", "2 - two", "3 - three", "4 - four")
+_DIGITS += ("5 - five", "6 - six", "7 - seven", "8 - eight", "9 - nine")
+_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+"""Both as torchvision calls them: the names are part of a data set's checksum."""
+_NUMPY = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
+"""All that CIFAR's pickles name: what an array is made of."""
 
 
 def stratified(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -57,74 +53,107 @@ def decode_digits(image_size: int | None) -> Decoded:
     return Decoded(classes, Split(images[~test], labels[~test]), Split(images[test], labels[test]))
 
 
-def decode_torchvision(name: str, folder: Path, image_size: int | None) -> Decoded:
+def decode_published(name: str, folder: Path, image_size: int | None) -> Decoded:
     """cifar10, cifar100, mnist or fashion_mnist, from `folder` if it holds a whole copy, else downloaded into it.
 
     Raises:
         DataError: there is no whole copy and it cannot be downloaded; says where a copy belongs.
     """
-    from torchvision import datasets
-
-    sets = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
-    sets |= {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}
+    source = SOURCES[name]
     try:
-        decoded = _read(sets[name], folder)
-    except Exception:  # whatever is missing or wrong in a local copy, a fresh one is the remedy
+        decoded = _read(name, unpacked(source, folder))
+    except Exception:  # whatever is missing or wrong in an unpacked copy, the archive is the remedy
+        files = archived(name, source, folder)
         try:
-            _fetch(sets[name], folder, _ARCHIVES[name])
-        except (OSError, RuntimeError, HTTPException) as error:
-            place = folder / Path(_ARCHIVES[name][0]).parent
-            raise DataError(
-                f"`data.name`: {str(folder)!r} holds no whole copy of {name} and it cannot be downloaded "
-                f"({' '.join(str(error).split())}); put {', '.join(Path(file).name for file in _ARCHIVES[name])} into "
-                f"{str(place)!r}, or use DATA=digits or DATA=folder:PATH, which need no network"
-            ) from error
-        decoded = _read(sets[name], folder)
+            decoded = _read(name, files)
+        except Exception as error:  # a pickle can raise anything
+            raise unreadable(name, folder, error) from error
     if image_size is None:
         return decoded
     train, test = (Split(_resize(split.images, image_size), split.labels) for split in (decoded.train, decoded.test))
     return Decoded(decoded.classes, train, test)
 
 
-def _read(build: Callable[..., Any], folder: Path) -> Decoded:
-    with warnings.catch_warnings():
-        # CIFAR's pickles are from Python 2 and spell dtype's flags as integers, which NumPy 2.4 warns of.
-        warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
-        train, test = build(folder, train=True), build(folder, train=False)
-    return Decoded(tuple(train.classes), _split(train), _split(test))
+def _read(name: str, files: Mapping[str, bytes]) -> Decoded:
+    match name:
+        case "cifar10":
+            batches = [f"data_batch_{number}" for number in range(1, 6)]
+            return _cifar(files, batches, "test_batch", b"labels", "batches.meta", b"label_names")
+        case "cifar100":
+            return _cifar(files, ["train"], "test", b"fine_labels", "meta", b"fine_label_names")
+        case _:
+            return _mnist(files, _DIGITS if name == "mnist" else _CLOTHES)
 
 
-def _split(source: Any) -> Split:
-    images = np.asarray(source.data)
-    images = images if images.ndim == 4 else images[..., None]
-    if len(images) != len(source.targets):
-        raise ValueError(f"{len(images)} images, {len(source.targets)} labels")
-    return Split(images, np.asarray(source.targets, np.int64))
+def _mnist(files: Mapping[str, bytes], classes: tuple[str, ...]) -> Decoded:
+    def split(part: str) -> Split:
+        images, labels = _idx(files[f"{part}-images-idx3-ubyte"], 3), _idx(files[f"{part}-labels-idx1-ubyte"], 1)
+        return _split(images[..., None], labels, classes)
+
+    return Decoded(classes, split("train"), split("t10k"))
 
 
-def _fetch(build: Callable[..., Any], folder: Path, archives: tuple[str, ...]) -> None:
-    """Download in a folder of its own and move the files when all are there, for torchvision unpacks in place.
+def _idx(content: bytes, dimensions: int) -> Pixels:
+    """MNIST's own format: a magic number, the shape, the bytes."""
+    magic, *shape = struct.unpack_from(f">{1 + dimensions}I", content)
+    if magic != 0x800 + dimensions:
+        raise ValueError(f"an IDX file of bytes in {dimensions} dimensions begins otherwise")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
-    Archives that lie in `folder` already are used, not downloaded: torchvision compares their MD5.
-    """
-    folder = folder.resolve()
-    part = folder.with_name(f".{folder.name}-{uuid4().hex}")
-    usual_timeout = socket.getdefaulttimeout()
-    try:
-        for archive in archives:
-            (part / archive).parent.mkdir(parents=True, exist_ok=True)
-            if (folder / archive).is_file():
-                shutil.copy(folder / archive, part / archive)
-        socket.setdefaulttimeout(STALL_SECONDS)
-        build(part, download=True)
-        for directory, _, names in os.walk(part):
-            target = folder / Path(directory).relative_to(part)
-            target.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                shutil.move(Path(directory) / name, target / name)
-    finally:
-        socket.setdefaulttimeout(usual_timeout)
-        shutil.rmtree(part, ignore_errors=True)
+
+class _Named:
+    """Stands for everything that a CIFAR pickle names: keeps what it is given, and does nothing."""
+
+    def __init__(self, *given: Any) -> None:
+        self.given: tuple[Any, ...] = given
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> type[_Named]:
+        if (module, name) not in _NUMPY:
+            raise pickle.UnpicklingError(f"a pickle in it asks for {module}.{name}"[:200])
+        return _Named
+
+
+def _unpickle(content: bytes) -> dict[bytes, Any]:
+    found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    if not isinstance(found, dict):
+        raise ValueError("a pickle in it holds no names")
+    return found
+
+
+def _cifar(
+    files: Mapping[str, bytes], train: list[str], test: str, label_key: bytes, meta: str, names_key: bytes
+) -> Decoded:
+    classes = tuple(str(name, "ascii") for name in _unpickle(files[meta])[names_key])
+
+    def split(batches: list[str]) -> Split:
+        found = [_unpickle(files[batch]) for batch in batches]
+        planes = np.concatenate([_rows(batch[b"data"]) for batch in found]).reshape(-1, 3, 32, 32)
+        labels = np.concatenate([np.asarray(batch[label_key]) for batch in found])
+        return _split(planes.transpose(0, 2, 3, 1), labels, classes)
+
+    return Decoded(classes, split(train), split([test]))
+
+
+def _rows(array: Any) -> Pixels:
+    """A pickled array of bytes, from NumPy's own account of it: version, shape, type, order, content."""
+    _, shape, kind, by_columns, content = array.state
+    if kind.given[0] != b"u1":
+        raise ValueError("a pickle in it holds other numbers than bytes")
+    return np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_columns else "C")
+
+
+def _split(images: Pixels, labels: NDArray[Any], classes: tuple[str, ...]) -> Split:
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "ui" or not labels.size:
+        raise ValueError(f"{len(images)} images, {len(labels)} labels")
+    if not 0 <= labels.min() <= labels.max() < len(classes):
+        raise ValueError(f"labels {labels.min()} to {labels.max()} for {len(classes)} classes")
+    return Split(images, labels.astype(np.int64))
 
 
 def _resize(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 The cache's key covers what decoding depends on (for a folder: every file's name, size and time), so a changed folder
 is decoded anew. The checksum covers what came out (pixels, labels, class names) and nothing else: two machines whose
-checksums agree trained on the same data. No module here imports torch until torchvision is asked for a data set.
+checksums agree trained on the same data. No module here imports torch.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.builtin import decode_digits, decode_torchvision, stratified
+from harness.builtin import decode_digits, decode_published, stratified
 from harness.decode import DataError, Decoded, Split, decode_folder, list_folder
 from harness.spec import Data
 
@@ -108,7 +108,7 @@ def _source(data: Data, root: Path) -> tuple[str, Callable[[], Decoded]]:
         return _key(facts), lambda: decode_folder(folder, size)
     if data.name == "digits":
         return _key([data.name, size]), lambda: decode_digits(size)
-    return _key([data.name, size]), lambda: decode_torchvision(data.name, root / "data" / data.name, size)
+    return _key([data.name, size]), lambda: decode_published(data.name, root / "data" / data.name, size)
 
 
 def _expand(path: str) -> Path:

@@ -1,4 +1,4 @@
-"""Images from where they lie, as uint8 arrays: a folder of JPEG and PNG files, torchvision's sets, or the digits.
+"""The images of a folder of JPEG and PNG files, as uint8 arrays.
 
 A folder may come from a stranger's archive, so whatever can be wrong with it is met here: links that lead out of it,
 decompression bombs, files that are cut short, that are not what their names say, or that hold 16-bit pixels (PIL would
