@@ -14,7 +14,7 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from harness.decode import DataError
+from harness.folders import DataError
 from harness.sources import Archive, Source
 
 STALL_SECONDS = 30.0

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.builtin import decode_digits, decode_published, stratified
-from harness.decode import DataError, Decoded, Split, decode_folder, list_folder
+from harness.decode import Decoded, Split, decode_folder
+from harness.folders import DataError, list_folder
 from harness.spec import Data
 
 __all__ = ["Cached", "DataError", "Dataset", "Split", "load", "open_cached"]

@@ -1,35 +1,29 @@
 """The images of a folder of JPEG and PNG files, as uint8 arrays.
 
-A folder may come from a stranger's archive, so whatever can be wrong with it is met here: links that lead out of it,
-decompression bombs, files that are cut short, that are not what their names say, or that hold 16-bit pixels (PIL would
-clip those in silence). Nothing is cached here; `harness.data` does that.
+A folder may come from a stranger's archive, so whatever can be wrong with an image is met here: decompression bombs,
+files that are cut short, that are not what their names say, or that hold 16-bit grey pixels (PIL would clip those in
+silence). Nothing is cached here; `harness.data` does that.
 """
 
 import logging
 import os
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.spec import HarnessError, nearest
+from harness.folders import IMAGE_ENDINGS, DataError, File, Folder
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 Pixels = NDArray[np.uint8]
 _GREY_MODES = ("1", "L", "LA")
+_LONGEST = 2**15
+"""Pixels of a side; PIL limits their product alone, and would take 1.8 GB to shrink a line of 89 million."""
 _CHUNK = 64
 _SMALL_PIXELS = 64 * 64
 """Up to this size decoding is so short that threads only wait for the interpreter's lock: on 2 cores one thread decodes
 9,500 CIFAR-10 JPEGs a second, two 5,000 to 6,000; at 128x128 two are ahead."""
-
-
-class DataError(HarnessError):
-    """A data set that is missing, incomplete, damaged or at odds with the recipe."""
 
 
 @dataclass(frozen=True)
@@ -47,118 +41,6 @@ class Decoded:
     classes: tuple[str, ...]
     train: Split
     test: Split
-
-
-class File(NamedTuple):
-    """One image file: its name relative to the folder, its label, and what tells that it has changed."""
-
-    name: str
-    label: int
-    bytes: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder's image files, by split, class and name. Nothing has been opened yet."""
-
-    path: Path
-    classes: tuple[str, ...]
-    train: tuple[File, ...]
-    test: tuple[File, ...]
-    ignored: tuple[str, ...]
-
-
-def list_folder(path: Path) -> Folder:
-    """The images under path/train/<class>/ and path/test/<class>/.
-
-    Raises:
-        DataError: no such folder or split, classes that differ or are fewer than two, a class without images, or a
-            link that leads out of the folder.
-    """
-    if not path.is_dir():
-        near = nearest(path.name, _folder_names(path.parent))
-        raise DataError(f"`data.name`: the folder {str(path)!r} does not exist{near or '; check folder:PATH'}")
-    path = path.resolve()
-    ignored: list[str] = []
-    names = {split: _class_names(path, split, ignored) for split in ("train", "test")}
-    classes = sorted(names["train"] | names["test"])
-    for split in names:
-        for missing in sorted(set(classes) - names[split]):
-            raise DataError(
-                f"`data.name`: train/ and test/ must hold the same classes; {split}/ of {str(path)!r} has no folder "
-                f"{missing!r}{nearest(missing, names[split])}"
-            )
-    if len(classes) < 2:
-        raise DataError(
-            f"`data.name`: at least 2 classes are needed; {str(path)!r} holds {len(classes)}: put one folder a class "
-            "in train/ and in test/"
-        )
-    files = {
-        split: tuple(file for label, name in enumerate(classes) for file in _files(path, split, name, label, ignored))
-        for split in names
-    }
-    return Folder(path, tuple(classes), files["train"], files["test"], tuple(ignored))
-
-
-def _folder_names(parent: Path) -> list[str]:
-    return [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
-
-
-def _class_names(root: Path, split: str, ignored: list[str]) -> set[str]:
-    if not (root / split).is_dir():
-        raise DataError(
-            f"`data.name`: {str(root)!r} has no folder {split!r}; images belong in train/<class>/ and test/<class>/"
-        )
-    _refuse_outside(root, root / split)
-    names = set()
-    for entry in _scan(root, split):
-        if entry.name.startswith(".") or not entry.is_dir():
-            ignored.append(f"{split}/{entry.name}")
-        else:
-            names.add(entry.name)
-    return names
-
-
-def _files(root: Path, split: str, class_name: str, label: int, ignored: list[str]) -> list[File]:
-    files = []
-    for entry in _scan(root, f"{split}/{class_name}"):
-        name = f"{split}/{class_name}/{entry.name}"
-        hidden = entry.name.startswith(".")
-        if hidden or not entry.name.lower().endswith(IMAGE_ENDINGS) or not entry.is_file():
-            ignored.append(name)
-        else:
-            stat = entry.stat()
-            files.append(File(name, label, stat.st_size, stat.st_mtime_ns))
-    if not files:
-        raise DataError(
-            f"`data.name`: every class needs images; {f'{split}/{class_name}'!r} of {str(root)!r} holds no "
-            f"{', '.join(IMAGE_ENDINGS)} file"
-        )
-    return files
-
-
-def _scan(root: Path, folder: str) -> Iterator[os.DirEntry[str] | Path]:
-    """A folder's entries by name. Links come as Paths: unlike an entry's, their questions do not raise in a loop."""
-    try:
-        with os.scandir(root / folder) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"`data.name`: {folder!r} of {str(root)!r} cannot be read ({error.strerror})") from error
-    for entry in listed:
-        if entry.is_symlink():
-            _refuse_outside(root, Path(entry.path))
-            yield Path(entry.path)
-        else:
-            yield entry
-
-
-def _refuse_outside(root: Path, path: Path) -> None:
-    if not Path(os.path.realpath(path)).is_relative_to(root):
-        raise DataError(
-            f"`data.name`: links must stay inside the folder; {str(path.relative_to(root))!r} of {str(root)!r} leads "
-            "out of it: copy the files, or remove the link"
-        )
 
 
 def decode_folder(folder: Folder, image_size: int | None) -> Decoded:
@@ -222,13 +104,18 @@ def _decode(folder: Folder, file: File, image_size: int | None) -> tuple[Pixels,
             mode, size = image.mode, image.size
             if mode.startswith("I"):
                 raise ValueError("its pixels have 16 bits, not 8")
+            if mode == "P" and image.palette is None:
+                raise ValueError("its palette is missing")
+            if max(size) > _LONGEST:
+                raise ValueError(f"it is {size[0]}x{size[1]}, and no side may be above {_LONGEST} pixels")
             image.info.pop("transparency", None)  # PIL would warn that a palette's alpha is lost
             pixels = image.convert("RGB")
         if image_size:
             pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
         return np.asarray(pixels), mode in _GREY_MODES, size
     except Exception as error:  # on a damaged file PIL raises nearly anything: OSError, SyntaxError, struct.error
-        reason = "it is not a JPEG or PNG" if "cannot identify" in str(error) else " ".join(str(error).split())
+        said = " ".join(str(error).split()) or type(error).__name__
+        reason = "it is not a JPEG or PNG" if "cannot identify" in said else said
         raise DataError(
             f"`data.name`: {file.name!r} of {str(folder.path)!r} cannot be decoded ({reason}); replace or remove it"
         ) from error

@@ -14,7 +14,7 @@ import pytest
 
 from harness import archives
 from harness.archives import archived
-from harness.decode import DataError
+from harness.folders import DataError
 from harness.sources import SOURCES
 from tests.harness.published import CLOSED, archives_of, cifar10_files, mnist_files, serving, source_of, tar_gz
 

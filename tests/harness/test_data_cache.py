@@ -14,7 +14,8 @@ from PIL import Image
 
 import harness.data
 from harness.data import Cached, DataError, load, open_cached
-from harness.decode import decode_folder, list_folder
+from harness.decode import decode_folder
+from harness.folders import list_folder
 from harness.spec import Data
 
 PROJECT = Path(__file__).parents[2]
