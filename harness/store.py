@@ -32,6 +32,11 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+_UI_SETTINGS = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else seven more processes, which run what an API call names
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "",
+}
 
 
 class TrackingError(HarnessError):
@@ -102,7 +107,7 @@ def serve_ui(root: Path, port: int) -> int:
     print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", local_uri(root), "--workers", "1"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", hosts]
-    return subprocess.run([*command, *options], env=os.environ | SETTINGS, check=False).returncode
+    return subprocess.run([*command, *options], env=os.environ | SETTINGS | _UI_SETTINGS, check=False).returncode
 
 
 def _lock(root: Path) -> FileLock:

@@ -165,11 +165,17 @@ def test_the_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_ui_answers_on_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bound to 127.0.0.1, answering to that name and localhost at its port; the store is opened, whole, before."""
+    """Bound to 127.0.0.1, answering to that name and localhost at its port; the store is opened, whole, before. Checks
+    are on, whatever the environment says, and nothing is run on an API's behalf."""
     commands: list[list[str]] = []
+    environments: list[dict[str, str]] = []
+    monkeypatch.setenv("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    monkeypatch.setenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "*")
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+    def run(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess:
         commands.append(command)
+        environments.append(env)
         return subprocess.CompletedProcess(command, 3)
 
     monkeypatch.setattr(store, "connect", lambda root, uri: commands.append([uri]))
@@ -185,3 +191,9 @@ def test_the_ui_answers_on_this_machine_only(tmp_path: Path, monkeypatch: pytest
         "--port": "5001",
         "--allowed-hosts": "127.0.0.1:5001,localhost:5001",
     }
+    (environment,) = environments
+    assert environment["MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE"] == "false"
+    assert environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == ""
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
