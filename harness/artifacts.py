@@ -20,6 +20,7 @@ from harness.data import Dataset
 from harness.evaluate import probabilities
 from harness.facts import EpochDone, Fact, LRFound
 from harness.spec import RunSpec
+from harness.spreadsheet import write_csv
 
 SHOWN = 32
 """Images in a grid."""
@@ -54,7 +55,7 @@ def write(
     labels = np.asarray(dataset.test.labels)
     np.savez_compressed(folder / "predictions.npz", logits=logits, labels=labels.astype(np.int32))
     wrong = misclassified(logits, labels, dataset.classes)
-    wrong.to_csv(folder / "misclassified.csv", index=False)
+    write_csv(wrong, folder / "misclassified.csv")
     shown = wrong.head(SHOWN)
     epochs = [fact for fact in facts if isinstance(fact, EpochDone)]
     drawn = {
