@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from harness.figures import save
+from harness.spreadsheet import write_csv
 from reports import errors, figures, guard, html, markdown, tables
 from reports.document import Banner, Block, Document, Heading, Picture, Table, Text
 from reports.errors import Images
@@ -128,7 +129,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
         "flips": errors.flips_frame(selection),
     }
     for name, frame in frames.items():
-        frame.to_csv(report.folder / f"{report.prefix}{name}.csv", index=False)
+        write_csv(frame, report.folder / f"{report.prefix}{name}.csv")
 
 
 def _answer(report: Report, comparisons: Sequence[Comparison]) -> None:
