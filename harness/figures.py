@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from harness.facts import EpochDone, LRFound
 
 COLUMNS = 8
+LONGEST = 30
+"""Characters of a name in a figure."""
 
 
 def new(width: float = 6.4, height: float = 4.0) -> Figure:
@@ -111,7 +113,7 @@ def grid(images: NDArray[np.float32], titles: Sequence[str], title: str) -> Figu
     """Images (N, H, W, C), 0..1, in rows of eight, each under its title."""
     rows = max(1, -(-len(images) // COLUMNS))
     head = 0.13 * max((name.count("\n") + 1 for name in titles), default=1) + 0.08  # of an image's height
-    longest = max((len(line) for name in titles for line in name.split("\n")), default=1)
+    longest = max((len(line) for name in map(plain, titles) for line in name.split("\n")), default=1)
     size = 6.5 * min(1, 19 / max(longest, 1))  # points: what fits above an image
     width, height = 1.15 * COLUMNS, 1.1 * rows * (1 + head) + 0.4
     figure = Figure(figsize=(width, height))
@@ -129,5 +131,6 @@ def grid(images: NDArray[np.float32], titles: Sequence[str], title: str) -> Figu
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib shows as it is: a dollar sign would begin a formula."""
-    return text.replace("$", r"\$")
+    """Text that matplotlib shows as it is, cut where it would leave no room: a dollar sign would begin a formula."""
+    lines = (line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…" for line in text.split("\n"))
+    return "\n".join(lines).replace("$", r"\$")

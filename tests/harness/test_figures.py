@@ -57,6 +57,15 @@ def test_class_names_are_drawn_literally(kind: str, monkeypatch: pytest.MonkeyPa
     assert not any(ismath for _, ismath in texts)
 
 
+@pytest.mark.parametrize("kind", ["confusion_matrix", "per_class_accuracy"])
+def test_an_endless_class_name_leaves_room_for_the_picture(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut, and the axes keep a fifth of the figure's width (matplotlib would warn, and draw none)."""
+    labels = np.arange(2)
+    figure = getattr(figures, kind)(labels, labels, ("x" * 255, "y"))
+    assert ("x" * 29 + "…", False) in drawn(figure, monkeypatch)
+    assert figure.axes[0].get_position().width > 0.2
+
+
 def test_misclassified_shows_each_image_under_its_classes() -> None:
     """Images in order, untouched, above the other with true class, predicted class and confidence."""
     images = np.random.default_rng(0).random((6, 4, 4, 3), np.float32)
