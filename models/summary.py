@@ -11,7 +11,6 @@ from functools import partial
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 Shape = tuple[int, ...]
 _WHOLE = ""  # the name that `named_modules` gives the network itself
@@ -48,15 +47,17 @@ class ModelSummary:
 def summarize(model: nn.Module, input_shape: tuple[int, int, int]) -> ModelSummary:
     """Summary of a network for images of `input_shape` (C, H, W).
 
-    Works on a copy without numbers, so that weights, buffers, training flag and random state stay as they are.
+    Shows one black image to a copy on the CPU: weights, buffers, training flag and random state stay as they are. Not
+    on the meta device, where torch's first convolution imports sympy and its first ReLU torch._dynamo: 4 seconds.
 
     Raises:
-        RuntimeError: torch's own, where the network does not take images of this shape, or branches on their values.
+        RuntimeError: torch's own, where the network does not take images of this shape.
     """
-    hollow = copy.deepcopy(model).to("meta", torch.float32).eval()
-    images = torch.empty(1, *input_shape, device="meta")
-    layers = _layers(hollow, images)
-    fields = _receptive_fields(hollow, images)
+    shown = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    image = torch.zeros(1, *input_shape)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        layers = _layers(shown, image)
+        fields = _receptive_fields(shown, image)
     return ModelSummary(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
@@ -86,7 +87,7 @@ def _numbers(summary: ModelSummary | LayerSummary) -> tuple[str, str, str]:
     return f"{summary.parameters:,}", f"{summary.multiply_adds:,}", field
 
 
-def _layers(model: nn.Module, images: torch.Tensor) -> list[LayerSummary]:
+def _layers(model: nn.Module, image: torch.Tensor) -> list[LayerSummary]:
     """One row a leaf module, in the order in which they run; their receptive fields are still open."""
     rows: dict[str, LayerSummary] = {}
 
@@ -99,8 +100,7 @@ def _layers(model: nn.Module, images: torch.Tensor) -> list[LayerSummary]:
 
     leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
     handles = [module.register_forward_hook(partial(note, name)) for name, module in leaves]
-    with torch.no_grad():
-        model(images)
+    model(image)
     for handle in handles:
         handle.remove()
     return list(rows.values())
@@ -142,13 +142,22 @@ class _Tracer(fx.Tracer):
         return isinstance(m, _POINTWISE) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _receptive_fields(model: nn.Module, images: torch.Tensor) -> dict[str, int | None]:
+class _Shapes(fx.Interpreter):
+    """Runs a traced network and leaves each result's shape with its node; torch's own ShapeProp imports sympy."""
+
+    def run_node(self, n: fx.Node) -> object:
+        result = super().run_node(n)
+        n.meta["shape"] = tuple(getattr(result, "shape", ()))
+        return result
+
+
+def _receptive_fields(model: nn.Module, image: torch.Tensor) -> dict[str, int | None]:
     """Module name → receptive field in pixels; the logits' under _WHOLE. Empty where the network cannot be traced."""
     try:
         traced = fx.GraphModule(model, _Tracer().trace(model))
     except Exception:  # the model's own code runs on stand-ins for tensors, and may fail in any way
         return {}
-    ShapeProp(traced).propagate(images)
+    _Shapes(traced).run(image)
     fields: dict[fx.Node, _Field | None] = {}
     named: dict[str, int | None] = {}
     for node in traced.graph.nodes:
@@ -167,7 +176,7 @@ def _field_after(node: fx.Node, traced: fx.GraphModule, fields: dict[fx.Node, _F
     field = max(arms, key=lambda arm: arm.size)
     if node.op == "output":
         return field if node.args == (inputs[0],) else None
-    before, after = _shape(inputs[0]), _shape(node)
+    before, after = inputs[0].meta["shape"], node.meta["shape"]
     operation = traced.get_submodule(str(node.target)) if node.op == "call_module" else node.target
     match operation:
         case nn.Conv2d() | nn.MaxPool2d() | nn.AvgPool2d():
@@ -202,7 +211,3 @@ def _window(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> tuple[int | None,
 def _side(value: int | tuple[int, ...]) -> int | None:
     sides = {value} if isinstance(value, int) else set(value)
     return sides.pop() if len(sides) == 1 else None
-
-
-def _shape(node: fx.Node) -> Shape:
-    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
