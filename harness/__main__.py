@@ -70,10 +70,10 @@ def whole_number(text: str, name: str) -> int | None:
 
 
 def _plan(chosen: argparse.Namespace) -> Plan:
-    from harness.machine import detect
-
     experiment = catalog.load(chosen.experiment, ROOT)
     changes = overrides.parse(chosen.set)
+    from harness.machine import detect  # and with it torch, seconds after a mistyped name was refused
+
     return plan(
         experiment,
         detect(str(changes.get("device", experiment.base.device))),
@@ -131,26 +131,12 @@ def _reproduce(chosen: argparse.Namespace) -> int:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    import models
-
-    if chosen.model and chosen.model not in models.names():
-        raise SpecError(f"MODEL must be one of {', '.join(models.names())}; got {chosen.model!r}")
-    for name in [chosen.model] if chosen.model else models.names():
-        options = models.options(name)
-        shape = (int(options["in_channels"]), int(options["image_size"]), int(options["image_size"]))
-        summary = models.summarize(models.build(name), shape)
-        if chosen.model:
-            print(models.format_summary(summary))
-        else:
-            print(
-                f"{name:<12} {summary.parameters:>10,} parameters  {summary.multiply_adds / 1e6:>8.2f} M multiply-adds"
-                f"  receptive field {summary.receptive_field}  options: "
-                + ", ".join(f"{option}={default}" for option, default in options.items())
-            )
-    if not chosen.model:
-        print()
-        for name in catalog.names(ROOT):
-            print(f"{name:<22} {catalog.load(name, ROOT).question}")
+    if chosen.model:
+        print(catalog.layers(chosen.model))
+        return 0
+    print("\n".join(catalog.model_lines(ROOT)), end="\n\n")
+    for name in catalog.names(ROOT):
+        print(f"{name:<22} {catalog.load(name, ROOT).question}")
     return 0
 
 

@@ -1,26 +1,29 @@
 """The files a finished run leaves: spec, summary, weights, per-example predictions, misclassified table, figures.
 
-Weights are safetensors whose metadata name the model and its options, so that `load_model` needs nothing else.
+Weights are safetensors whose metadata name the model and its options, so that `load_model` needs nothing else. pandas
+and what draws are imported when a run has ended: they would keep the first step waiting for 3 seconds.
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import models
-from harness import figures
 from harness.data import Dataset
 from harness.evaluate import probabilities
 from harness.facts import EpochDone, Fact, LRFound
 from harness.spec import RunSpec
 from harness.spreadsheet import write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 32
 """Images in a grid."""
@@ -46,6 +49,8 @@ def write(
         as_seen: images (N, H, W, C) uint8 → what the network is given, made visible: (N, H, W, C), 0..1.
         summary: the model's table of layers, as text.
     """
+    from harness import figures
+
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     (folder / "spec.json").write_text(spec.model_dump_json(indent=2))
     (folder / "model_summary.txt").write_text(summary)
@@ -82,8 +87,12 @@ def write(
         figures.save(figure, folder / "figures" / f"{name}.png")
 
 
-def misclassified(logits: NDArray[np.floating], labels: NDArray[np.integer], classes: tuple[str, ...]) -> pd.DataFrame:
+def misclassified(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], classes: tuple[str, ...]
+) -> "pd.DataFrame":
     """The test images the network gets wrong, most confident first: index, true, predicted, confidence."""
+    import pandas as pd
+
     chance = probabilities(logits)
     predicted = logits.argmax(1)
     wrong = np.flatnonzero(predicted != labels)

@@ -80,6 +80,8 @@ def check(transforms: tuple[Transform, ...], height: int, width: int, channels: 
         AugmentError: an unknown transform or argument, a refused value, a transform that fails or does not return
             uint8, or a pipeline that changes the image's size.
     """
+    if not transforms:
+        return  # without importing the library
     shape = (height, width, channels)
     shapes: set[Shape] = {shape}
     for transform in build(resolve(transforms, height, width, (0.5,) * channels)):
