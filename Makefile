@@ -17,7 +17,7 @@ help: ## Show the targets
 .venv/%.stamp: %.txt
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "installing $< (once; a minute or two)"
-	@if command -v uv >/dev/null; then VIRTUAL_ENV=.venv uv pip install --quiet --require-hashes -r $<; \
+	@if command -v uv >/dev/null; then VIRTUAL_ENV=.venv uv pip install --quiet --compile-bytecode --require-hashes -r $<; \
 	else $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; fi
 	@touch $@
 
