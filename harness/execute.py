@@ -16,7 +16,7 @@ from types import FrameType
 from tqdm import tqdm
 
 import models
-from harness import augment, journal
+from harness import augment, checkpoint, journal
 from harness.data import Dataset, load
 from harness.evaluate import Interrupted
 from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
@@ -120,6 +120,7 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
                 break
             folder = run_folder(root, spec)
             if ended(journal.read(folder)):
+                checkpoint.remove(folder)  # it may have been killed just before it did so itself
                 show.skip(spec)
                 _deliver(tracker, folder, show)
             else:

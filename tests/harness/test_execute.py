@@ -11,7 +11,7 @@ import pytest
 
 import harness.execute
 import harness.run
-from harness import artifacts, journal
+from harness import artifacts, checkpoint, journal
 from harness.data import Dataset
 from harness.execute import Outcome, Stop, check, execute, find_lrs
 from harness.plan import Plan
@@ -130,6 +130,17 @@ def test_a_run_made_elsewhere_is_not_waited_for(
     monkeypatch.setattr(harness.execute, "run", locked)
     assert go().failed == [plan.runs[0].key]
     assert f"{plan.runs[0].key}: it is being made by another process\n" in capsys.readouterr().out
+
+
+def test_a_run_killed_at_its_very_end_leaves_no_checkpoints(
+    go: Callable[..., Outcome], plan: Plan, tmp_path: Path
+) -> None:
+    """Its last fact was written, its checkpoints not yet removed: the same command does that."""
+    assert go() == Outcome()
+    folder = run_folder(tmp_path, plan.runs[0])
+    checkpoint.save(folder, {}, 1)
+    assert go() == Outcome()
+    assert not checkpoint.exists(folder)
 
 
 @pytest.mark.parametrize("fact", ["epoch", "finished"])
