@@ -178,7 +178,8 @@ class _Run:
     def _compare_with_last_attempt(self, now: Started) -> None:
         """A checkpoint continues only what it was made from; without one a changed run begins anew."""
         before = next((fact for fact in journal.read(self.folder) if fact.kind == "started"), None)
-        if before is None:
+        if before is None:  # a journal begins with its run's beginning: what failed before that is no part of it
+            self.journal = journal.Journal.anew(self.folder)
             return
         changes = {
             "data": (before.data.checksum, now.data.checksum),

@@ -249,6 +249,16 @@ def test_a_failure_is_one_line_and_can_be_made_good(
     assert [row["kind"] for row in runs.rows] == ["started", "failed", "epoch", "epoch", "finished"]
 
 
+def test_a_failure_before_the_beginning_is_no_part_of_the_run(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded alone, as all there is to say; once the run begins its journal begins with that, as reports need."""
+    with monkeypatch.context() as patched:
+        patched.setattr(harness.run, "environment", None)
+        assert [event.kind for event in runs.events()] == ["failed"]
+    assert [row["kind"] for row in runs.rows] == ["failed"]
+    runs.finish()
+    assert [row["kind"] for row in runs.rows] == ["started", "epoch", "epoch", "finished"]
+
+
 def test_one_process_at_a_run(runs: Runs) -> None:
     """A second attempt while the first is on is refused in one line and disturbs nothing."""
     events = runs.events()
