@@ -39,7 +39,8 @@ class Measured(Values):
     eager_seconds: float
     compiled_seconds: float | None
     """Compiling itself included; None where it was not tried, or failed."""
-    reason: str
+    reason: str = ""
+    """Empty: the training is too short to try."""
 
     @property
     def step(self) -> str:
@@ -64,7 +65,8 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path) -> Plan:
             temporary.write_text(json.dumps(kept, indent=2))
             temporary.replace(path)
     measured = Measured.model_validate(kept[name])
-    tqdm.write(f"training step: {measured.step} ({measured.reason})")
+    if measured.reason:
+        tqdm.write(f"training step: {measured.step} ({measured.reason})")
     return with_step(plan, measured.step)
 
 
@@ -85,7 +87,7 @@ def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Datase
         plain()
         once = _seconds(plain)
         if once * steps < WORTH_SECONDS:
-            return Measured(eager_seconds=once * steps, compiled_seconds=None, reason="training is short")
+            return Measured(eager_seconds=once * steps, compiled_seconds=None)
         tqdm.write(f"measuring whether compiling {variant!r} pays (once; up to a minute)")
         try:
             took, pairs = _pairs(plain, _step(recipe, "compiled", dataset, root))

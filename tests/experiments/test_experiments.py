@@ -46,7 +46,10 @@ def test_it_plans_to_all_its_runs(name: str) -> None:
     assert len(planned.runs) == len(experiment.variants) * len(experiment.seeds)
     assert len({spec.key for spec in planned.runs}) == len(planned.runs)
     for spec in planned.runs:
-        assert [field for field, value in flatten(spec.recipe).items() if value == "auto"] == ["augment_backend"]
+        assert [field for field, value in flatten(spec.recipe).items() if value == "auto"] == [
+            "augment_backend",
+            "step",
+        ]
 
 
 @every_experiment

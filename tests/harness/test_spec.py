@@ -51,7 +51,7 @@ CHANGES: dict[str, dict[str, Any]] = {
                   "suggestion": "minimum_tenth"},
     "": {"augmentation": [{"name": "HorizontalFlip", "p": 0.25}], "epochs": 16, "batch_size": 256,
          "label_smoothing": 0.1, "clip_norm": 1.0, "precision": "fp32", "memory_format": "contiguous",
-         "augment_backend": "batched", "device": "cpu", "threads": 2, "schedule": {"name": "constant"}},
+         "augment_backend": "batched", "step": "eager", "device": "cpu", "threads": 2, "schedule": {"name": "constant"}},
 }  # fmt: skip
 """For every field another value than RECIPE's; schedule.name cannot change alone."""
 
@@ -114,6 +114,7 @@ recipe = st.builds(
     lr_finder=st.builds(LRFinder, start_lr=_finite(min_value=1e-9, max_value=0.1), iterations=st.integers(20, 99)),
     epochs=st.integers(1, 100_000),
     clip_norm=st.none() | positive,
+    step=st.sampled_from(["auto", "eager", "compiled"]),
     device=st.sampled_from(["auto", "cpu", "mps", "cuda", "cuda:1"]),
     threads=st.just("auto") | st.integers(1, 1024),
 )
