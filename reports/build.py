@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from harness.figures import save
 from harness.spreadsheet import write_csv
-from reports import errors, figures, guard, html, markdown, tables
+from reports import errors, figures, frames, guard, html, markdown, tables, training
 from reports.document import Banner, Block, Document, Heading, Picture, Table, Text
 from reports.errors import Images
 from reports.select import Selection
@@ -107,7 +107,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     if selection.absent:
         asked = len(selection.records) + len(selection.absent)
         report.add(Banner(f"{len(selection.absent)} of {asked} runs have no result."), _absent_table(selection))
-    results, baseline = tables.results(selection), selection.baseline
+    results, baseline = frames.results(selection), selection.baseline
     unpaired = [variant for variant, runs in results.items() if not runs.keys() & results[baseline].keys()]
     if unpaired:
         report.add(Banner(f"No seed in common with {baseline}, so not compared: {', '.join(unpaired)}."))
@@ -122,13 +122,13 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
         report.heading("Beside the published results")
         report.add(tables.published_table(selection))
     _runs(report)
-    frames = {
-        "runs": tables.runs_frame(selection),
-        "summary": tables.summary_frame(selection),
-        "comparisons": tables.comparisons_frame(comparisons),
+    files = {
+        "runs": frames.runs_frame(selection),
+        "summary": frames.summary_frame(selection),
+        "comparisons": frames.comparisons_frame(comparisons),
         "flips": errors.flips_frame(selection),
     }
-    for name, frame in frames.items():
+    for name, frame in files.items():
         write_csv(frame, report.folder / f"{report.prefix}{name}.csv")
 
 
@@ -148,7 +148,7 @@ def _answer(report: Report, comparisons: Sequence[Comparison]) -> None:
     report.add(tables.variants_table(selection))
     if comparisons:
         report.add(tables.comparisons_table(comparisons))
-    results = tables.results(selection)
+    results = frames.results(selection)
     report.draw("seeds", figures.seeds(results, selection.baseline), "Every run's final test accuracy, seeds joined")
 
 
@@ -167,13 +167,13 @@ def _training(report: Report) -> None:
     selection = report.selection
     report.heading("Training")
     report.draw("curves", figures.curves(selection), "Mean over seeds; the band spans the seeds")
-    report.add(tables.speed_table(selection))
+    report.add(training.speed_table(selection))
     report.draw(
         "learning_rates", figures.learning_rates(selection), "Training loss over the learning rate, first seeds"
     )
     if any(record.lr_found for record in selection.records):
         report.draw("lr_finder", figures.lr_finder(selection), "LR range tests; a dot marks each run's suggestion")
-        report.add(tables.lr_finder_table(selection))
+        report.add(training.lr_finder_table(selection))
 
 
 def _errors(report: Report, images: Images | None) -> None:
@@ -214,7 +214,7 @@ def _cost(report: Report) -> None:
     report.heading("Cost")
     report.add(tables.cost_table(report.selection))
     caption = "Accuracy against cost; bars are standard deviations, the line joins the Pareto front"
-    report.draw("cost", figures.cost(tables.summary_frame(report.selection)), caption)
+    report.draw("cost", figures.cost(frames.summary_frame(report.selection)), caption)
 
 
 def _runs(report: Report) -> None:

@@ -1,95 +1,14 @@
-"""The tables of a report, and the same numbers as CSV rows. Pure: selections in, values out."""
+"""The tables of a report: the numbers of `frames` as readers see them. Pure: selections in, tables out."""
 
-import itertools
 from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.record import Record
 from reports import guard
 from reports.document import Table
+from reports.frames import summary_frame
 from reports.select import Selection
-from reports.statistics import Comparison, summarize
-
-METRICS = {"test_accuracy": ("test", "accuracy"), "validation_accuracy": ("validation", "accuracy")}
-LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Test accuracies whose first epoch is worth a column, where some variant reaches them."""
-
-
-def metric(record: Record, name: str) -> float:
-    """A run's result: the metric after its last epoch, as a fraction."""
-    split, field = METRICS[name]
-    return float(getattr(getattr(record.epochs[-1], split), field))
-
-
-def results(selection: Selection) -> dict[str, dict[int, float]]:
-    """Variant → seed → the primary metric in percent."""
-    name = selection.design.primary_metric
-    return {
-        variant: {record.seed: 100 * metric(record, name) for record in records}
-        for variant, records in selection.variants.items()
-    }
-
-
-def runs_frame(selection: Selection) -> pd.DataFrame:
-    """One row a run: what `runs.csv` holds."""
-    rows = []
-    for number, record in enumerate(selection.records, 1):
-        last, end = record.epochs[-1], record.finished
-        assert end is not None
-        rows.append(
-            {
-                "run": f"R{number}",
-                "variant": record.variant,
-                "seed": record.seed,
-                "test_accuracy": last.test.accuracy,
-                "test_loss": last.test.loss,
-                "validation_accuracy": last.validation.accuracy if last.validation else None,
-                "train_accuracy": last.train.accuracy,
-                "train_loss": last.train.loss,
-                "best_test_accuracy": max(done.test.accuracy for done in record.epochs),
-                "epochs": len(record.epochs),
-                "train_seconds": round(end.train_seconds, 2),
-                "evaluate_seconds": round(end.evaluate_seconds, 2),
-                "images_per_second": round(
-                    record.started.data.train_images * len(record.epochs) / end.train_seconds, 1
-                ),
-                "peak_memory_megabytes": round(end.peak_memory_bytes / 1e6, 1),
-                "lr_found": record.lr_found.suggestion if record.lr_found else None,
-                "parameters": record.started.model.parameters,
-                "multiply_adds": record.started.model.multiply_adds,
-                "receptive_field": record.started.model.receptive_field,
-                "run_key": record.key,
-                "run_id": record.id,
-                "commit": record.started.environment["commit"],
-                "weights_sha256": end.weights_sha256,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def summary_frame(selection: Selection) -> pd.DataFrame:
-    """One row a variant: what `summary.csv` holds; accuracies in percent."""
-    frame, rows = runs_frame(selection), []
-    for variant in selection.variants:
-        group = frame[frame["variant"] == variant]
-        row: dict[str, object] = {"variant": variant, "n": len(group)}
-        for column, scale in (
-            ("test_accuracy", 100),
-            ("test_loss", 1),
-            ("train_accuracy", 100),
-            ("train_loss", 1),
-            ("best_test_accuracy", 100),
-            ("train_seconds", 1),
-            ("images_per_second", 1),
-            ("peak_memory_megabytes", 1),
-        ):
-            made = summarize([scale * float(value) for value in group[column]])
-            row |= {f"{column}_mean": made.mean, f"{column}_std": made.std}
-        first = group.iloc[0]
-        row |= {name: first[name] for name in ("parameters", "multiply_adds", "receptive_field")}
-        rows.append(row)
-    return pd.DataFrame(rows)
+from reports.statistics import Comparison
 
 
 def variants_table(selection: Selection) -> Table:
@@ -221,73 +140,9 @@ def published_table(selection: Selection) -> Table:
     return Table(("variant", "published %", f"here %, on {label}", "difference", "source"), rows)
 
 
-def speed_table(selection: Selection) -> Table:
-    """The first epoch, and the seconds of training, at which the mean test accuracy reaches a level."""
-    reached: dict[str, list[str | None]] = {}
-    best = max(max(done.test.accuracy for done in record.epochs) for record in selection.records)
-    levels = [level for level in LEVELS if level <= best][-4:]
-    for variant, records in selection.variants.items():
-        cells: list[str | None] = []
-        for level in levels:
-            times = [_reach(record, level) for record in records]
-            known = [time for time in times if time is not None]
-            if not known:
-                cells.append(None)
-                continue
-            epochs = sum(epoch for epoch, _ in known) / len(known)
-            seconds = sum(second for _, second in known) / len(known)
-            missed = f", {len(known)} of {len(times)} runs" if len(known) < len(times) else ""
-            cells.append(f"{epochs:.1f} ({seconds:.0f} s{missed})")
-        reached[variant] = cells
-    smooth = {variant: _smoothness(records) for variant, records in selection.variants.items()}
-    rows = [(variant, *cells, f"{smooth[variant]:.2f}") for variant, cells in reached.items()]
-    return Table(
-        ("variant", *(f"{level:.0%}" for level in levels), "roughness"),
-        rows,
-        "First epoch (and seconds of training) at which test accuracy reaches the level, mean over runs. Roughness: "
-        "how many points test accuracy loses from one epoch to the next, the mean over all epochs (0 where it rises).",
-    )
-
-
-def _reach(record: Record, level: float) -> tuple[int, float] | None:
-    seconds = 0.0
-    for done in record.epochs:
-        seconds += done.train_seconds
-        if done.test.accuracy >= level:
-            return done.epoch, seconds
-    return None
-
-
-def _smoothness(records: Sequence[Record]) -> float:
-    drops = []
-    for record in records:
-        accuracy = [100 * done.test.accuracy for done in record.epochs]
-        drops += [max(0.0, before - after) for before, after in itertools.pairwise(accuracy)]
-    return sum(drops) / len(drops) if drops else 0.0
-
-
 def spread(mean: float, std: float | None, digits: int) -> str:
     """75.12 ± 0.31; the mean alone for a single run."""
     return f"{mean:.{digits}f}" + ("" if std is None or pd.isna(std) else f" ± {std:.{digits}f}")
-
-
-def comparisons_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row a comparison: what `comparisons.csv` holds; differences in percentage points."""
-    columns = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value", "p_holm"]
-    columns += ["smallest_p", "probability_better", "detectable_difference", "seeds_needed", "verdict"]
-    return pd.DataFrame([{name: getattr(c, name) for name in columns} for c in comparisons], columns=columns)
-
-
-def lr_finder_table(selection: Selection) -> Table:
-    """What the range tests suggested, and how far seeds agree."""
-    rows = []
-    for variant, records in selection.variants.items():
-        found = [record.lr_found.suggestion for record in records if record.lr_found]
-        if found:
-            rows.append(
-                (variant, len(found), f"{min(found):.2e}", f"{pd.Series(found).median():.2e}", f"{max(found):.2e}")
-            )
-    return Table(("variant", "range tests", "least", "median", "greatest"), rows, "Suggested peak learning rates.")
 
 
 def runs_table(selection: Selection) -> Table:

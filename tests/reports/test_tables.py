@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import tables
+from reports import frames, tables, training
 from reports.figures import pareto
 from reports.statistics import compare
 from tests.reports import records
@@ -15,14 +15,14 @@ def test_the_result_is_the_last_epoch(tmp_path: Path) -> None:
     """Results are the last epoch's test accuracy in percent, never the best one's."""
     selection = records.selection(tmp_path)
     for record in selection.records:
-        assert tables.results(selection)[record.variant][record.seed] == 100 * record.correct.mean()
+        assert frames.results(selection)[record.variant][record.seed] == 100 * record.correct.mean()
         assert record.epochs[-1].test.accuracy == pytest.approx(record.correct.mean())
 
 
 def test_summary_is_the_mean_and_spread_over_seeds(tmp_path: Path) -> None:
     """`summary.csv` has n, mean and the n-1 standard deviation of `runs.csv`."""
     selection = records.selection(tmp_path)
-    runs, summary = tables.runs_frame(selection), tables.summary_frame(selection)
+    runs, summary = frames.runs_frame(selection), frames.summary_frame(selection)
     assert list(runs["run"]) == ["R1", "R2", "R3", "R4", "R5", "R6"]
     for _, row in summary.iterrows():
         values = 100 * runs[runs["variant"] == row["variant"]]["test_accuracy"].to_numpy(dtype=float)
@@ -34,9 +34,9 @@ def test_summary_is_the_mean_and_spread_over_seeds(tmp_path: Path) -> None:
 def test_csv_columns_are_those_that_readers_rely_on(tmp_path: Path) -> None:
     """The names that the issue promises are there."""
     selection = records.selection(tmp_path)
-    comparisons = tables.comparisons_frame(compare(tables.results(selection), "batch", 0.5))
-    assert {"variant", "seed", "test_accuracy", "run_id", "commit"} <= set(tables.runs_frame(selection))
-    assert {"variant", "n", "test_accuracy_mean", "test_accuracy_std"} <= set(tables.summary_frame(selection))
+    comparisons = frames.comparisons_frame(compare(frames.results(selection), "batch", 0.5))
+    assert {"variant", "seed", "test_accuracy", "run_id", "commit"} <= set(frames.runs_frame(selection))
+    assert {"variant", "n", "test_accuracy_mean", "test_accuracy_std"} <= set(frames.summary_frame(selection))
     promised = {"variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value", "p_holm"}
     assert promised | {"verdict"} <= set(comparisons)
     assert list(comparisons["variant"]) == ["group"]
@@ -47,8 +47,8 @@ def test_time_to_accuracy_is_the_first_epoch_that_reaches_it(tmp_path: Path) -> 
     selection = records.selection(tmp_path)
     lowest = min(record.epochs[-1].test.accuracy for record in selection.records)
     highest_half = max(record.epochs[0].test.accuracy for record in selection.records)
-    table = tables.speed_table(selection)
-    levels = [level for level in tables.LEVELS if highest_half < level <= lowest and f"{level:.0%}" in table.columns]
+    table = training.speed_table(selection)
+    levels = [level for level in training.LEVELS if highest_half < level <= lowest and f"{level:.0%}" in table.columns]
     column = table.columns.index(f"{levels[0]:.0%}")
     assert [row[column] for row in table.rows] == ["2.0 (4 s)", "2.0 (4 s)"]
 
@@ -57,7 +57,7 @@ def test_published_results_stand_beside_ours(tmp_path: Path) -> None:
     """The seed's figure, ours, and the difference between the two, with the data set that ours is of."""
     selection = records.selection(tmp_path)
     table = tables.published_table(selection)
-    ours = np.mean(list(tables.results(selection)["batch"].values()))
+    ours = np.mean(list(frames.results(selection)["batch"].values()))
     assert table.columns[2] == "here %, on digits"
     assert table.rows[0][0] == "batch"
     assert table.rows[0][1] == "75.77"
