@@ -9,13 +9,13 @@ from pathlib import Path
 from harness.data import open_cached
 from harness.spec import HarnessError
 from harness.tracking import Tracker
-from reports import publish
 from reports.build import build
-from reports.errors import Images
+from reports.grids import Images
+from reports.publish import publish
 from reports.select import Selection, select
+from reports.verify import check, holds_report
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLISHED = ROOT / "reports" / "published"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.command == "check":
             return _check(update=bool(os.environ.get("UPDATE")))
-        names = chosen.experiments.split()
+        names = list(dict.fromkeys(chosen.experiments.split()))
         if not names:
             raise HarnessError('EXP must name one experiment or several, as in: make report EXP="a b"')
         return _write(names, allowed) if chosen.command == "write" else _publish(names, allowed)
@@ -53,18 +53,27 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
 def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:
     tracker = Tracker(ROOT)
     selections = [select(tracker, name) for name in names]
-    folder = PUBLISHED / "-".join(names)
-    PUBLISHED.mkdir(exist_ok=True)
-    publish.publish(tracker, selections, folder, allowed, [images_of(selection) for selection in selections])
+    folder = ROOT / "reports" / "published" / "-".join(names)
+    publish(selections, folder, allowed, [images_of(selection) for selection in selections])
     print(f"published: {folder.relative_to(ROOT)}")
     return 0
 
 
 def _check(update: bool) -> int:
-    for folder in sorted(path.parent.parent for path in PUBLISHED.glob("*/data/publication.json")):
-        publish.check(folder, update)
-        print(f"{'rebuilt' if update else 'holds'}: {folder.relative_to(ROOT)}")
-    return 0
+    """Every published report, the rest of them also when one no longer holds."""
+    status = 0
+    for folder in sorted(path for path in (ROOT / "reports" / "published").iterdir() if path.is_dir()):
+        shown = folder.relative_to(ROOT)
+        try:
+            if holds_report(folder):
+                check(folder, update)
+                print(f"{'rebuilt' if update else 'holds'}: {shown}")
+            else:
+                print(f"skipped: {shown} (not a report)")
+        except HarnessError as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 2
+    return status
 
 
 def images_of(selection: Selection) -> Images | None:

@@ -1,15 +1,12 @@
 """Which images changed hands: what every run gets wrong, what each variant fixes and breaks, how sure the runs are."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness.evaluate import probabilities
-from harness.figures import grid
 from harness.record import Record
 from reports.checkpoints import (
     Flips,
@@ -18,23 +15,11 @@ from reports.checkpoints import (
     flips,
     mcnemar,
 )
-from reports.document import Table
+from reports.document import Cell, Table
 from reports.select import Selection
+from reports.tables import p_value
 
-SHOWN = 16
-
-
-@dataclass
-class Images:
-    """Test images at hand: index → (H, W, C) uint8. Remembers which were shown, so that they can be published."""
-
-    pixels: Mapping[int, NDArray[np.uint8]] | NDArray[np.uint8]
-    shown: set[int] = field(default_factory=set)
-
-    def take(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """(len(indices), H, W, C)."""
-        self.shown.update(indices)
-        return np.stack([self.pixels[index] for index in indices])
+Indices = NDArray[np.int64]
 
 
 def correct(selection: Selection) -> dict[str, NDArray[np.bool_]]:
@@ -48,9 +33,10 @@ def all_flips(selection: Selection) -> dict[str, Flips]:
     return {v: flips(right, v, selection.baseline) for v in right if v != selection.baseline}
 
 
-def flips_table(selection: Selection, found: dict[str, Flips]) -> Table:
+def flips_table(selection: Selection, found: Mapping[str, Flips]) -> Table:
     """Images that change hands between a run of the baseline and a run of the variant, beside chance."""
-    rows = [
+    unstable = {variant: len(images) for variant, images in unstable_within(selection).items()}
+    rows: list[tuple[Cell, ...]] = [
         (
             variant,
             f"{f.fixed_per_pair:.0f}",
@@ -60,30 +46,30 @@ def flips_table(selection: Selection, found: dict[str, Flips]) -> Table:
             len(f.broken),
             len(f.surely_fixed),
             len(f.surely_broken),
-            len(f.unstable_variant),
-            len(f.always_wrong),
+            unstable[variant],
         )
         for variant, f in found.items()
     ]
+    rows.append((selection.baseline, *(None,) * 7, unstable[selection.baseline]))
     columns = (
         "variant",
         "fixed a pair",
         "broken a pair",
-        "by chance",
+        "by chance a pair",
         "fixed by most",
         "broken by most",
         "fixed by all",
         "broken by all",
         "unstable",
-        "wrong in every run",
     )
-    images = len(selection.records[0].labels)
+    base, images = selection.baseline, len(selection.records[0].labels)
     return Table(
         columns,
         rows,
-        f"Of {images:,} test images. A pair is one run of {selection.baseline} and one of the variant; by chance: what "
-        "two runs of one recipe with different seeds fix (and break) of each other. By most, by all: over the runs of "
-        "either side. Unstable: right in some of the variant's runs, wrong in others.",
+        f"Of {images:,} test images. Fixed: wrong in {base} and right in the variant; broken: the reverse. A pair: one "
+        f"run of {base} and one of the variant, the mean over all pairs; by chance: as many are fixed, and as many "
+        "broken, between two runs of one variant that differ in their seed alone. By most, by all: of the runs on "
+        "either side. Unstable: right in some runs of this variant and wrong in others.",
     )
 
 
@@ -109,21 +95,15 @@ def checkpoints_table(selection: Selection) -> Table:
                 continue
             test = mcnemar(record.correct, base[record.seed].correct)
             low, high = bootstrap_accuracy_difference(record.correct, base[record.seed].correct)
-            rows.append(
-                (
-                    variant,
-                    record.seed,
-                    test.only_a,
-                    test.only_b,
-                    f"{test.p_value:.3f}",
-                    f"{100 * low:+.2f} to {100 * high:+.2f}",
-                )
-            )
+            interval = f"{100 * low:+.2f} to {100 * high:+.2f}"
+            rows.append((variant, record.seed, test.only_a, test.only_b, p_value(test.p_value), interval))
+    columns = ("variant", "seed", "right here alone", f"right in {selection.baseline} alone")
     return Table(
-        ("variant", "seed", "right here alone", f"right in {selection.baseline} alone", "p (McNemar)", "95% interval"),
+        (*columns, "p (McNemar)", "95% interval, points"),
         rows,
-        "Answers another question than the comparison above: are these two trained networks different on images like "
-        "these, whatever another seed would give? Exact McNemar test; bootstrap over test images, in points.",
+        "This table answers another question than the verdicts: are these two trained networks different on images "
+        "like these, whatever another seed would give? A small p here says nothing of the recipes. p: exact McNemar "
+        "test; interval of the difference in accuracy: bootstrap over the test images.",
     )
 
 
@@ -133,8 +113,14 @@ def calibration_table(selection: Selection) -> Table:
     for variant, records in selection.variants.items():
         errors = [expected_calibration_error(confidence(r), r.correct) for r in records]
         mean = np.mean([confidence(r).mean() for r in records])
-        rows.append((variant, f"{100 * np.mean(errors):.2f}", f"{100 * mean:.2f}"))
-    return Table(("variant", "calibration error, points", "mean confidence %"), rows, "Fifteen bins (Guo et al. 2017).")
+        accuracy = np.mean([r.correct.mean() for r in records])
+        rows.append((variant, f"{100 * np.mean(errors):.2f}", f"{100 * mean:.2f}", f"{100 * accuracy:.2f}"))
+    return Table(
+        ("variant", "calibration error, points", "mean confidence %", "accuracy %"),
+        rows,
+        "Calibration error: how far confidence and accuracy lie apart, the mean over images in fifteen bins of "
+        "confidence (Guo et al. 2017), then over runs. Confidence above accuracy: the networks are too sure.",
+    )
 
 
 def confidence(record: Record) -> NDArray[np.float64]:
@@ -142,31 +128,7 @@ def confidence(record: Record) -> NDArray[np.float64]:
     return probabilities(record.logits).max(1)
 
 
-def wrong_everywhere(selection: Selection) -> NDArray[np.int64]:
-    """Images that every run gets wrong, those on which the runs are surest first."""
-    never = np.flatnonzero(~np.concatenate(list(correct(selection).values())).any(axis=0))
-    sure = np.mean([confidence(record)[never] for record in selection.records], axis=0)
-    return never[np.argsort(-sure, kind="stable")]
-
-
-def image_grid(
-    images: Images, chosen: Sequence[int] | NDArray[np.int64], selection: Selection, variants: Sequence[str], title: str
-) -> Figure:
-    """Test images with their true class and, for each variant, its runs' commonest prediction and mean confidence."""
-    shown = [int(index) for index in chosen[:SHOWN]]
-    classes, titles = selection.records[0].started.data.classes, []
-    for index in shown:
-        lines = [classes[selection.records[0].labels[index]]]
-        for variant in variants:
-            runs = selection.variants[variant]
-            votes = np.bincount([run.logits[index].argmax() for run in runs], minlength=len(classes))
-            sure = np.mean([confidence_of(run, index) for run in runs])
-            lines.append(f"{variant}: {classes[votes.argmax()]} {sure:.0%}")
-        titles.append("\n".join(lines))
-    pixels = images.take(shown).astype(np.float32) / np.float32(255)
-    return grid(pixels, titles, title)
-
-
-def confidence_of(record: Record, index: int) -> float:
-    """The largest softmax probability of one test image."""
-    return float(probabilities(record.logits[index : index + 1]).max())
+def unstable_within(selection: Selection) -> dict[str, Indices]:
+    """Variant → images that some of its runs get right and others wrong."""
+    shares = {variant: runs.mean(axis=0) for variant, runs in correct(selection).items()}
+    return {variant: np.flatnonzero((share > 0) & (share < 1)) for variant, share in shares.items()}

@@ -1,11 +1,12 @@
 """The figures of a report: variants over all their seeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from harness.facts import EpochDone
@@ -71,8 +72,8 @@ def lr_finder(selection: Selection) -> Figure:
     return figure
 
 
-def seeds(results: dict[str, dict[int, float]], baseline: str) -> Figure:
-    """Every run as a dot, runs of one seed joined: what pairing by seed compares."""
+def seeds(results: Mapping[str, Mapping[int, float]], baseline: str, metric: str) -> Figure:
+    """Every run as a dot, runs of one seed joined: what pairing by seed compares. `metric` names what is measured."""
     figure = new(7, 4)
     axes = figure.subplots()
     variants = list(results)
@@ -84,35 +85,37 @@ def seeds(results: dict[str, dict[int, float]], baseline: str) -> Figure:
         axes.scatter([position] * len(values), values, color=colour, zorder=2)
         axes.hlines(np.mean(values), position - 0.2, position + 0.2, color=colour, zorder=3)
     axes.axhline(float(np.mean(list(results[baseline].values()))), color="0.5", linestyle=":", zorder=0)
-    axes.set(ylabel="test accuracy (%)", xlim=(-0.5, len(variants) - 0.5))
+    axes.set(ylabel=f"{metric} (%)", xlim=(-0.5, len(variants) - 0.5))
     return figure
 
 
-def cost(frame: pd.DataFrame) -> Figure:
-    """Mean accuracy against parameters, multiply-adds and seconds; the Pareto front is joined."""
-    figure = new(12, 3.8)
-    measures = [
-        ("parameters", "parameters"),
-        ("multiply_adds", "multiply-adds an image"),
-        ("train_seconds_mean", "training, seconds"),
-    ]
-    colour = colours(list(frame["variant"]))
-    for axes, (column, label) in zip(figure.subplots(1, 3, sharey=True), measures, strict=True):
-        front = pareto(frame[column].to_numpy(dtype=float), frame["test_accuracy_mean"].to_numpy(dtype=float))
-        ordered = frame.iloc[front]
-        axes.plot(ordered[column], ordered["test_accuracy_mean"], color="0.6", zorder=1)
-        for _, row in frame.iterrows():
-            error = 0.0 if pd.isna(row["test_accuracy_std"]) else row["test_accuracy_std"]
-            axes.errorbar(
-                row[column],
-                row["test_accuracy_mean"],
-                yerr=error,
-                fmt="o",
-                color=colour[row["variant"]],
-                label=plain(row["variant"]),
-            )
+COSTS = (
+    ("parameters", "parameters", False),
+    ("multiply_adds", "multiply-adds an image", False),
+    ("receptive_field", "receptive field, pixels", False),
+    ("train_seconds_mean", "training, seconds", False),
+    ("images_per_second_mean", "images a second", True),
+    ("peak_memory_megabytes_mean", "peak memory, MB", False),
+)
+"""Column of `summary.csv`, its label, and whether more of it is better."""
+
+
+def cost(frame: pd.DataFrame, metric: str) -> Figure:
+    """Mean accuracy against each cost; the line joins the variants that no other beats in both."""
+    figure, colour = new(12, 7), colours(list(frame["variant"]))
+    for axes, (column, label, more_is_better) in zip(figure.subplots(2, 3, sharey=True).flat, COSTS, strict=True):
+        known = frame[frame[column].notna()]
+        values = known[column].to_numpy(dtype=float)
+        ordered = known.iloc[pareto(-values if more_is_better else values, known["mean"].to_numpy(dtype=float))]
+        axes.plot(ordered[column], ordered["mean"], color="0.6", zorder=1)
+        for _, row in known.iterrows():
+            error, name = 0.0 if pd.isna(row["std"]) else row["std"], row["variant"]
+            axes.errorbar(row[column], row["mean"], yerr=error, fmt="o", color=colour[name], label=plain(name))
         axes.set(xlabel=label)
-    figure.axes[0].set(ylabel="test accuracy (%)")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.locator_params(axis="x", nbins=5)
+    for axes in figure.axes[::3]:
+        axes.set(ylabel=f"{metric} (%)")
     figure.axes[0].legend()
     return figure
 
@@ -133,7 +136,7 @@ def per_class(records: dict[str, list[Record]], baseline: str, classes: Sequence
         for variant, runs in records.items()
     }
     others = [variant for variant in records if variant != baseline]
-    table = np.array([accuracy[variant] - accuracy[baseline] for variant in others])
+    table = np.round([accuracy[variant] - accuracy[baseline] for variant in others], 1) + 0.0
     figure = new(max(6.0, 0.75 * len(classes)), 1.4 + 0.5 * len(others))
     _heatmap(figure, table, [plain(c) for c in classes], [plain(v) for v in others], ".1f")
     return figure
@@ -144,7 +147,7 @@ def confusion_difference(
 ) -> Figure:
     """How many more images a run of the variant puts in each cell of the confusion matrix than one of the baseline."""
     ours, theirs = (np.mean(_confusions(records[name], len(classes)), axis=0) for name in (variant, baseline))
-    table = ours - theirs
+    table = np.round(ours - theirs) + 0.0  # no "-0" where nothing changes
     names = [plain(name) for name in classes]
     side = max(4.5, 0.55 * len(classes))
     figure = new(side + 1.2, side)
@@ -169,7 +172,7 @@ def calibration(records: dict[str, list[Record]], confidence: Callable[[Record],
     return figure
 
 
-def _heatmap(figure: Figure, table: NDArray[np.float64], x: list[str], y: list[str], fmt: str) -> None:
+def _heatmap(figure: Figure, table: NDArray[np.floating], x: list[str], y: list[str], fmt: str) -> None:
     axes = figure.subplots()
     limit = max(float(np.abs(table).max(initial=0)), 1e-9)
     sns.heatmap(

@@ -1,10 +1,12 @@
 """The numbers of a report as rows: what its CSV files hold. Pure: selections in, data frames out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from harness.facts import EpochDone
 from harness.record import Record
+from harness.spec import HarnessError
 from reports.select import Selection
 from reports.statistics import Comparison, summarize
 
@@ -12,75 +14,105 @@ METRICS = {"test_accuracy": ("test", "accuracy"), "validation_accuracy": ("valid
 
 
 def metric(record: Record, name: str) -> float:
-    """A run's result: the metric after its last epoch, as a fraction."""
+    """A run's result: the metric after its last epoch, as a fraction.
+
+    Raises:
+        HarnessError: the metric is of images that the run did not hold out.
+    """
     split, field = METRICS[name]
-    return float(getattr(getattr(record.epochs[-1], split), field))
+    scores = getattr(record.epochs[-1], split)
+    if scores is None:
+        raise HarnessError(
+            f"`primary_metric` is {name!r}, but run {record.key} held no images out; set data.validation_fraction "
+            "above 0 and run again"
+        )
+    return float(getattr(scores, field))
 
 
-def results(selection: Selection) -> dict[str, dict[int, float]]:
-    """Variant → seed → the primary metric in percent."""
-    name = selection.design.primary_metric
+def results(selection: Selection, name: str | None = None) -> dict[str, dict[int, float]]:
+    """Variant → seed → a metric (the primary one, if none is named) in percent."""
+    name = name or selection.design.primary_metric
     return {
         variant: {record.seed: 100 * metric(record, name) for record in records}
         for variant, records in selection.variants.items()
     }
 
 
+def held_out(selection: Selection) -> bool:
+    """Whether every run has validation scores."""
+    return all(done.validation is not None for record in selection.records for done in record.epochs)
+
+
+def chosen(record: Record) -> EpochDone | None:
+    """The epoch that validation images choose: the first of the highest validation accuracy; None without any."""
+    scored = [(done.validation.accuracy, done) for done in record.epochs if done.validation]
+    return max(scored, key=lambda pair: pair[0])[1] if len(scored) == len(record.epochs) else None
+
+
 def runs_frame(selection: Selection) -> pd.DataFrame:
-    """One row a run: what `runs.csv` holds."""
-    rows = []
-    for number, record in enumerate(selection.records, 1):
-        last, end = record.epochs[-1], record.finished
-        assert end is not None
-        rows.append(
-            {
-                "run": f"R{number}",
-                "variant": record.variant,
-                "seed": record.seed,
-                "test_accuracy": last.test.accuracy,
-                "test_loss": last.test.loss,
-                "validation_accuracy": last.validation.accuracy if last.validation else None,
-                "train_accuracy": last.train.accuracy,
-                "train_loss": last.train.loss,
-                "best_test_accuracy": max(done.test.accuracy for done in record.epochs),
-                "epochs": len(record.epochs),
-                "train_seconds": round(end.train_seconds, 2),
-                "evaluate_seconds": round(end.evaluate_seconds, 2),
-                "images_per_second": round(
-                    record.started.data.train_images * len(record.epochs) / end.train_seconds, 1
-                ),
-                "peak_memory_megabytes": round(end.peak_memory_bytes / 1e6, 1),
-                "lr_found": record.lr_found.suggestion if record.lr_found else None,
-                "parameters": record.started.model.parameters,
-                "multiply_adds": record.started.model.multiply_adds,
-                "receptive_field": record.started.model.receptive_field,
-                "run_key": record.key,
-                "run_id": record.id,
-                "commit": record.started.environment["commit"],
-                "weights_sha256": end.weights_sha256,
-            }
-        )
-    return pd.DataFrame(rows)
+    """One row a run: what `runs.csv` holds; accuracies are fractions."""
+    return pd.DataFrame([_run(number, record) for number, record in enumerate(selection.records, 1)])
+
+
+def _run(number: int, record: Record) -> dict[str, object]:
+    last, end, pick = record.epochs[-1], record.finished, chosen(record)
+    assert end is not None
+    return {
+        "run": f"R{number}",
+        "variant": record.variant,
+        "seed": record.seed,
+        "test_accuracy": last.test.accuracy,
+        "test_loss": last.test.loss,
+        "validation_accuracy": last.validation.accuracy if last.validation else None,
+        "validation_loss": last.validation.loss if last.validation else None,
+        "train_accuracy": last.train.accuracy,
+        "train_loss": last.train.loss,
+        "chosen_epoch": pick.epoch if pick else None,
+        "chosen_test_accuracy": pick.test.accuracy if pick else None,
+        "best_test_accuracy": max(done.test.accuracy for done in record.epochs),
+        "epochs": len(record.epochs),
+        "train_seconds": round(end.train_seconds, 2),
+        "evaluate_seconds": round(end.evaluate_seconds, 2),
+        "images_per_second": round(record.started.data.train_images * len(record.epochs) / end.train_seconds, 1),
+        "peak_memory_megabytes": round(end.peak_memory_bytes / 1e6, 1),
+        "lr_found": record.lr_found.suggestion if record.lr_found else None,
+        "parameters": record.started.model.parameters,
+        "multiply_adds": record.started.model.multiply_adds,
+        "receptive_field": record.started.model.receptive_field,
+        "run_key": record.key,
+        "run_id": record.id,
+        "commit": record.started.environment["commit"],
+        "weights_sha256": end.weights_sha256,
+    }
+
+
+SPREAD: Mapping[str, float] = {
+    "test_accuracy": 100,
+    "test_loss": 1,
+    "validation_accuracy": 100,
+    "validation_loss": 1,
+    "train_accuracy": 100,
+    "train_loss": 1,
+    "chosen_test_accuracy": 100,
+    "best_test_accuracy": 100,
+    "train_seconds": 1,
+    "images_per_second": 1,
+    "peak_memory_megabytes": 1,
+}
+"""Columns of `runs.csv` of which `summary.csv` has mean and standard deviation, and what they are multiplied by."""
 
 
 def summary_frame(selection: Selection) -> pd.DataFrame:
-    """One row a variant: what `summary.csv` holds; accuracies in percent."""
+    """One row a variant: what `summary.csv` holds; accuracies in percent. mean and std are of the primary metric."""
     frame, rows = runs_frame(selection), []
-    for variant in selection.variants:
-        group = frame[frame["variant"] == variant]
-        row: dict[str, object] = {"variant": variant, "n": len(group)}
-        for column, scale in (
-            ("test_accuracy", 100),
-            ("test_loss", 1),
-            ("train_accuracy", 100),
-            ("train_loss", 1),
-            ("best_test_accuracy", 100),
-            ("train_seconds", 1),
-            ("images_per_second", 1),
-            ("peak_memory_megabytes", 1),
-        ):
-            made = summarize([scale * float(value) for value in group[column]])
-            row |= {f"{column}_mean": made.mean, f"{column}_std": made.std}
+    for variant, result in results(selection).items():
+        group, primary = frame[frame["variant"] == variant], summarize(list(result.values()))
+        row: dict[str, object] = {"variant": variant, "n": primary.n, "metric": selection.design.primary_metric}
+        row |= {"mean": primary.mean, "std": primary.std, "low": primary.low, "high": primary.high}
+        for column, scale in SPREAD.items():
+            if group[column].notna().all():
+                made = summarize([scale * float(value) for value in group[column]])
+                row |= {f"{column}_mean": made.mean, f"{column}_std": made.std}
         first = group.iloc[0]
         row |= {name: first[name] for name in ("parameters", "multiply_adds", "receptive_field")}
         rows.append(row)

@@ -42,8 +42,8 @@ def is_absent(cell: Cell) -> bool:
 
 
 def number(cell: Cell) -> float | None:
-    """The number that a cell begins with, as in "75.12 ± 0.31", "31,216", "−0.35" or "98%"; None for anything else."""
-    found = _NUMBER.match(str(cell).strip())
+    """The number that a cell begins with, as in "75.12 ± 0.31", "31,216", "−0.35", "98%" or "< 0.001"; else None."""
+    found = _NUMBER.match(str(cell).strip().removeprefix("< "))
     value = float(found[0].replace(",", "").replace("−", "-")) if found else math.nan
     return value if math.isfinite(value) else None
 
@@ -72,7 +72,8 @@ def _block(block: Block) -> str:
         case Table():
             return _table(block)
         case Picture():
-            return f"![{escape(block.caption)}]({quote(block.file.as_posix())})"
+            image = f"![{escape(block.caption)}]({quote(block.file.as_posix())})"
+            return f"{image}\n\n{_caption(block.caption)}".rstrip()
 
 
 def _table(table: Table) -> str:
@@ -81,5 +82,9 @@ def _table(table: Table) -> str:
         "|" + "|".join(" ---: " if right else " --- " for right in numeric_columns(table)) + "|",
         *("| " + " | ".join(escape(shown(cell)) for cell in row) + " |" for row in table.rows),
     ]
-    caption = [f"*{escape(table.caption)}*", ""] if table.caption.strip() else []
+    caption = [_caption(table.caption), ""] if table.caption.strip() else []
     return "\n".join([*caption, *lines])
+
+
+def _caption(text: str) -> str:
+    return f"*{escape(text)}*" if text.strip() else ""

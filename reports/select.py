@@ -15,6 +15,7 @@ from harness.tracking import Summary, Tracker
 class Absent:
     """A run that was asked for and has no result, and why."""
 
+    key: str
     variant: str
     seed: int
     why: str
@@ -22,12 +23,16 @@ class Absent:
 
 @dataclass(frozen=True)
 class Selection:
-    """An experiment's design and its recorded runs; runs without a result are kept, never dropped in silence."""
+    """What was asked of an experiment, and its runs; those without a result are kept, never dropped in silence."""
 
-    design: Design
+    summary: Summary
     records: tuple[Record, ...]
     """Runs with a result, variant by variant in the design's order, then by seed; R1, R2, … in reports."""
     absent: tuple[Absent, ...]
+
+    @property
+    def design(self) -> Design:
+        return self.summary.design
 
     @cached_property
     def variants(self) -> dict[str, list[Record]]:
@@ -65,28 +70,33 @@ def select(tracker: Tracker, experiment: str) -> Selection:
     return arrange(summary, found, states)
 
 
-def arrange(summary: Summary, found: dict[str, Record], states: dict[str, str]) -> Selection:
-    """Sort records into those with a result and those without, in the design's order."""
+def arrange(summary: Summary, found: Mapping[str, Record], states: Mapping[str, str]) -> Selection:
+    """Sort records into those with a result and those without, in the design's order.
+
+    Args:
+        states: run key → what is known of a run that left no record.
+    """
     order = {variant.name: n for n, variant in enumerate(summary.design.variants)}
     results, absent = [], []
     for run in summary.runs:
         record = found.get(run.key)
         if record is None:
-            absent.append(Absent(run.variant, run.seed, states.get(run.key, "not run")))
+            absent.append(Absent(run.key, run.variant, run.seed, states.get(run.key, "not run")))
         elif record.problem:
-            absent.append(Absent(run.variant, run.seed, record.problem))
+            absent.append(Absent(run.key, run.variant, run.seed, record.problem))
         else:
             results.append(record)
     results.sort(key=lambda record: (order[record.variant], record.seed))
-    return Selection(summary.design, tuple(results), tuple(absent))
+    return Selection(summary, tuple(results), tuple(absent))
 
 
-def from_folder(folder: Path, run_ids: Mapping[str, str]) -> Selection:
+def from_folder(folder: Path, run_ids: Mapping[str, str], absent: Mapping[str, str]) -> Selection:
     """The runs that a published report was built from.
 
     Args:
         folder: their plan, journals and predictions.
         run_ids: run key → MLflow run id.
+        absent: run key → why the run has no result.
     """
     summary = Summary.model_validate_json((folder / "plan.json").read_text())
     found = {
@@ -96,4 +106,4 @@ def from_folder(folder: Path, run_ids: Mapping[str, str]) -> Selection:
         for key in (run.key for run in summary.runs)
         if (folder / f"{key}.jsonl").exists()
     }
-    return arrange(summary, found, {})
+    return arrange(summary, found, absent)

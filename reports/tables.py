@@ -5,44 +5,38 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports import guard
-from reports.document import Table
-from reports.frames import summary_frame
+from reports.document import Cell, Table
+from reports.frames import held_out, runs_frame, summary_frame
 from reports.select import Selection
 from reports.statistics import Comparison
 
 
 def variants_table(selection: Selection) -> Table:
     """Final results, last epoch, mean ± standard deviation over seeds."""
-    rows = []
-    for _, row in summary_frame(selection).iterrows():
-        rows.append(
-            (
-                row["variant"],
-                int(row["n"]),
-                spread(row["test_accuracy_mean"], row["test_accuracy_std"], 2),
-                spread(row["test_loss_mean"], row["test_loss_std"], 4),
-                spread(row["train_accuracy_mean"], row["train_accuracy_std"], 2),
-                spread(row["train_loss_mean"], row["train_loss_std"], 4),
-                f"{row['train_accuracy_mean'] - row['test_accuracy_mean']:+.2f}",
-                f"{row['best_test_accuracy_mean']:.2f}",
-            )
+    measures = [
+        ("test accuracy %", "test_accuracy", 2),
+        ("test loss", "test_loss", 4),
+        ("train accuracy %", "train_accuracy", 2),
+        ("train loss", "train_loss", 4),
+    ]
+    caption = "The last epoch is the result: mean ± standard deviation over seeds. Gap: train minus test accuracy."
+    if held_out(selection):
+        measures.insert(0, ("validation accuracy %", "validation_accuracy", 2))
+        measures.append(("test accuracy %, chosen epoch", "chosen_test_accuracy", 2))
+        caption += " Chosen epoch: each run's best by the validation images, which no result is read from."
+    caption += " Best on test: each run's best epoch by the test images themselves, so too high to be a result."
+    rows = [
+        (
+            row["variant"],
+            int(row["n"]),
+            *(spread(row[f"{column}_mean"], row[f"{column}_std"], digits) for _, column, digits in measures),
+            f"{row['train_accuracy_mean'] - row['test_accuracy_mean']:+.2f}",
+            f"{row['best_test_accuracy_mean']:.2f}",
         )
-    columns = (
-        "variant",
-        "seeds",
-        "test accuracy %",
-        "test loss",
-        "train accuracy %",
-        "train loss",
-        "gap",
-        "best on test",
-    )
-    return Table(
-        columns,
-        rows,
-        "The last epoch is the result: mean ± standard deviation over seeds. Gap: train minus test accuracy, points. "
-        "Best on test: the mean of each run's best epoch, chosen on the test images, so too high to be a result.",
-    )
+        for _, row in summary_frame(selection).iterrows()
+    ]
+    columns = ("variant", "seeds", *(title for title, _, _ in measures), "gap, points", "best on test %")
+    return Table(columns, rows, caption)
 
 
 def cost_table(selection: Selection) -> Table:
@@ -52,7 +46,7 @@ def cost_table(selection: Selection) -> Table:
             row["variant"],
             f"{row['parameters']:,}",
             f"{row['multiply_adds'] / 1e6:.2f}",
-            "–" if pd.isna(row["receptive_field"]) else int(row["receptive_field"]),
+            None if pd.isna(row["receptive_field"]) else int(row["receptive_field"]),
             spread(row["train_seconds_mean"], row["train_seconds_std"], 1),
             f"{row['images_per_second_mean']:.0f}",
             f"{row['peak_memory_megabytes_mean']:.0f}",
@@ -62,13 +56,13 @@ def cost_table(selection: Selection) -> Table:
     columns = (
         "variant",
         "parameters",
-        "multiply-adds, M",
-        "receptive field, px",
+        "multiply-adds, millions",
+        "receptive field, pixels",
         "training, s",
         "images/s",
         "peak memory, MB",
     )
-    return Table(columns, rows, "Per run; seconds and memory as measured on the machine named below.")
+    return Table(columns, rows, "Per run. Multiply-adds: of one image, forward. Time and memory: of this machine.")
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
@@ -76,50 +70,56 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     rows = [
         (
             c.variant,
-            c.n_pairs,
+            c.verdict,
             f"{c.mean_difference:+.2f}",
             f"{c.ci_low:+.2f} to {c.ci_high:+.2f}" if c.ci_low is not None and c.ci_high is not None else None,
-            f"{c.p_value:.3f}",
-            f"{c.p_holm:.3f}",
-            f"{c.smallest_p:.3f}",
+            c.n_pairs,
+            p_value(c.p_value),
+            p_value(c.p_holm),
+            p_value(c.smallest_p),
             f"{c.probability_better:.0%}",
             f"{c.detectable_difference:.2f}" if c.detectable_difference is not None else None,
             c.seeds_needed,
-            c.verdict,
         )
         for c in comparisons
     ]
     columns = (
         "variant",
-        "pairs",
+        "verdict",
         "difference, points",
         "95% interval",
+        "pairs",
         "p",
         "p (Holm)",
         "smallest p",
         "beats baseline",
-        "detectable",
+        "detectable, points",
         "seeds needed",
-        "verdict",
     )
-    baseline = comparisons[0].baseline if comparisons else ""
+    baseline, matters = comparisons[0].baseline, comparisons[0].smallest_difference
     return Table(
         columns,
         rows,
-        f"Variant minus {baseline}, paired by seed. Interval: BCa bootstrap, at Student's width for few pairs. p: "
-        "exact two-sided sign-flip test; Holm's correction over the rows. Smallest p: the least that so many pairs and "
-        "comparisons can give. Beats baseline: share of pairs of runs in which the variant is ahead. Detectable: the "
-        "difference that this test shows with 80% power at this many seeds. Seeds needed: to show the smallest "
-        "difference that matters.",
+        f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p (Holm) "
+        "and the interval. Smallest p: the least that so many pairs can give. Beats baseline: how often a run of the "
+        f"variant is ahead of one of {baseline}. Detectable: the true difference that so many pairs find four times in "
+        f"five. Seeds needed: to find {matters:g} points four times in five. Every word is explained at the end.",
     )
 
 
 def parameters_table(selection: Selection) -> Table:
-    """Only the recipe's fields in which variants differ."""
-    differing = guard.factor_values(selection.records)
+    """Only the recipe's fields in which variants differ, and what follows from them for the network's size."""
     variants = list(selection.variants)
-    rows = [(field, *(values[variant] for variant in variants)) for field, values in differing.items()]
-    return Table(("field", *variants), rows, "Everything else in the recipe is the same for all variants.")
+    rows: list[tuple[Cell, ...]] = [
+        (field, *(values[variant] for variant in variants))
+        for field, values in guard.factor_values(selection.records).items()
+    ]
+    for name in ("parameters", "multiply_adds", "receptive_field"):
+        sizes = [getattr(runs[0].started.model, name) for runs in selection.variants.values()]
+        if len(set(sizes)) > 1:
+            shown = (None if size is None else f"{size:,}" for size in sizes)
+            rows.append((f"{name.replace('_', ' ')} (a consequence)", *shown))
+    return Table(("field", *variants), rows, "All other fields of the recipe are the same for all variants.")
 
 
 def published_table(selection: Selection) -> Table:
@@ -140,44 +140,40 @@ def published_table(selection: Selection) -> Table:
     return Table(("variant", "published %", f"here %, on {label}", "difference", "source"), rows)
 
 
-def spread(mean: float, std: float | None, digits: int) -> str:
-    """75.12 ± 0.31; the mean alone for a single run."""
-    return f"{mean:.{digits}f}" + ("" if std is None or pd.isna(std) else f" ± {std:.{digits}f}")
-
-
 def runs_table(selection: Selection) -> Table:
     """Every run: R1, R2, … as the sentences above cite them."""
-    rows = [
-        (
-            f"R{number}",
-            record.variant,
-            record.seed,
-            f"{100 * record.epochs[-1].test.accuracy:.2f}",
-            f"{record.finished.train_seconds:.0f}" if record.finished else None,
-            record.key,
-            (record.started.environment["commit"] or "none")[:9],
-        )
-        for number, record in enumerate(selection.records, 1)
-    ]
-    return Table(
-        ("run", "variant", "seed", "test accuracy %", "seconds", "run key (tag run_key in MLflow)", "commit"), rows
-    )
+    validation = held_out(selection)
+    rows = []
+    for record, (_, row) in zip(selection.records, runs_frame(selection).iterrows(), strict=True):
+        cells: list[Cell] = [row["run"], record.variant, record.seed]
+        cells += [f"{100 * row['validation_accuracy']:.2f}"] if validation else []
+        cells += [f"{100 * row['test_accuracy']:.2f}", f"{row['train_seconds']:.0f}", record.key]
+        rows.append((*cells, (record.started.environment["commit"] or "none")[:9]))
+    accuracies = ("validation accuracy %", "test accuracy %") if validation else ("test accuracy %",)
+    columns = ("run", "variant", "seed", *accuracies, "seconds", "run key (tag run_key in MLflow)", "commit")
+    return Table(columns, rows)
 
 
 def provenance_table(selection: Selection) -> Table:
     """Where the runs were made: what all of them share."""
     first = guard.provenance(selection.records[0])
     others = [guard.provenance(record) for record in selection.records[1:]]
-    names = [
-        "data.label",
-        "data.checksum",
-        "epochs",
-        "batch_size",
-        "precision",
-        "device",
-        "threads",
-        "augmentation.backend",
-    ]
+    names = ["data.label", "data.checksum", "epochs", "batch_size", "precision", "step", "memory_format"]
+    names += ["device", "threads", "augmentation.backend"]
     names += [name for name in first if name.startswith("environment.") and first[name] is not None]
-    rows = [(name, str(first[name])) for name in names if all(other[name] == first[name] for other in others)]
+    rows = [
+        (name, str(first[name]))
+        for name in names
+        if name in first and all(other.get(name) == first[name] for other in others)
+    ]
     return Table(("shared by all runs", "value"), rows)
+
+
+def spread(mean: float, std: float | None, digits: int) -> str:
+    """75.12 ± 0.31; the mean alone for a single run."""
+    return f"{mean:.{digits}f}" + ("" if std is None or pd.isna(std) else f" ± {std:.{digits}f}")
+
+
+def p_value(p: float) -> str:
+    """Three digits; a p-value is never 0."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"

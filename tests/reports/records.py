@@ -80,14 +80,14 @@ def started(variant: str, seed: int, *, spec: RunSpec | None = None, environment
     )
 
 
-def epoch(number: int, accuracy: float) -> EpochDone:
-    """One epoch with this test accuracy."""
+def epoch(number: int, accuracy: float, validation: float | None = None) -> EpochDone:
+    """One epoch with this test accuracy, and perhaps a validation accuracy."""
     return EpochDone(
         time=1000.0 + 10 * number,
         epoch=number,
         step=10 * number,
         train=Scores(loss=1.0 / number, accuracy=accuracy + 0.01),
-        validation=None,
+        validation=None if validation is None else Scores(loss=1.2 / number, accuracy=validation),
         test=Scores(loss=1.1 / number, accuracy=accuracy),
         lrs=tuple(0.1 for _ in range(10)),
         train_seconds=2.0,
@@ -99,15 +99,28 @@ def epoch(number: int, accuracy: float) -> EpochDone:
 FINISHED = Finished(time=1100.0, train_seconds=4.0, evaluate_seconds=1.0, peak_memory_bytes=10**8, weights_sha256="aa")
 
 
-def record(folder: Path, variant: str, seed: int, first: Started | None = None, end: Fact = FINISHED) -> Record:
-    """One run: its second epoch's accuracy is that of its predictions, which depend on variant and seed alone."""
-    random = np.random.default_rng([seed, len(variant)])
+def record(
+    folder: Path,
+    variant: str,
+    seed: int,
+    first: Started | None = None,
+    end: Fact = FINISHED,
+    validation: tuple[float, float] | tuple[None, None] = (None, None),
+) -> Record:
+    """One run: its second epoch's accuracy is that of its predictions, which depend on variant and seed alone.
+
+    Args:
+        validation: accuracies after either epoch, of a run that holds images out.
+    """
+    random = np.random.default_rng([seed, *variant.encode()])
     labels = np.arange(IMAGES) % len(CLASSES)
-    logits = random.normal(size=(IMAGES, len(CLASSES))) + 2.0 * np.eye(len(CLASSES))[labels]
+    ahead = np.where(np.arange(IMAGES) < 2, -9.0, 2.0)  # the first two images are beyond every run
+    logits = random.normal(size=(IMAGES, len(CLASSES))) + ahead[:, None] * np.eye(len(CLASSES))[labels]
     path = folder / f"{variant}-{seed}.npz"
-    np.savez_compressed(path, logits=logits.astype(np.float16), labels=labels.astype(np.int32))
+    np.savez_compressed(path, logits=logits.astype(np.float32), labels=labels.astype(np.int32))
     accuracy = float((logits.argmax(1) == labels).mean())
-    facts = (first or started(variant, seed), epoch(1, accuracy / 2), epoch(2, accuracy), end)
+    epochs = epoch(1, accuracy / 2, validation[0]), epoch(2, accuracy, validation[1])
+    facts = (first or started(variant, seed), *epochs, end)
     return Record(f"id-{variant}-{seed}", facts[0].spec.key, facts, path)
 
 

@@ -8,29 +8,40 @@ import pytest
 
 from harness.facts import Diverged
 from reports.build import build, replacing
-from reports.errors import Images
+from reports.grids import Images
 from reports.guard import NotComparable
 from tests.reports import records
+from tests.reports.test_frames import with_validation
 
 IMAGES = Images(np.random.default_rng(0).integers(0, 256, (records.IMAGES, 8, 8, 3), dtype=np.uint8))
 
 
 def test_a_report_answers_and_cites_its_runs(tmp_path: Path) -> None:
-    """Question, verdict with run numbers, what differs, errors, cost, published results, runs; and all files."""
+    """Best variant, verdict with run numbers, what differs, errors, cost, training, runs, words; and all files."""
     folder = tmp_path / "report"
     build([records.selection(tmp_path)], folder, (), [IMAGES])
     text = (folder / "report.md").read_text()
     assert "Which norm?" in text
     assert "<sub>R1–R6</sub>" in text
     assert "(the smallest p possible is 0.25)" in text
-    for section in ("Answer", "What differs", "Training", "Errors", "Cost", "Beside the published results", "Runs"):
-        assert f"\n## {section}\n" in text
-    assert "Nothing else differs between these runs." in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## Answer",
+        "## What differs",
+        "## Images that change hands",
+        "## Cost",
+        "## Training",
+        "## Beside the published results",
+        "## Runs",
+        "## Words",
+    ]
+    assert "Nothing else differs between these runs:" in text
     for name in ("runs", "summary", "comparisons", "flips"):
         assert len(pd.read_csv(folder / f"{name}.csv"))
     for line in text.splitlines():
         if line.startswith("!["):
             assert (folder / line.split("](")[1].rstrip(")")).stat().st_size > 1000
+    drawn = {path.stem for path in (folder / "figures").iterdir()}
+    assert {"seeds", "fixed_group", "broken_group", "unstable", "always_wrong", "per_class", "cost"} <= drawn
     assert "data:image/png;base64," in (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -44,6 +55,23 @@ def test_missing_and_diverged_runs_stand_in_the_report(tmp_path: Path) -> None:
     assert "| group | 2 | diverged: the loss is not finite at step 7 (train) |" in text
 
 
+def test_a_baseline_without_results_is_said(tmp_path: Path) -> None:
+    """Another variant stands in for it, and a banner says so."""
+    made = [records.record(tmp_path, v, 0) for v in ("group", "layer")]
+    build([records.arranged(made, records.design(("batch", "group", "layer"), (0,)))], tmp_path / "report", (), [None])
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "> **Note:** The baseline, batch, has no result; group stands in for it." in text
+
+
+def test_validation_decides_where_the_experiment_says_so(tmp_path: Path) -> None:
+    """The headline, the figures and the files speak of validation accuracy; test accuracy stands beside it."""
+    build([with_validation(tmp_path)], tmp_path / "report", (), [None])
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "group came out highest: 60.00% validation accuracy over 1 seed." in text
+    assert "Every run's final validation accuracy" in text
+    assert list(pd.read_csv(tmp_path / "report" / "summary.csv")["mean"]) == [40.0, 60.0]
+
+
 def test_no_result_at_all_is_said_not_hidden(tmp_path: Path) -> None:
     """A report of nothing is a report that says so."""
     build([records.arranged([], records.design())], tmp_path / "report", (), [None])
@@ -55,7 +83,8 @@ def test_a_single_variant_is_reported_without_comparisons(tmp_path: Path) -> Non
     build([records.selection(tmp_path, ("batch",))], tmp_path / "report", (), [IMAGES])
     text = (tmp_path / "report" / "report.md").read_text()
     assert "## Cost" in text
-    assert "p (Holm)" not in text
+    assert "| variant | verdict |" not in text
+    assert "came out highest" not in text
 
 
 def test_a_refused_comparison_leaves_the_old_report(tmp_path: Path) -> None:
@@ -82,7 +111,7 @@ def test_a_variant_without_a_common_seed_is_not_compared(tmp_path: Path) -> None
 
 def test_several_experiments_join_in_one_report(tmp_path: Path) -> None:
     """Each has its heading and its own files."""
-    selection = records.selection(tmp_path)
+    selection = records.selection(tmp_path, seeds=(0,))
     build([selection, selection], tmp_path / "report", (), [None, None])
     text = (tmp_path / "report" / "report.md").read_text()
     assert text.startswith("# norms and norms\n")

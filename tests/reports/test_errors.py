@@ -21,23 +21,6 @@ def test_flips_csv_counts_right_runs_of_every_variant(tmp_path: Path) -> None:
             assert {v: frame.loc[image, f"right_{v}"] for v in counts} == counts
 
 
-def test_images_wrong_everywhere_come_surest_first(tmp_path: Path) -> None:
-    """Exactly the images that no run gets right, ordered by mean confidence."""
-    selection = records.selection(tmp_path)
-    found = errors.wrong_everywhere(selection)
-    ever_right = np.any([run.correct for run in selection.records], axis=0)
-    assert sorted(found) == np.flatnonzero(~ever_right).tolist()
-    sure = np.mean([errors.confidence(run)[found] for run in selection.records], axis=0)
-    assert (np.diff(sure) <= 0).all()
-
-
-def test_images_remember_what_was_shown() -> None:
-    """What a figure shows is what a published report must keep."""
-    images = errors.Images({3: np.zeros((2, 2, 3), np.uint8), 5: np.ones((2, 2, 3), np.uint8)})
-    assert images.take([5, 3])[0].max() == 1
-    assert images.shown == {3, 5}
-
-
 def test_checkpoint_tests_pair_runs_of_one_seed(tmp_path: Path) -> None:
     """A row for every seed that both variants have; counts are those of the predictions."""
     selection = records.selection(tmp_path)
@@ -45,3 +28,28 @@ def test_checkpoint_tests_pair_runs_of_one_seed(tmp_path: Path) -> None:
     batch, group = selection.variants["batch"][0].correct, selection.variants["group"][0].correct
     assert [row[:2] for row in table.rows] == [("group", 0), ("group", 1), ("group", 2)]
     assert table.rows[0][2:4] == (int((group & ~batch).sum()), int((batch & ~group).sum()))
+    assert "This table answers another question than the verdicts" in table.caption
+
+
+def test_flips_stand_beside_chance_and_instability(tmp_path: Path) -> None:
+    """The counts of `reports.checkpoints`, and for the baseline at least how many of its images are unstable."""
+    selection = records.selection(tmp_path)
+    found = errors.all_flips(selection)
+    table = errors.flips_table(selection, found)
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    chance = found["group"].by_chance_per_pair
+    assert chance is not None
+    assert rows["group"]["by chance a pair"] == f"{chance:.0f}"
+    assert rows["group"]["fixed by all"] == len(found["group"].surely_fixed)
+    assert rows["group"]["unstable"] == len(found["group"].unstable_variant)
+    assert rows["batch"]["unstable"] == len(found["group"].unstable_baseline)
+    assert rows["batch"]["fixed a pair"] is None
+
+
+def test_calibration_stands_beside_the_accuracy_it_is_of(tmp_path: Path) -> None:
+    """Mean confidence and mean accuracy, so that a reader sees on which side the networks err."""
+    selection = records.selection(tmp_path)
+    row = errors.calibration_table(selection).rows[0]
+    runs = selection.variants["batch"]
+    assert row[2] == f"{100 * np.mean([errors.confidence(run).mean() for run in runs]):.2f}"
+    assert row[3] == f"{100 * np.mean([run.correct.mean() for run in runs]):.2f}"

@@ -1,13 +1,14 @@
 """The comparability guard: one planted difference at a time."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.record import Record
-from harness.spec import Data, RunSpec, Transform
-from reports.guard import NotComparable, differences, factor_values, refuse
+from harness.spec import Data, Recipe, RunSpec, Transform, flatten
+from reports.guard import HARMLESS, NotComparable, differences, factor_values, provenance, refuse
 from tests.reports import records
 
 FACTOR = ("model.norm",)
@@ -37,7 +38,7 @@ def with_data(folder: Path, **changes: Any) -> Record:
     return with_started(folder, data=facts)
 
 
-PLANTED = {
+PLANTED: dict[str, Callable[[Path], Record]] = {
     "data.checksum": lambda folder: with_data(folder, checksum="beef"),
     "data.test_images": lambda folder: with_data(folder, test_images=41),
     "epochs": lambda folder: with_recipe(folder, epochs=3),
@@ -51,11 +52,30 @@ PLANTED = {
     "threads": lambda folder: with_recipe(folder, threads=2),
     "environment.device": lambda folder: with_environment(folder, device="NVIDIA H200"),
     "environment.processor": lambda folder: with_environment(folder, processor="another"),
+    "environment.python": lambda folder: with_environment(folder, python="3.12.1"),
+    "environment.system": lambda folder: with_environment(folder, system="Darwin"),
+    "environment.cuda": lambda folder: with_environment(folder, cuda="13.0"),
+    "memory_format": lambda folder: with_recipe(folder, memory_format="channels_last"),
     "environment.code": lambda folder: with_environment(folder, code="def456"),
     "environment.versions.torch": lambda folder: with_environment(
         folder, versions={"torch": "2.11.0", "numpy": "2.4.6"}
     ),
 }
+
+
+if "step" in Recipe.model_fields:  # how a training step is executed: sums, and so weights, differ
+    PLANTED["step"] = lambda folder: with_recipe(folder, step="compiled")
+
+
+def test_every_field_of_a_run_is_looked_at(tmp_path: Path) -> None:
+    """No field of the recipe, the images or the machine escapes the guard; five name what others pin down."""
+    record = records.record(tmp_path, "batch", 0)
+    started = record.started
+    fields = set(flatten(started.spec.recipe)) | {f"data.{name}" for name in type(started.data).model_fields}
+    fields |= {f"environment.{name}" for name in started.environment if name != "versions"}
+    fields |= {f"environment.versions.{name}" for name in started.environment["versions"]}
+    assert fields <= set(provenance(record))
+    assert set(HARMLESS) == {"environment.commit", "environment.dirty", "data.name", "data.title", "data.label"}
 
 
 @pytest.mark.parametrize("field", PLANTED)

@@ -119,7 +119,8 @@ def meant(block: Block) -> list[tuple[str, list[Piece]]]:
             rows = [("td", plain(shown(cell))) for row in block.rows for cell in row]
             return [*caption, *(("th", plain(column)) for column in block.columns), *rows]
         case Picture():
-            return [("p", [("image", block.file.as_posix().translate(QUOTED))])]
+            caption = ("p", [("em_open", "*"), *plain(block.caption), ("em_close", "*")])
+            return [("p", [("image", block.file.as_posix().translate(QUOTED))]), caption]
 
 
 QUOTED = str.maketrans({"ü": "%C3%BC", "<": "%3C", ">": "%3E", " ": "%20", "(": "%28", ")": "%29"})

@@ -1,45 +1,71 @@
-"""Tables and CSV rows from invented runs whose numbers are known."""
+"""Tables from invented runs whose numbers are known."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.facts import LRFound
+from harness.record import Record
 from reports import frames, tables, training
 from reports.figures import pareto
+from reports.markdown import number
 from reports.statistics import compare
 from tests.reports import records
+from tests.reports.test_frames import with_validation
 
 
-def test_the_result_is_the_last_epoch(tmp_path: Path) -> None:
-    """Results are the last epoch's test accuracy in percent, never the best one's."""
+def test_results_carry_their_spread_gap_and_best_on_test(tmp_path: Path) -> None:
+    """Mean ± spread of the last epoch; the best epoch on test data stands apart, and is named for what it is."""
     selection = records.selection(tmp_path)
-    for record in selection.records:
-        assert frames.results(selection)[record.variant][record.seed] == 100 * record.correct.mean()
-        assert record.epochs[-1].test.accuracy == pytest.approx(record.correct.mean())
+    table = tables.variants_table(selection)
+    values = np.array(list(frames.results(selection)["batch"].values()))
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["test accuracy %"] == f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
+    assert row["gap, points"] == "+1.00"
+    assert row["best on test %"] == f"{values.mean():.2f}"
+    assert "so too high to be a result" in table.caption
+    assert "validation accuracy %" not in row
 
 
-def test_summary_is_the_mean_and_spread_over_seeds(tmp_path: Path) -> None:
-    """`summary.csv` has n, mean and the n-1 standard deviation of `runs.csv`."""
+def test_validation_results_come_first_where_there_are_any(tmp_path: Path) -> None:
+    """With held-out images there is a fair choice of an epoch, in a column of its own."""
+    selection = with_validation(tmp_path)
+    table = tables.variants_table(selection)
+    assert table.columns[2] == "validation accuracy %"
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["validation accuracy %"] == "40.00"
+    assert row["test accuracy %, chosen epoch"] == f"{100 * selection.records[0].epochs[0].test.accuracy:.2f}"
+    assert "Chosen epoch: each run's best by the validation images" in table.caption
+    assert tables.runs_table(selection).columns[3] == "validation accuracy %"
+
+
+def test_comparisons_say_what_the_seeds_can_show(tmp_path: Path) -> None:
+    """Three pairs: a verdict, the smallest p they can give, no interval, and how many seeds the question needs."""
+    (comparison,) = compare(frames.results(records.selection(tmp_path)), "batch", 0.5)
+    table = tables.comparisons_table((comparison,))
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (row["verdict"], row["pairs"], row["smallest p"], row["95% interval"]) == ("not decided", 3, "0.250", None)
+    assert row["seeds needed"] == comparison.seeds_needed > 6
+    assert "Seeds needed: to find 0.5 points four times in five." in table.caption
+
+
+@pytest.mark.parametrize(("p", "shown"), [(1.0, "1.000"), (0.0312, "0.031"), (0.001, "0.001"), (0.0, "< 0.001")])
+def test_a_p_value_is_never_shown_as_zero(p: float, shown: str) -> None:
+    """Below a thousandth only that is said; the cell still sorts as a number."""
+    assert tables.p_value(p) == shown
+    assert number(shown) is not None
+
+
+def test_a_consequence_of_the_factor_is_shown_with_it(tmp_path: Path) -> None:
+    """Another norm may mean another number of parameters: what differs besides the field itself is said."""
     selection = records.selection(tmp_path)
-    runs, summary = frames.runs_frame(selection), frames.summary_frame(selection)
-    assert list(runs["run"]) == ["R1", "R2", "R3", "R4", "R5", "R6"]
-    for _, row in summary.iterrows():
-        values = 100 * runs[runs["variant"] == row["variant"]]["test_accuracy"].to_numpy(dtype=float)
-        assert row["n"] == 3
-        assert row["test_accuracy_mean"] == pytest.approx(values.mean())
-        assert row["test_accuracy_std"] == pytest.approx(values.std(ddof=1))
-
-
-def test_csv_columns_are_those_that_readers_rely_on(tmp_path: Path) -> None:
-    """The names that the issue promises are there."""
-    selection = records.selection(tmp_path)
-    comparisons = frames.comparisons_frame(compare(frames.results(selection), "batch", 0.5))
-    assert {"variant", "seed", "test_accuracy", "run_id", "commit"} <= set(frames.runs_frame(selection))
-    assert {"variant", "n", "test_accuracy_mean", "test_accuracy_std"} <= set(frames.summary_frame(selection))
-    promised = {"variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value", "p_holm"}
-    assert promised | {"verdict"} <= set(comparisons)
-    assert list(comparisons["variant"]) == ["group"]
+    assert [row[0] for row in tables.parameters_table(selection).rows] == ["model.norm"]
+    for record in selection.variants["group"]:
+        bigger = record.started.model.model_copy(update={"parameters": 126_296})
+        record.__dict__["started"] = record.started.model_copy(update={"model": bigger})
+    rows = tables.parameters_table(selection).rows
+    assert rows[1] == ("parameters (a consequence)", "31,216", "126,296")
 
 
 def test_time_to_accuracy_is_the_first_epoch_that_reaches_it(tmp_path: Path) -> None:
@@ -51,6 +77,17 @@ def test_time_to_accuracy_is_the_first_epoch_that_reaches_it(tmp_path: Path) -> 
     levels = [level for level in training.LEVELS if highest_half < level <= lowest and f"{level:.0%}" in table.columns]
     column = table.columns.index(f"{levels[0]:.0%}")
     assert [row[column] for row in table.rows] == ["2.0 (4 s)", "2.0 (4 s)"]
+
+
+def test_suggested_rates_show_their_spread_over_seeds(tmp_path: Path) -> None:
+    """Least, median and greatest suggestion of a variant's range tests."""
+    made: list[Record] = []
+    for seed, rate in enumerate((0.02, 0.01, 0.08)):
+        run = records.record(tmp_path, "batch", seed)
+        found = LRFound(time=1001.0, lrs=(rate,), losses=(1.0,), suggestion=rate, seconds=1.0)
+        made.append(Record(run.id, run.key, (run.facts[0], found, *run.facts[1:]), run.predictions))
+    table = training.lr_finder_table(records.arranged(made, records.design()))
+    assert table.rows == [("batch", 3, "1.00e-02", "2.00e-02", "8.00e-02")]
 
 
 def test_published_results_stand_beside_ours(tmp_path: Path) -> None:

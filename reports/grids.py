@@ -1,0 +1,86 @@
+"""Grids of the images that the runs disagree on, or are all wrong about: which images, in which order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.evaluate import probabilities
+from harness.figures import grid
+from harness.record import Record
+from harness.spec import HarnessError
+from reports.errors import Indices, confidence, correct
+from reports.select import Selection
+
+SHOWN = 16
+"""Images in a grid."""
+
+
+@dataclass
+class Images:
+    """Test images at hand: index → (H, W, C) uint8. Remembers which were shown, so that they can be published."""
+
+    pixels: Mapping[int, NDArray[np.uint8]] | NDArray[np.uint8]
+    shown: set[int] = field(default_factory=set)
+
+    def take(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """(len(indices), H, W, C).
+
+        Raises:
+            HarnessError: an image is not at hand.
+        """
+        lacking = [index for index in indices if not isinstance(self.pixels, np.ndarray) and index not in self.pixels]
+        if lacking:
+            raise HarnessError(f"test image {lacking[0]} is not among those published; publish the report again")
+        self.shown.update(indices)
+        return np.stack([self.pixels[index] for index in indices])
+
+
+def wrong_everywhere(selection: Selection) -> Indices:
+    """Images that every run gets wrong, those on which the runs are surest first."""
+    never = np.flatnonzero(~np.concatenate(list(correct(selection).values())).any(axis=0))
+    return never[np.argsort(-_mean_confidence(selection)[never], kind="stable")]
+
+
+def most_unstable(selection: Selection) -> Indices:
+    """Images unstable within some variant: first those that seeds divide most evenly, then by confidence."""
+    shares = np.stack([runs.mean(axis=0) for runs in correct(selection).values()])
+    divided = (shares * (1 - shares)).sum(axis=0)
+    images = np.flatnonzero(divided)
+    return images[np.lexsort((-_mean_confidence(selection)[images], -divided[images].round(9)))]
+
+
+def clearest_first(selection: Selection, images: Indices, variant: str) -> Indices:
+    """These images: those first that most runs agree on, then those whose true class's probability changes most."""
+    right, labels = correct(selection), selection.records[0].labels
+    new, old = (selection.variants[name] for name in (variant, selection.baseline))
+    share = np.abs(right[variant].mean(axis=0) - right[selection.baseline].mean(axis=0))
+    true = [np.mean([_of_true_class(run, labels) for run in runs], axis=0) for runs in (new, old)]
+    return images[np.lexsort((-np.abs(true[0] - true[1])[images], -share[images].round(9)))]
+
+
+def _of_true_class(run: Record, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    return probabilities(run.logits)[np.arange(len(labels)), labels]
+
+
+def _mean_confidence(selection: Selection) -> NDArray[np.float64]:
+    return np.stack([confidence(record) for record in selection.records]).mean(axis=0)
+
+
+def image_grid(images: Images, chosen: Indices, selection: Selection, variants: Sequence[str], title: str) -> Figure:
+    """Test images with their true class and, for each variant, its runs' commonest prediction.
+
+    The percentage is the probability of that class, the mean over the variant's runs.
+    """
+    shown = [int(index) for index in chosen[:SHOWN]]
+    classes, titles = selection.records[0].started.data.classes, []
+    for index in shown:
+        lines = [classes[selection.records[0].labels[index]]]
+        for variant in variants:
+            chances = [probabilities(run.logits[index : index + 1])[0] for run in selection.variants[variant]]
+            predicted = np.bincount([chance.argmax() for chance in chances], minlength=len(classes)).argmax()
+            lines.append(f"{variant}: {classes[predicted]} {np.mean([c[predicted] for c in chances]):.0%}")
+        titles.append("\n".join(lines))
+    return grid(images.take(shown).astype(np.float32) / np.float32(255), titles, title)

@@ -1,0 +1,102 @@
+"""The sentences of a report. Each claims only what the runs show, and carries their numbers."""
+
+from collections.abc import Mapping, Sequence
+
+from reports.checkpoints import Flips
+from reports.document import Text
+from reports.frames import summary_frame
+from reports.guard import Difference
+from reports.select import Selection
+from reports.statistics import Comparison
+from reports.tables import spread
+
+
+def metric_name(selection: Selection) -> str:
+    """The primary metric in words: "test accuracy"."""
+    return selection.design.primary_metric.replace("_", " ")
+
+
+def headline(selection: Selection, comparisons: Sequence[Comparison]) -> Text:
+    """Which variant came out highest, and whether these runs show that it is the best."""
+    frame = summary_frame(selection)
+    best = frame.iloc[int(frame["mean"].argmax())]
+    seeds = "1 seed" if best["n"] == 1 else f"{best['n']} seeds"
+    result = f"{spread(best['mean'], best['std'], 2)}% {metric_name(selection)} over {seeds}"
+    if len(frame) == 1:
+        return Text(f"{best['variant']}: {result}.", selection.numbers())
+    known = f"{best['variant']} came out highest: {result}"
+    return Text(f"{known}. {_is_it_real(best['variant'], selection.baseline, comparisons)}", selection.numbers())
+
+
+def _is_it_real(best: str, baseline: str, comparisons: Sequence[Comparison]) -> str:
+    if best == baseline:
+        open_ = [c.variant for c in comparisons if c.verdict != "worse"]
+        if not open_:
+            return "Every other variant is shown to be worse, so this is hardly chance."
+        return f"These runs do not show that it is better than {_listed(open_, 'or')}."
+    shown = any(c.variant == best and c.verdict == "better" for c in comparisons)
+    said = f"It is shown to be better than {baseline}" if shown else f"It is not shown to be better than {baseline}"
+    return f"{said}, the baseline, with which alone variants are compared."
+
+
+def setting(selection: Selection) -> Text:
+    """What was trained and on what, and how results are compared."""
+    data = selection.records[0].started.data
+    held = f", {data.validation_images:,} for validation" if data.validation_images else ""
+    epochs = sorted({len(record.epochs) for record in selection.records})
+    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
+    text = f"Images: {data.label}, {data.train_images:,} for training{held} and {data.test_images:,} for testing; "
+    text += f"{length} a run. "
+    if len(selection.variants) > 1:
+        text += f"Every variant is compared with {selection.baseline}, run by run of the same seed. "
+        text += f"Differences below {selection.design.smallest_difference_points:g} points are taken not to matter."
+    return Text(text.strip(), selection.numbers())
+
+
+def what_differs(selection: Selection, found: Sequence[Difference]) -> Text:
+    """Whether anything but the factor could explain the results."""
+    factor, others = _listed(selection.design.factor) or "nothing", "the images, the training code, the versions of "
+    others += "packages, the machine, the number of threads and all other settings"
+    mattering = [difference.field for difference in found if not difference.harmless]
+    if not found:
+        text = f"The variants differ in {factor}. Nothing else differs between these runs: {others} are the same."
+    elif not mattering:
+        text = f"The variants differ in {factor}. What else differs, listed below, cannot change a result."
+    else:
+        text = f"The variants differ in {factor}, but also in {_listed(mattering)}, which could explain a difference."
+    return Text(text, selection.numbers())
+
+
+def changed_hands(selection: Selection, found: Mapping[str, Flips], never_right: int) -> list[Text]:
+    """How many images every run gets wrong, and for each variant how many change hands, beside chance."""
+    base, images = selection.baseline, len(selection.records[0].labels)
+    texts = [Text(f"{never_right:,} of {images:,} test images are wrong in every run.", selection.numbers())]
+    for variant, flips in found.items():
+        text = (
+            f"Take a run of {variant} and a run of {base}: {variant} is right on {flips.fixed_per_pair:,.0f} images "
+            f"that {base} gets wrong, and wrong on {flips.broken_per_pair:,.0f} that {base} gets right."
+        )
+        if flips.by_chance_per_pair is None:
+            text += " How many that would be by chance, one seed cannot tell."
+        else:
+            text += f" Two runs that differ in their seed alone exchange {flips.by_chance_per_pair:,.0f} each way."
+        texts.append(Text(text, selection.numbers(variant, base)))
+    return texts
+
+
+def cost(selection: Selection) -> Text:
+    """How long runs of each variant train, beside the baseline's."""
+    seconds = summary_frame(selection).set_index("variant")["train_seconds_mean"]
+    base = seconds[selection.baseline]
+    parts = [f"A run of {selection.baseline} trains for {base:,.0f} s"]
+    parts += [
+        f"one of {variant} for {value:,.0f} s ({value / base:.2f} times as long)"
+        for variant, value in seconds.items()
+        if variant != selection.baseline
+    ]
+    return Text(f"{', '.join(parts)}.", selection.numbers())
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    """a; a and b; a, b and c."""
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,184 @@
+"""The sections of one experiment's part of a report, in the order in which a reader asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from harness.figures import save
+from reports import errors, figures, frames, grids, guard, prose, tables, training
+from reports.checkpoints import Flips
+from reports.document import Banner, Block, Heading, Picture, Table, Text
+from reports.grids import Images
+from reports.select import Selection
+from reports.statistics import Comparison, explain
+
+
+@dataclass
+class Report:
+    """One experiment's part of a report: its blocks so far, and where its figures go."""
+
+    selection: Selection
+    folder: Path
+    prefix: str = ""
+    """Of its files' names, where several experiments share a report."""
+    level: int = 2
+    """Of its headings."""
+    blocks: list[Block] = field(default_factory=list)
+
+    def heading(self, text: str, deeper: int = 0) -> None:
+        self.blocks.append(Heading(text, self.level + deeper))
+
+    def draw(self, name: str, figure: Figure, caption: str) -> None:
+        """Save a figure beside the report and show it."""
+        file = Path("figures") / f"{self.prefix}{name}.png"
+        (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        save(figure, self.folder / file)
+        self.blocks.append(Picture(file, caption))
+
+    def add(self, *blocks: Block) -> None:
+        self.blocks += blocks
+
+
+def opening(report: Report, found: Sequence[guard.Difference], allowed: Sequence[str]) -> None:
+    """The question, and what a reader must not miss."""
+    selection = report.selection
+    report.add(Text(selection.design.question))
+    for difference in guard.refuse(found, allowed):
+        report.add(Banner(f"Compared all the same, because it was allowed: {difference}"))
+    if selection.absent:
+        asked = len(selection.records) + len(selection.absent)
+        report.add(Banner(f"{len(selection.absent)} of {asked} runs have no result."), absent_table(selection))
+    if selection.baseline != selection.design.baseline:
+        said = f"The baseline, {selection.design.baseline}, has no result; {selection.baseline} stands in for it."
+        report.add(Banner(said))
+
+
+def absent_table(selection: Selection) -> Table:
+    """Runs that were asked for and have no result."""
+    return Table(("variant", "seed", "no result because"), [(a.variant, a.seed, a.why) for a in selection.absent])
+
+
+def answer(report: Report, comparisons: Sequence[Comparison]) -> None:
+    """Which variant is best, and is it real?"""
+    selection = report.selection
+    report.heading("Answer")
+    report.add(prose.headline(selection, comparisons))
+    for comparison in comparisons:
+        report.add(Text(explain(comparison), selection.numbers(comparison.variant, comparison.baseline)))
+    report.add(prose.setting(selection), tables.variants_table(selection))
+    if comparisons:
+        report.add(tables.comparisons_table(comparisons))
+    metric = prose.metric_name(selection)
+    figure = figures.seeds(frames.results(selection), selection.baseline, metric)
+    report.draw("seeds", figure, f"Every run's final {metric}; lines join runs of one seed, bars are means")
+
+
+def differs(report: Report, found: Sequence[guard.Difference]) -> None:
+    """What else differed?"""
+    report.heading("What differs")
+    report.add(prose.what_differs(report.selection, found))
+    if len(report.selection.variants) > 1:
+        report.add(tables.parameters_table(report.selection))
+    if found:
+        rows = [(d.field, "; ".join(f"{v} ({n})" for v, n in d.values), "no" if d.harmless else "yes") for d in found]
+        report.add(Table(("also differs", "values (runs)", "could change results"), rows))
+
+
+def changed_hands(report: Report, images: Images | None) -> None:
+    """Which images changed hands?"""
+    selection = report.selection
+    found, never = errors.all_flips(selection), grids.wrong_everywhere(selection)
+    report.heading("Images that change hands" if found else "Errors")
+    report.add(*prose.changed_hands(selection, found, len(never)))
+    if found:
+        report.add(errors.flips_table(selection, found))
+    if images:
+        _grids(report, images, found, never)
+    if found:
+        _by_class(report, found)
+    report.heading("How sure the networks are", deeper=1)
+    report.add(errors.calibration_table(selection))
+    caption = (
+        "Accuracy of images by the network's confidence (reliability diagram); on the dashed line it keeps its word"
+    )
+    report.draw("calibration", figures.calibration(selection.variants, errors.confidence), caption)
+    if found:
+        report.heading("These checkpoints, on these images", deeper=1)
+        report.add(errors.checkpoints_table(selection))
+
+
+def _grids(report: Report, images: Images, found: dict[str, Flips], never: errors.Indices) -> None:
+    selection, variants = report.selection, list(report.selection.variants)
+    report.add(
+        Text(
+            f"The pictures show up to {grids.SHOWN} images each. Above an image stands its true class, then for each "
+            "variant the commonest prediction of its runs and the probability that they give it."
+        )
+    )
+    for variant, flipped in found.items():
+        pair = [selection.baseline, variant]
+        for name, chosen, wrong, right in (
+            ("fixed", flipped.fixed, *pair),
+            ("broken", flipped.broken, *reversed(pair)),
+        ):
+            if len(chosen):
+                title = f"{name.capitalize()} by {variant}: {len(chosen):,} images"
+                figure = grids.image_grid(
+                    images, grids.clearest_first(selection, chosen, variant), selection, pair, title
+                )
+                said = f"{title} that most runs of {wrong} get wrong and most of {right} right, clearest first"
+                report.draw(f"{name}_{variant}", figure, said)
+    unstable = grids.most_unstable(selection)
+    for name, chosen, title, said in (
+        ("unstable", unstable, f"Unstable: {len(unstable):,} images", "on which seeds of one variant disagree"),
+        ("always_wrong", never, f"Always wrong: {len(never):,} images", "that no run gets right, surest first"),
+    ):
+        if len(chosen):
+            figure = grids.image_grid(images, chosen, selection, variants, title)
+            report.draw(name, figure, f"{title} {said}")
+
+
+def _by_class(report: Report, found: dict[str, Flips]) -> None:
+    records, baseline = report.selection.variants, report.selection.baseline
+    classes = report.selection.records[0].started.data.classes
+    report.heading("By class", deeper=1)
+    caption = f"Accuracy in each class minus that of {baseline}, points, mean over runs"
+    report.draw("per_class", figures.per_class(records, baseline, classes), caption)
+    for variant in found:
+        figure = figures.confusion_difference(records, variant, baseline, classes)
+        caption = f"Confusion matrix of {variant} minus that of {baseline}: images a run, off the diagonal errors"
+        report.draw(f"confusion_{variant}", figure, caption)
+
+
+def cost(report: Report) -> None:
+    """What did it cost?"""
+    report.heading("Cost")
+    report.add(prose.cost(report.selection), tables.cost_table(report.selection))
+    caption = "Accuracy against cost; bars are standard deviations, the line joins the Pareto front"
+    figure = figures.cost(frames.summary_frame(report.selection), prose.metric_name(report.selection))
+    report.draw("cost", figure, caption)
+
+
+def course(report: Report) -> None:
+    """How training went."""
+    selection = report.selection
+    report.heading("Training")
+    report.draw("curves", figures.curves(selection), "By epoch: lines are means over seeds, bands span the seeds")
+    report.add(training.speed_table(selection))
+    caption = "Training loss, and under it the learning rate, by step: the first seed of each variant"
+    report.draw("learning_rates", figures.learning_rates(selection), caption)
+    if any(record.lr_found for record in selection.records):
+        report.draw("lr_finder", figures.lr_finder(selection), "LR range tests; a dot marks each run's suggestion")
+        report.add(training.lr_finder_table(selection))
+
+
+def closing(report: Report) -> None:
+    """Published results beside ours, and where every number comes from."""
+    selection = report.selection
+    if any(published.variant in selection.variants for published in selection.design.published):
+        report.heading("Beside the published results")
+        report.add(tables.published_table(selection))
+    report.heading("Runs")
+    report.add(tables.runs_table(selection), tables.provenance_table(selection))

@@ -1,0 +1,124 @@
+"""Whether published reports still follow from the data beside them: built again, and compared number by number."""
+
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import pandas as pd
+
+from harness.record import Record
+from harness.spec import HarnessError
+from reports.publish import kept_runs, rebuild
+
+TOLERANCE = 1e-4
+"""How far a recorded test accuracy may lie from that of the stored predictions: an image in 10,000."""
+
+
+def holds_report(folder: Path) -> bool:
+    """Whether a folder in `reports/published/` is a report; others hold pictures or measurements, and are left alone.
+
+    Raises:
+        HarnessError: there is a report without its data.
+    """
+    if (folder / "data" / "publication.json").exists():
+        return True
+    if (folder / "report.md").exists() or (folder / "data").exists():
+        raise HarnessError(f"{folder.name} has no data/publication.json to follow from; publish it again, or remove it")
+    return False
+
+
+def check(published: Path, update: bool = False) -> None:
+    """Rebuild a published report and compare: its files, every CSV number to six digits, every line of both texts.
+
+    Args:
+        update: put the rebuilt report in the place of the published one; its data stay.
+
+    Raises:
+        HarnessError: a number, a verdict or a line no longer follows from the data; names it.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        fresh = Path(made) / "report"
+        _rebuild(published, fresh)
+        if update:
+            _replace(published, fresh)
+        else:
+            compare(published, fresh)
+
+
+def compare(published: Path, fresh: Path) -> None:
+    """Raise what differs between a published report and the same one built anew; see `check`."""
+    _compare_files(published, fresh)
+    for file in sorted(published.glob("*.csv")):
+        _compare_tables(file, fresh / file.name)
+    for name in ("report.md", "report.html"):
+        _compare_text(published / name, fresh / name)
+
+
+def _rebuild(published: Path, fresh: Path) -> None:
+    try:
+        for selection in kept_runs(published):
+            for record in selection.records:
+                _check_accuracy(record)
+        rebuild(published, fresh)
+    except HarnessError as error:
+        raise HarnessError(f"{published.name}: {error}") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise HarnessError(f"{published.name}: its data cannot be read ({line}); publish it again") from error
+
+
+def _check_accuracy(record: Record) -> None:
+    """Journals and predictions are kept apart, and must say the same."""
+    recorded, found = record.epochs[-1].test.accuracy, float(record.correct.mean())
+    if abs(recorded - found) > TOLERANCE:
+        raise HarnessError(
+            f"run {record.key} recorded a test accuracy of {recorded:.4f}, and its predictions give {found:.4f}; "
+            "publish it again"
+        )
+
+
+def _replace(published: Path, fresh: Path) -> None:
+    for path in published.iterdir():
+        if path.name != "data":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(fresh, published, dirs_exist_ok=True)
+
+
+def _compare_files(published: Path, fresh: Path) -> None:
+    was, now = (
+        {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} for root in (published, fresh)
+    )
+    was = {name for name in was if not name.startswith("data/")}
+    if was != now:
+        changes = [f"{name} is missing" for name in sorted(now - was)]
+        changes += [f"{name} is in no report built from these data" for name in sorted(was - now)]
+        raise HarnessError(f"{published.name}: {'; '.join(changes)}")
+
+
+def _compare_tables(old: Path, new: Path) -> None:
+    try:
+        pd.testing.assert_frame_equal(pd.read_csv(old), pd.read_csv(new), rtol=1e-6, atol=1e-9)
+    except AssertionError as error:
+        what = " ".join(str(error).split())
+        raise HarnessError(f"{old.parent.name}/{old.name} no longer follows from its data: {what}") from error
+
+
+def _compare_text(old: Path, new: Path) -> None:
+    before, after = _lines(old), _lines(new)
+    for number, (was, now) in enumerate(zip(before, after, strict=False), 1):
+        if was != now:
+            raise HarnessError(f"{old.parent.name}/{old.name} line {number} was {was!r} and is now {now!r}")
+    if len(before) != len(after):
+        raise HarnessError(f"{old.parent.name}/{old.name} had {len(before)} lines and has {len(after)}")
+
+
+def _lines(file: Path) -> list[str]:
+    """A text's lines. Of a page its words: pictures differ by a machine's fonts, style and script say nothing."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".html":
+        text = re.sub(r"<(style|script)>.*?</\1>|<meta [^>]*>", "", text, flags=re.DOTALL)
+        text = re.sub(r'src="data:[^"]*"|(width|height)="\d+"', "", text)
+    return text.splitlines()
