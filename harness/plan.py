@@ -47,13 +47,15 @@ def plan(
         changes: dotted field → value, for every variant.
 
     Raises:
-        SpecError: an unknown variant, an override of the factor, a variant that differs in more than the factor.
+        SpecError: an unknown variant, an override of the factor, a variant that differs in more than the factor, a
+            primary metric that is not measured.
     """
     changes = dict(changes or {}) | ({"data.name": data} if data else {})
     _refuse_factor_overrides(experiment, changes)
     base = overrides.apply(experiment.base, changes)
     recipes = {name: resolve(_variant(experiment, name, base), machine) for name in experiment.variants}
     _refuse_other_differences(experiment, recipes)
+    _refuse_unmeasured(experiment, recipes)
     chosen = _choose(experiment, variants)
     used_seeds = _seeds(experiment, seeds)
     design = Design(
@@ -146,6 +148,16 @@ def _refuse_other_differences(experiment: Experiment, recipes: Mapping[str, Reci
                 f"`{field}` differs between variants ({shown}) but the factor of {experiment.name!r} is "
                 f"{', '.join(experiment.factor) or 'nothing'}; declare it in `factor` or make it equal"
             )
+
+
+def _refuse_unmeasured(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
+    if experiment.primary_metric == "validation_accuracy":
+        for name, recipe in recipes.items():
+            if not recipe.data.validation_fraction:
+                raise SpecError(
+                    f"`data.validation_fraction` must be above 0, as primary_metric is 'validation_accuracy'; got 0 "
+                    f"(experiment {experiment.name!r}, variant {name!r})"
+                )
 
 
 def _choose(experiment: Experiment, variants: Sequence[str]) -> tuple[str, ...]:

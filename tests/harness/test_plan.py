@@ -68,6 +68,20 @@ def test_a_number_of_seeds_out_of_range_is_refused(asked: int) -> None:
         plan(EXPERIMENT, CPU, seeds=asked)
 
 
+def test_a_metric_of_images_that_are_not_held_out_is_refused() -> None:
+    """Before any run begins, not when its report is written; SET= can put it right."""
+    experiment = _with(primary_metric="validation_accuracy")
+    with pytest.raises(SpecError) as refused:
+        plan(experiment, CPU)
+    assert str(refused.value) == (
+        "`data.validation_fraction` must be above 0, as primary_metric is 'validation_accuracy'; got 0 "
+        "(experiment 'norms', variant 'batch')"
+    )
+    assert (
+        plan(experiment, CPU, changes={"data.validation_fraction": 0.1}).design.primary_metric == "validation_accuracy"
+    )
+
+
 def test_chosen_variants_keep_their_order_and_a_baseline() -> None:
     """VARIANTS=layer,group runs those two once each; without the declared baseline the first stands in for it, and
     published results of the others stay out."""
