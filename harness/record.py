@@ -26,8 +26,8 @@ class Record:
 
     @cached_property
     def started(self) -> Started:
-        first = self.facts[0]
-        if not isinstance(first, Started):
+        first = next((fact for fact in self.facts if isinstance(fact, Started)), None)  # it may have failed before
+        if first is None:
             raise HarnessError(f"run {self.id} has no beginning in its journal; make it again")
         return first
 

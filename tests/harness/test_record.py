@@ -51,10 +51,11 @@ def test_runs_without_a_result_say_why(facts: list[Fact], end: Fact, problem: st
     assert run.problem == problem
 
 
-def test_a_failure_that_was_made_good_does_not_count(facts: list[Fact]) -> None:
-    """A run that failed, went on and finished has its result."""
-    run = record([*facts[:3], FAILED, *facts[3:]])
-    assert run.finished == facts[-1]
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_failure_that_was_made_good_does_not_count(facts: list[Fact], place: int) -> None:
+    """A run that failed, even before it could say what it was, went on and finished has its result."""
+    run = record([*facts[:place], FAILED, *facts[place:]])
+    assert (run.finished, run.variant) == (facts[-1], "plain")
     assert run.problem is None
 
 
