@@ -9,7 +9,7 @@ PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report ui list lr-find reproduce test lint check publish report-check bench clean
+.PHONY: help run report sync ui list lr-find reproduce test lint check publish report-check bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart 
 
 report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b"
 	@$(PY) -m reports write -- "$$EXP"
+
+sync: .venv/requirements.stamp ## Deliver to MLflow what runs/ has and it lacks
+	@$(PY) -m harness sync
 
 ui: .venv/requirements.stamp ## Browse the runs in MLflow's own pages on 127.0.0.1 [PORT=5000]
 	@$(PY) -m harness ui --port="$$PORT"

@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 some runs failed, 2 bad input, 130 or 143 stopped."""
+    """Run one command; returns the exit status: 0 done, 1 some failed or undelivered, 2 bad input, 130, 143 stopped."""
     parser = _Parser(prog="harness", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="make every run of an experiment")
@@ -37,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again = commands.add_parser("reproduce", help="replay a recorded run and compare")
     again.add_argument("run", help="its key in runs/ or its id in MLflow")
     again.add_argument("--workers", default="", help="processes for augmentation")
+    commands.add_parser("sync", help="deliver to MLflow what runs/ has and it lacks")
     commands.add_parser("ui", help="the MLflow UI").add_argument("--port", default="5000")
+    actions = {"run": _run, "lr-find": _lr_find, "list": _list, "reproduce": _reproduce, "sync": _sync, "ui": _ui}
     try:
         chosen = parser.parse_args(arguments)
-        return {"run": _run, "lr-find": _lr_find, "list": _list, "reproduce": _reproduce, "ui": _ui}[chosen.command](
-            chosen
-        )
+        return actions[chosen.command](chosen)
     except HarnessError as error:
         return _refuse(str(error))
     except OSError as error:
@@ -108,11 +108,18 @@ def _run(chosen: argparse.Namespace) -> int:
         )
     if outcome.undelivered:
         print(
-            f"error: MLflow lacks facts of {outcome.undelivered} runs; all are kept in runs/, and the same command "
-            "delivers them once the store works again",
+            f"error: MLflow lacks what {outcome.undelivered} folders of runs/ hold; deliver it, once the store works, "
+            "with: make sync",
             file=sys.stderr,
         )
     return 1 if outcome.failed or outcome.undelivered else 0
+
+
+def _sync(chosen: argparse.Namespace) -> int:
+    from harness.courier import Courier
+    from harness.tracking import Tracker
+
+    return 1 if Courier(Tracker(ROOT), ROOT, print).sync() else 0
 
 
 def _lr_find(chosen: argparse.Namespace) -> int:

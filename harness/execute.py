@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 import models
 from harness import augment, checkpoint, journal
+from harness.courier import Courier
 from harness.data import Dataset, load
 from harness.evaluate import Interrupted
 from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
@@ -24,7 +25,6 @@ from harness.parts import DeviceData, device_data, model_options
 from harness.plan import Plan
 from harness.run import ended, run, run_folder, sweep
 from harness.spec import Data, HarnessError, RunSpec, SpecError
-from harness.store import TrackingError
 from harness.tracking import PlannedRun, Summary, Tracker
 from harness.train import StepDone
 
@@ -65,7 +65,7 @@ class Outcome:
     signal: int | None = None
     """The signal that stopped it."""
     undelivered: int = 0
-    """Runs of which MLflow does not have every fact."""
+    """Folders of runs/ that hold something which MLflow does not have."""
 
 
 def check(plan: Plan, root: Path) -> dict[Data, Dataset]:
@@ -98,10 +98,11 @@ def _check_model(name: str, options: Mapping[str, object]) -> None:
 
 
 def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: Path, workers: int) -> Outcome:
-    """Make every run of the plan that has not ended yet, and record all of them."""
+    """Make every run of the plan that has not ended yet, and record all of them; a store that fails stops none."""
     planned = tuple(PlannedRun(key=spec.key, variant=spec.variant, seed=spec.seed) for spec in plan.runs)
-    tracker.record_summary(Summary(design=plan.design, runs=planned))
     outcome, stop, show = Outcome(), Stop(), Progress(plan)
+    courier = Courier(tracker, root, show.say)
+    courier.begin(Summary(design=plan.design, runs=planned, asked=time.time()))
     on_device: dict[tuple[Data, str], DeviceData] = {}
 
     def make(spec: RunSpec, folder: Path) -> None:
@@ -112,7 +113,7 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
         for event in run(spec, plan.design, on_device[where], root, stop, workers):
             show.event(event)
             if not isinstance(event, StepDone):
-                _deliver(tracker, folder, show)
+                courier.tell(folder)
 
     with stop.listening():
         for spec in plan.runs:
@@ -122,13 +123,11 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
             if ended(journal.read(folder)):
                 checkpoint.remove(folder)  # it may have been killed just before it did so itself
                 show.skip(spec)
-                _deliver(tracker, folder, show)
             else:
                 try:
                     make(spec, folder)
                 except Interrupted:
-                    with suppress(TrackingError):  # what counts is the checkpoint
-                        tracker.interrupt(folder)
+                    courier.tell(folder, now=True)
                     break
                 except HarnessError as error:  # the run could not begin
                     show.say(f"{spec.key}: {error}")
@@ -138,20 +137,9 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
                 outcome.failed.append(spec.key)
     show.close()
     outcome.signal = stop.signal
-    outcome.undelivered = sum(not _deliver(tracker, run_folder(root, spec), None) for spec in plan.runs)
+    if stop.signal is None:
+        outcome.undelivered = len(courier.finish(run_folder(root, spec) for spec in plan.runs))
     return outcome
-
-
-def _deliver(tracker: Tracker, folder: Path, show: "Progress | None") -> bool:
-    """Bring MLflow up to date with a run's journal; a store that fails costs neither the run nor its facts."""
-    try:
-        tracker.sync(folder)
-    except TrackingError as error:
-        if show is not None and not show.warned:
-            show.warned = True
-            show.say(f"warning: {error}; facts are kept in {folder.name} and delivered later")
-        return False
-    return True
 
 
 def find_lrs(plan: Plan, datasets: dict[Data, Dataset], workers: int) -> Iterator[str]:
@@ -179,7 +167,6 @@ class Progress:
         self.bar: tqdm | None = None
         self.title = ""
         self.spec: RunSpec | None = None
-        self.warned = False
 
     def skip(self, spec: RunSpec) -> None:
         self.number += 1

@@ -20,9 +20,13 @@ _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _DECIDES_NOTHING = {
     "journal.py",
     "tracking.py",
+    "delivery.py",
+    "courier.py",
+    "rows.py",
     "store.py",
     "execute.py",
     "pick.py",
+    "reproduce.py",
     "figures.py",
     "record.py",
     "catalog.py",

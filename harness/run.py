@@ -62,7 +62,7 @@ def run(
     folder = folder or run_folder(root, spec)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / "lock", timeout=0):
+        with FileLock(folder / "lock", timeout=1):  # a delivery looks for an instant whether it is held
             yield from _attempt(_Run(spec, design, data, root, folder, stop, workers))
     except Timeout as error:
         raise HarnessError(f"run {spec.key} is being made by another process; wait for it or stop it") from error

@@ -1,7 +1,8 @@
 """Opening an MLflow store without its traps: settings, a health check, a first use that cannot be half-done, the UI.
 
-The measured traps: a server that is down blocks for minutes; a fresh SQLite file that several processes open at once
-is left half-migrated for ever; telemetry and pickle loading are on by default; the UI answers to any host name.
+The measured traps: a server that is down blocks for minutes; a request sent again by itself makes two runs; a fresh
+SQLite file that several processes open at once is left half-migrated for ever; telemetry and pickle loading are on by
+default; the UI answers to any host name.
 """
 
 import http.client
@@ -11,8 +12,10 @@ import sqlite3
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,25 +32,33 @@ SETTINGS = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 _UI_SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else seven more processes, which run what an API call names
     "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
     "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "",
 }
+_SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_HURRIED_SECONDS = 1
 
 
 class TrackingError(HarnessError):
     """The tracking store cannot be used."""
 
 
+class Unreachable(TrackingError):
+    """The tracking server does not answer now; it may later."""
+
+
 @dataclass(frozen=True)
 class Store:
-    """An open store."""
+    """An open store; a server need not be up, see `require_answer`."""
 
     client: "MlflowClient"
+    uri: str
     root: Path
     artifact_root: str | None
     """Where the local store keeps artifacts; a server knows its own place."""
@@ -59,22 +70,32 @@ class Store:
     def artifact_location(self, experiment: str) -> str | None:
         return f"{self.artifact_root}/{experiment}" if self.artifact_root else None
 
+    def require_answer(self) -> None:
+        """Ask a server whether it is well; MLflow's own client would find out only by waiting.
+
+        Raises:
+            Unreachable: it does not say so within a second.
+        """
+        if _is_server(self.uri):
+            _require_health(self.uri)
+
 
 def connect(root: Path, uri: str | None = None) -> Store:
     """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else `mlflow.db` in the project's folder.
 
     Raises:
-        TrackingError: the store does not answer within seconds, or is not a store.
+        TrackingError: the database cannot be opened, or the address is none.
     """
     os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or local_uri(root)
-    if uri.startswith(("http://", "https://")):
-        _require_health(uri)
+    if _is_server(uri):
+        _require_address(uri)
     elif not uri.startswith(("sqlite:///", "postgresql", "mysql", "mssql")):
         raise TrackingError(
             f"`MLFLOW_TRACKING_URI` must be a database or a server (sqlite:///…, http://…); got {uri!r}"
         )
     from mlflow.exceptions import MlflowException
+    from mlflow.store.tracking import sqlalchemy_store  # noqa: F401 slow: others wait for the lock
     from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -85,14 +106,28 @@ def connect(root: Path, uri: str | None = None) -> Store:
             if uri.startswith("sqlite:"):
                 _require_sqlite(Path(uri.removeprefix("sqlite:///").partition("?")[0]))
             client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
+            if not _is_server(uri):
+                client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
         line = str(error).splitlines()[0]
         raise TrackingError(
             f"the tracking store {uri!r} cannot be opened: {line}; mend it, or unset MLFLOW_TRACKING_URI to record in "
             "mlflow.db"
         ) from error
-    return Store(client, root, (root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None)
+    return Store(client, uri, root, (root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None)
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """A request in this block is given up after a second, for a run waits; a time that the user has set stays."""
+    if os.environ.get(_SECONDS) != SETTINGS[_SECONDS]:
+        yield
+        return
+    os.environ[_SECONDS] = str(_HURRIED_SECONDS)
+    try:
+        yield
+    finally:
+        os.environ[_SECONDS] = SETTINGS[_SECONDS]
 
 
 def local_uri(root: Path) -> str:
@@ -112,7 +147,7 @@ def serve_ui(root: Path, port: int) -> int:
 
 def _lock(root: Path) -> FileLock:
     (root / "runs").mkdir(exist_ok=True)
-    return FileLock(root / "runs" / "tracking.lock", timeout=120)
+    return FileLock(root / "runs" / "tracking.lock", timeout=600)  # many may wait for a fresh store to be made
 
 
 def _require_sqlite(path: Path) -> None:
@@ -122,15 +157,28 @@ def _require_sqlite(path: Path) -> None:
         connection.execute("SELECT count(*) FROM sqlite_master")
 
 
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _require_address(uri: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        problem = None if parts.hostname and parts.port != 0 else "no host, or port 0"
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise TrackingError(
+            f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r} ({problem})"
+        )
+
+
 def _require_health(uri: str) -> None:
     try:
-        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5) as answer:
+        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=_HURRIED_SECONDS) as answer:
             if answer.status == 200:
                 return
             problem = f"it answered {answer.status}"
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         problem = " ".join(str(getattr(error, "reason", error)).split())
-    raise TrackingError(
-        f"the tracking server {uri!r} does not answer ({problem}); start it, or unset MLFLOW_TRACKING_URI to record in "
-        "mlflow.db"
-    )
+    raise Unreachable(f"the tracking server {uri!r} does not answer ({problem})")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.data import open_cached
 from harness.spec import HarnessError
+from harness.store import Unreachable
 from harness.tracking import Tracker
 from reports.build import build
 from reports.grids import Images
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not names:
             raise HarnessError('EXP must name one experiment or several, as in: make report EXP="a b"')
         return _write(names, allowed) if chosen.command == "write" else _publish(names, allowed)
+    except Unreachable as error:
+        again = f'make {"report" if chosen.command == "write" else chosen.command} EXP="{chosen.experiments}"'
+        print(f"error: a report is made from the store: {error}; start it, then: make sync, {again}", file=sys.stderr)
+        return 2
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -41,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     tracker = Tracker(ROOT)
+    tracker.store.require_answer()
     selections = [select(tracker, name) for name in names]
     folder = ROOT / "reports" / "out" / "-".join(names)
     build(selections, folder, allowed, [images_of(selection) for selection in selections])
@@ -52,6 +58,7 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
 
 def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:
     tracker = Tracker(ROOT)
+    tracker.store.require_answer()
     selections = [select(tracker, name) for name in names]
     folder = ROOT / "reports" / "published" / "-".join(names)
     publish(selections, folder, allowed, [images_of(selection) for selection in selections])

@@ -1,11 +1,12 @@
 """Which runs a report speaks of: those that the experiment last asked for, found in the tracking store by key."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from harness import journal
+from harness.delivery import ENDS
 from harness.record import Record
 from harness.spec import Design
 from harness.tracking import Summary, Tracker
@@ -58,15 +59,20 @@ def select(tracker: Tracker, experiment: str) -> Selection:
     Raises:
         TrackingError: nothing is recorded under that name.
     """
-    summary = tracker.summary(experiment)
-    ended, states = tracker.runs(experiment), tracker.states(experiment)
+    summary, recorded = tracker.summary(experiment), tracker.runs(experiment)
+    states = {key: run.state for key, run in recorded.items()}
     found: dict[str, Record] = {}
     for key in (run.key for run in summary.runs):
-        if key in ended:
-            facts = tuple(tracker.journal_of(ended[key]))
-            found[key] = Record(ended[key], key, facts, None)
-            if found[key].finished:
-                found[key] = Record(ended[key], key, facts, tracker.artifact(ended[key], "predictions.npz"))
+        run = recorded.get(key)
+        if run is None or run.state not in ENDS:
+            continue
+        record = Record(run.id, key, tuple(tracker.journal_of(run.id)), None)
+        if len(record.epochs) != run.epochs:
+            states[key] = f"not whole in MLflow: {run.epochs} epochs, {len(record.epochs)} in its journal; make sync"
+        elif record.finished:
+            found[key] = replace(record, predictions=tracker.artifact(run.id, "predictions.npz"))
+        else:
+            found[key] = record
     return arrange(summary, found, states)
 
 

@@ -10,7 +10,8 @@ from harness.data import Dataset, Split
 from harness.facts import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
 from harness.parts import DeviceData, device_data
 from harness.spec import SGD, Data, Design, Model, Recipe, RunSpec, VariantDesign, digest
-from tests.harness.runs import Runs
+from harness.tracking import Tracker
+from tests.harness.runs import Runs, begun
 
 
 def make_split(images: int, seed: int) -> Split:
@@ -118,3 +119,18 @@ def facts(spec: RunSpec, design: Design) -> list[Fact]:
     ]
     end = Finished(time=1010.0, train_seconds=4.0, evaluate_seconds=1.0, peak_memory_bytes=10**9, weights_sha256="ab")
     return [started, found, *epochs, end]
+
+
+@pytest.fixture(scope="session")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    """A real SQLite store, which takes seconds to make; tests record in experiments of their own."""
+    root = tmp_path_factory.mktemp("store")
+    return Tracker(root, f"sqlite:///{root / 'mlflow.db'}")
+
+
+@pytest.fixture
+def named(facts: list[Fact], request: pytest.FixtureRequest) -> list[Fact]:
+    """`facts`, in an experiment of the test's own."""
+    started = begun(facts)
+    name = request.node.name.replace("[", "_").rstrip("]")[:64]
+    return [started.model_copy(update={"spec": started.spec.model_copy(update={"experiment": name})}), *facts[1:]]

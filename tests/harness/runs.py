@@ -9,7 +9,7 @@ import pytest
 from harness import journal
 from harness.data import Dataset
 from harness.evaluate import Interrupted
-from harness.facts import Fact, Finished
+from harness.facts import Fact, Finished, Started
 from harness.parts import DeviceData, device_data
 from harness.run import run, run_folder
 from harness.spec import Design, RunSpec
@@ -20,6 +20,12 @@ def write(folder: Path, facts: list[Fact]) -> None:
     kept = journal.Journal(folder)
     for fact in facts:
         kept.append(fact)
+
+
+def begun(facts: list[Fact]) -> Started:
+    """The first fact."""
+    assert isinstance(facts[0], Started)
+    return facts[0]
 
 
 class Runs:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,30 +18,28 @@ from harness.execute import Outcome, Stop, check, execute, find_lrs
 from harness.plan import Plan
 from harness.run import run_folder
 from harness.spec import SGD, Data, Design, HarnessError, LRFinder, Model, RunSpec, Transform
-from harness.store import TrackingError
 from harness.tracking import Tracker
 
 CROP_8 = Transform(name="RandomCrop", height=8, width=8)
 
 
 class Listener:
-    """In the tracker's place: remembers what it is told, and does something when it hears of a fact."""
+    """In the courier's place: remembers what it is told, and does something when it hears of a fact."""
 
     def __init__(self, on_fact: Callable[[Path], None] = lambda folder: None):
         self.heard: list[tuple[str, str]] = []
         self.on_fact = on_fact
 
-    def record_summary(self, summary: Any) -> None:
+    def begin(self, summary: Any) -> None:
         self.heard.append(("summary", summary.design.experiment))
 
-    def sync(self, folder: Path) -> None:
-        if not folder.exists():
-            return
-        self.heard.append((journal.read(folder)[-1].kind, folder.name))
+    def tell(self, folder: Path, now: bool = False) -> None:
+        self.heard.append(("interrupt" if now else journal.read(folder)[-1].kind, folder.name))
         self.on_fact(folder)
 
-    def interrupt(self, folder: Path) -> None:
-        self.heard.append(("interrupt", folder.name))
+    def finish(self, folders: Any) -> list[Path]:
+        self.heard += [("finish", folder.name) for folder in folders]
+        return []
 
 
 @pytest.fixture
@@ -55,8 +54,8 @@ def go(plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(artifacts, "write", lambda *_: None)
 
     def execute_plan(listener: Any = None, plan: Plan = plan) -> Outcome:
-        tracker = cast("Tracker", listener or Listener())
-        return execute(plan, of(plan, dataset), tracker, tmp_path, workers=0)
+        monkeypatch.setattr(harness.execute, "Courier", lambda *_: listener or Listener())
+        return execute(plan, of(plan, dataset), cast("Tracker", None), tmp_path, workers=0)
 
     return execute_plan
 
@@ -98,6 +97,8 @@ def test_a_failing_run_leaves_the_others_alone(
     assert go(again) == Outcome()
     assert ends(tmp_path, plan) == ["finished"] * 3
     assert [key for kind, key in again.heard if kind == "epoch"] == [plan.runs[1].key] * 2
+    assert again.heard[0] == ("summary", "tiny_trial")
+    assert again.heard[-3:] == [("finish", spec.key) for spec in plan.runs]
     said = capsys.readouterr().out
     assert "[1/3] plain seed 0: already made\n" in said
     assert "[2/3] plain seed 1  epoch  1/2  train " in said
@@ -161,6 +162,7 @@ def test_a_signal_stops_the_run_and_those_after_it(
     assert sent == [plan.runs[0].key]
     assert ends(tmp_path, plan) == [fact, "nothing", "nothing"]
     assert (("interrupt", plan.runs[0].key) in listener.heard) == (fact == "epoch")
+    assert "finish" not in dict(listener.heard)  # a signal is not made to wait for a store
     assert signal.getsignal(signal.SIGTERM) == before
     assert go() == Outcome()
     assert ends(tmp_path, plan) == ["finished"] * 3
@@ -182,17 +184,19 @@ def test_a_second_signal_ends_at_once(number: signal.Signals, monkeypatch: pytes
     assert ended_with == [128 + number]
 
 
-def test_a_store_that_fails_costs_no_run(go: Callable[..., Outcome], plan: Plan, tmp_path: Path, capsys: Any) -> None:
-    """Every run is made and in its journal; one warning; the outcome counts what MLflow lacks."""
-
-    def fail(folder: Path) -> None:
-        raise TrackingError("MLflow cannot be written: it is down")
-
-    assert go(Listener(on_fact=fail)) == Outcome(undelivered=3)
+def test_a_store_that_fails_costs_no_run(
+    plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    """No server, and the real courier: every run is made and in its journal; one warning; the outcome counts what
+    MLflow lacks, what was asked among it."""
+    monkeypatch.setattr(artifacts, "write", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert execute(plan, of(plan, dataset), Tracker(tmp_path, nowhere), tmp_path, workers=0) == Outcome(undelivered=4)
     assert ends(tmp_path, plan) == ["finished"] * 3
     said = capsys.readouterr().out
-    warning = f"warning: MLflow cannot be written: it is down; facts are kept in {plan.runs[0].key} and delivered later"
-    assert said.count("warning:") == said.count(warning + "\n") == 1
+    assert said.count("warning:") == said.count(f"warning: the tracking server '{nowhere}' does not answer (") == 1
+    assert (tmp_path / "runs" / "tiny_trial" / "plan.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import execute, journal
+from harness.delivery import Delivery
 from harness.facts import EpochDone, Fact, Finished, Started
 from harness.parts import device_data
 from harness.reproduce import reproduce
@@ -69,8 +70,8 @@ def test_a_run_is_found_in_mlflow(
     """By its MLflow id, when its folder is gone."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracker = Tracker(project.root)
-    tracker.sync(project.folder)
-    run_id = tracker.runs(project.spec.experiment)[project.spec.key]
+    Delivery(tracker).deliver(project.folder)
+    run_id = tracker.runs(project.spec.experiment)[project.spec.key].run_id
     shutil.rmtree(project.folder)
     assert reproduce(run_id, project.root, workers=0) == 0
     assert "reproduced: 2 epochs" in capsys.readouterr().out

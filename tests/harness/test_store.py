@@ -1,5 +1,9 @@
-"""Opening a store: what cannot be used is refused in one line, within seconds; a fresh one survives two at once."""
+"""Opening a store: what cannot be used is refused in one line, within seconds; a fresh one survives two at once.
 
+A server may be down when it is opened, and says so when it is asked.
+"""
+
+import errno
 import os
 import socket
 import sqlite3
@@ -14,9 +18,10 @@ from pathlib import Path
 import pytest
 
 from harness import store
-from harness.store import TrackingError, connect
+from harness.store import TrackingError, Unreachable, connect, hurried
 
 PROJECT = Path(__file__).resolve().parents[2]
+REFUSED = f"[Errno {errno.ECONNREFUSED}] Connection refused"
 OPEN_AT_ONCE = """
 import sys, time
 from pathlib import Path
@@ -48,22 +53,35 @@ def server(answer: bytes) -> Iterator[str]:
 
 def refusal(root: Path, uri: str) -> str:
     """The one line, which must come within 10 seconds."""
-    clock = time.monotonic()
     with pytest.raises(TrackingError) as raised:
         connect(root, uri)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def silence(root: Path, uri: str) -> str:
+    """What is said of a server that does not answer, which must take no longer than that."""
+    opened = connect(root, uri)
+    clock = time.monotonic()
+    with pytest.raises(Unreachable) as raised:
+        opened.require_answer()
     assert time.monotonic() - clock < 10
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
-def test_a_server_that_is_down_is_refused_at_once(tmp_path: Path) -> None:
-    """MLflow alone would try a closed port for minutes."""
+def test_a_server_that_is_down_says_so_at_once(tmp_path: Path) -> None:
+    """MLflow alone would try a closed port for minutes. Opening asks nothing: runs can be made without it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    said = refusal(tmp_path, f"http://127.0.0.1:{port}")
-    assert said.startswith(f"the tracking server 'http://127.0.0.1:{port}' does not answer (")
-    assert "refused" in said
-    assert said.endswith("start it, or unset MLFLOW_TRACKING_URI to record in mlflow.db")
+    said = silence(tmp_path, f"http://127.0.0.1:{port}")
+    assert said == f"the tracking server 'http://127.0.0.1:{port}' does not answer ({REFUSED})"
+
+
+def test_a_server_that_hangs_says_so_in_time(tmp_path: Path) -> None:
+    """It takes the call and is silent."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert "timed out" in silence(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
 @pytest.mark.parametrize(
@@ -76,16 +94,17 @@ def test_a_server_that_is_down_is_refused_at_once(tmp_path: Path) -> None:
     ],
     ids=["ssh", "unavailable", "empty", "hangs up"],
 )
-def test_what_is_not_a_healthy_server_is_refused(tmp_path: Path, answer: bytes, reason: str) -> None:
+def test_what_is_not_a_healthy_server_does_not_answer(tmp_path: Path, answer: bytes, reason: str) -> None:
     """Another protocol, an error, a closed connection: the reason is in the line."""
     with server(answer) as uri:
-        assert reason in refusal(tmp_path, uri)
+        assert reason in silence(tmp_path, uri)
 
 
-@pytest.mark.parametrize("uri", ["http://localhost:abc", "http://", "http://[::1"])
+@pytest.mark.parametrize("uri", ["http://localhost:abc", "http://", "http://[::1", "http://localhost:0"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, uri: str) -> None:
-    """A mistyped port or host is a line, not a traceback."""
-    assert refusal(tmp_path, uri).startswith(f"the tracking server {uri!r} does not answer (")
+    """A mistyped port or host is a line, before anything is trained: no server will ever be there."""
+    rule = f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r} ("
+    assert refusal(tmp_path, uri).startswith(rule)
 
 
 @pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "databricks", "sqlite:mlflow.db"])
@@ -140,7 +159,7 @@ def test_two_processes_may_open_a_fresh_store_at_once(tmp_path: Path) -> None:
 
 
 def test_settings_are_safe_unless_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Telemetry, pickles and asynchronous logging are off, retries few; what the user has set stays."""
+    """Telemetry, pickles and asynchronous logging are off, no request is repeated; what the user has set stays."""
     for name in store.SETTINGS:
         monkeypatch.setenv(name, "to be restored")
         monkeypatch.delenv(name)
@@ -148,12 +167,20 @@ def test_settings_are_safe_unless_given(tmp_path: Path, monkeypatch: pytest.Monk
     refusal(tmp_path, "nonsense")
     settings = {name: os.environ[name] for name in store.SETTINGS}
     assert settings.pop("MLFLOW_HTTP_REQUEST_TIMEOUT") == "77"
-    assert settings.pop("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == "2"
+    assert settings.pop("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == "0"
+    with hurried():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
+    refusal(tmp_path, "nonsense")
+    with hurried():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "30"
     assert settings == {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }
 
 

@@ -3,7 +3,11 @@
 import time
 from pathlib import Path
 
+from harness.delivery import Delivery
 from harness.facts import Diverged, Failed
+from harness.journal import Journal
+from harness.tracking import PlannedRun, Summary, Tracker
+from reports.select import select
 from tests.reports import records
 
 
@@ -42,3 +46,31 @@ def test_a_baseline_without_results_gives_way(tmp_path: Path) -> None:
     """Comparisons then start from the first variant that has any."""
     selection = records.arranged([records.record(tmp_path, "group", 0)], records.design())
     assert selection.baseline == "group"
+
+
+def test_only_runs_that_are_whole_in_mlflow_are_taken(tmp_path: Path) -> None:
+    """By our own tag, whatever MLflow's status says, and if the epochs told at its end are those of its journal."""
+    tracker = Tracker(tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}")
+    made = [records.record(tmp_path, "batch", seed) for seed in (0, 1, 2)]
+    for record in made:
+        folder = tmp_path / "runs" / record.key
+        kept = Journal(folder)
+        for fact in record.facts:
+            kept.append(fact)
+        (folder / "artifacts").mkdir()
+        assert record.predictions is not None
+        record.predictions.rename(folder / "artifacts" / "predictions.npz")
+        Delivery(tracker).deliver(folder)
+    planned = tuple(PlannedRun(key=record.key, variant="batch", seed=record.seed) for record in made)
+    tracker.record_summary(Summary(design=records.design(), runs=planned))
+    whole, cut, open_ = (tracker.runs("norms")[record.key].id for record in made)
+    tracker.client.set_terminated(whole, "KILLED")
+    tracker.client.set_tag(cut, "epochs_recorded", "1")
+    tracker.client.set_tag(open_, "state", "running")
+    selection = select(tracker, "norms")
+    assert [(record.id, record.seed) for record in selection.records] == [(whole, 0)]
+    assert selection.records[0].logits.shape == (records.IMAGES, 3)
+    assert {absent.seed: absent.why for absent in selection.absent} == {
+        1: "not whole in MLflow: 1 epochs, 2 in its journal; make sync",
+        2: "running",
+    }
