@@ -1,0 +1,115 @@
+"""Real commands in processes of their own, on runs that take a second: forked, so that torch is imported but once.
+
+A child is `python -m harness …` in all but its imports: the same `main`, the same signals, its own exit status. Figures
+are left out: they take longer to draw than these networks to train.
+"""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    ["harness.__main__", "harness.execute", "mlflow.store.tracking.sqlalchemy_store", "sklearn.datasets"]
+)
+_EXPERIMENT = """
+from harness import SGD, Data, Experiment, Model, Recipe
+
+EXPERIMENT = Experiment(
+    name={name!r},
+    question="Is everything recorded, once?",
+    base=Recipe(
+        data=Data(name="digits", image_size=12),
+        model=Model(name="norm_cnn", head="gap"),
+        optimizer=SGD(lr=0.02),
+        epochs={epochs},
+        batch_size=512,
+        precision="fp32",
+        device="cpu",
+        threads=1,
+    ),
+    variants={{f"v{{n}}": {{"optimizer.momentum": n / 1000}} for n in range({variants})}},
+    factor=("optimizer.momentum",),
+    baseline="v0",
+    seeds=(0,),
+)
+"""
+
+
+def write_experiment(root: Path, name: str, variants: int = 1, epochs: int = 2) -> None:
+    """An experiment of variants v0, v1, …, one run each: three optimiser steps an epoch."""
+    (root / "experiments").mkdir(parents=True, exist_ok=True)
+    (root / "experiments" / f"{name}.py").write_text(_EXPERIMENT.format(name=name, variants=variants, epochs=epochs))
+
+
+def start(
+    root: Path, uri: str, *arguments: str, ready: Any = None, request_seconds: int | None = None
+) -> ForkServerProcess:
+    """`harness` with these arguments, in a project at `root`, recording at `uri`; what it says goes to root/said.
+
+    Args:
+        ready: a multiprocessing barrier that it waits at before it begins.
+        request_seconds: MLFLOW_HTTP_REQUEST_TIMEOUT, as a user would set it.
+    """
+    variables = {"MLFLOW_TRACKING_URI": uri}
+    if request_seconds is not None:
+        variables["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(request_seconds)
+    process = _CONTEXT.Process(target=_main, args=(root, variables, arguments, ready), daemon=True)
+    process.start()
+    return process
+
+
+def barrier(parties: int) -> Any:
+    """For processes that are to begin at once."""
+    return _CONTEXT.Barrier(parties)
+
+
+def run(root: Path, uri: str, *arguments: str, request_seconds: int | None = None) -> int:
+    """The exit status of that command."""
+    return status(start(root, uri, *arguments, request_seconds=request_seconds))
+
+
+def status(process: ForkServerProcess) -> int:
+    """Its exit status, once it has ended; a process that does not end within minutes is killed."""
+    process.join(300)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def said(root: Path) -> str:
+    """What the commands in a project said, so far."""
+    return (root / "said").read_text()
+
+
+def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], ready: Any) -> None:
+    from harness import __main__ as command_line
+    from harness import artifacts
+    from harness import run as one_run
+
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "said").open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(variables)
+    command_line.ROOT = root
+    artifacts.write = _write_little
+    one_run.CHECKPOINT_SECONDS = 0.1
+    if ready is not None:
+        ready.wait()
+    sys.exit(command_line.main(arguments))
+
+
+def _write_little(folder: Path, *_: object) -> None:
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name in ("spec.json", "figures/curves.png"):
+        (folder / name).write_text("something")
