@@ -6,7 +6,7 @@ from tests.chaos import tracker
 
 
 def test_every_fact_is_recorded_once(tmp_path: Path) -> None:
-    """Server never started, then hanging, answers lost, runs killed and begun again, the server killed under four runs."""
+    """Server never started, then hanging, answers lost, runs killed and begun again, server killed under four runs."""
     made = list(tracker.rows(tracker.REDUCED, tmp_path))
     assert [row for row in made if not row.kept] == []
     assert len(made) == 16

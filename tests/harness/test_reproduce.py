@@ -71,7 +71,7 @@ def test_a_run_is_found_in_mlflow(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracker = Tracker(project.root)
     Delivery(tracker).deliver(project.folder)
-    run_id = tracker.runs(project.spec.experiment)[project.spec.key].run_id
+    run_id = tracker.runs(project.spec.experiment)[project.spec.key].id
     shutil.rmtree(project.folder)
     assert reproduce(run_id, project.root, workers=0) == 0
     assert "reproduced: 2 epochs" in capsys.readouterr().out
