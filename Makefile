@@ -1,6 +1,6 @@
 # Every target that needs packages sets up its own environment first. Variables reach the program as environment
 # variables, quoted by the shell, never as text that make or the shell would read.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS
 export $(GIVEN)
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
@@ -9,7 +9,7 @@ PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report sync ui list lr-find reproduce test lint check publish report-check bench clean
+.PHONY: help run report sync ui list lr-find reproduce test lint check publish report-check bench chaos clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ report-check: .venv/requirements.stamp ## Rebuild every published report from it
 
 bench: .venv/requirements-dev.stamp ## Training speed against the notebook's loop and the bare step, into reports/out/bench
 	@$(PY) -m tests.bench
+
+chaos: .venv/requirements-dev.stamp ## Kill it, damage it, fill its disk, into reports/out/chaos (hours) [SECTIONS="kills disk"]
+	@$(PY) -m tests.chaos "$$SECTIONS"
 
 clean: ## Remove the environment and caches; recorded runs, data and reports stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

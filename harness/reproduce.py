@@ -13,6 +13,7 @@ from harness.parts import device_data
 from harness.plan import Plan
 from harness.run import ended, run
 from harness.spec import HarnessError
+from harness.store import TrackingError
 from harness.tracking import Tracker
 
 _MEASURED = {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system", "peak_memory_bytes"}
@@ -35,15 +36,12 @@ def recorded(name: str, root: Path) -> list[Fact]:
 
 
 def _in_mlflow(run_id: str, root: Path) -> list[Fact]:
-    from mlflow.exceptions import MlflowException
-
-    tracker = Tracker(root)
     try:
-        return tracker.journal_of(run_id)
-    except (MlflowException, OSError) as error:
+        return Tracker(root).journal_of(run_id)
+    except TrackingError as error:
         raise HarnessError(
-            f"RUN {run_id} is neither a run's key in runs/ nor its id in MLflow; the ids are in `make ui`, the keys in "
-            "a report's table of runs"
+            f"RUN {run_id} is neither a run's key in runs/ nor the id of one that MLflow can give ({error}); the ids "
+            "are in `make ui`, the keys in a report's table of runs"
         ) from error
 
 

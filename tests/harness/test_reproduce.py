@@ -134,7 +134,7 @@ def test_an_unfinished_run_is_refused(project: Project) -> None:
 
 def test_an_unknown_run_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(HarnessError, match=r"^RUN 0123456789abcdef is neither a run's key in runs/ nor its id"):
+    with pytest.raises(HarnessError, match=r"^RUN 0123456789abcdef is neither a run's key in runs/ nor the id of"):
         reproduce("0123456789abcdef", project.root, workers=0)
 
 
