@@ -101,6 +101,7 @@ def connect(root: Path, uri: str | None = None) -> Store:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
     try:
         with _lock(root):
             if uri.startswith("sqlite:"):

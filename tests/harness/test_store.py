@@ -12,10 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from harness import store
 from harness.store import TrackingError, Unreachable, connect, hurried
@@ -68,6 +69,16 @@ def silence(root: Path, uri: str) -> str:
     assert time.monotonic() - clock < 10
     assert "\n" not in str(raised.value)
     return str(raised.value)
+
+
+def test_a_database_that_fails_is_not_talked_about(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What it raises is for us to say, in one line: MLflow would log its traceback besides."""
+    client = connect(tmp_path, store.local_uri(tmp_path)).client
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("DROP TABLE runs")
+    with pytest.raises(MlflowException, match="no such table"):
+        client.search_runs(["0"])
+    assert capfd.readouterr().err == ""
 
 
 def test_a_server_that_is_down_says_so_at_once(tmp_path: Path) -> None:
