@@ -12,7 +12,6 @@ from reports.document import Banner, Block, Document, Heading, Text
 from reports.grids import Images
 from reports.sections import Report
 from reports.select import Selection
-from reports.statistics import Comparison, compare
 
 
 def build(
@@ -74,7 +73,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
         return
     found = guard.differences(selection.records, selection.design.factor)
     sections.opening(report, found, allowed)
-    comparisons = _comparisons(report)
+    comparisons = frames.comparisons(selection)
     sections.answer(report, comparisons)
     sections.differs(report, found)
     sections.changed_hands(report, images)
@@ -89,14 +88,3 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     }
     for name, frame in files.items():
         write_csv(frame, report.folder / f"{report.prefix}{name}.csv")
-
-
-def _comparisons(report: Report) -> tuple[Comparison, ...]:
-    """Every variant that shares a seed with the baseline; of the others a banner."""
-    selection = report.selection
-    results, baseline = frames.results(selection), selection.baseline
-    unpaired = [variant for variant, runs in results.items() if not runs.keys() & results[baseline].keys()]
-    if unpaired:
-        report.add(Banner(f"No seed in common with {baseline}, so not compared: {', '.join(unpaired)}."))
-    paired = {variant: runs for variant, runs in results.items() if variant not in unpaired}
-    return compare(paired, baseline, selection.design.smallest_difference_points)

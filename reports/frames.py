@@ -8,7 +8,7 @@ from harness.facts import EpochDone
 from harness.record import Record
 from harness.spec import HarnessError
 from reports.select import Selection
-from reports.statistics import Comparison, summarize
+from reports.statistics import Comparison, compare, summarize
 
 METRICS = {"test_accuracy": ("test", "accuracy"), "validation_accuracy": ("validation", "accuracy")}
 
@@ -119,8 +119,21 @@ def summary_frame(selection: Selection) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def comparisons_frame(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+def unpaired(selection: Selection) -> tuple[str, ...]:
+    """Variants that share no seed with the baseline, and so cannot be compared with it."""
+    found = results(selection)
+    return tuple(variant for variant, runs in found.items() if not runs.keys() & found[selection.baseline].keys())
+
+
+def comparisons(selection: Selection) -> tuple[Comparison, ...]:
+    """Every variant but the unpaired against the baseline, by the primary metric."""
+    alone = unpaired(selection)
+    paired = {variant: runs for variant, runs in results(selection).items() if variant not in alone}
+    return compare(paired, selection.baseline, selection.design.smallest_difference_points)
+
+
+def comparisons_frame(made: Sequence[Comparison]) -> pd.DataFrame:
     """One row a comparison: what `comparisons.csv` holds; differences in percentage points."""
     columns = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value", "p_holm"]
     columns += ["smallest_p", "probability_better", "detectable_difference", "seeds_needed", "verdict"]
-    return pd.DataFrame([{name: getattr(c, name) for name in columns} for c in comparisons], columns=columns)
+    return pd.DataFrame([{name: getattr(c, name) for name in columns} for c in made], columns=columns)

@@ -7,13 +7,19 @@ from reports.document import Text
 from reports.frames import summary_frame
 from reports.guard import Difference
 from reports.select import Selection
-from reports.statistics import Comparison
+from reports.statistics import Comparison, explain
 from reports.tables import spread
 
 
 def metric_name(selection: Selection) -> str:
     """The primary metric in words: "test accuracy"."""
     return selection.design.primary_metric.replace("_", " ")
+
+
+def answer(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text]:
+    """The headline, and a sentence for each comparison."""
+    verdicts = [Text(explain(c), selection.numbers(c.variant, c.baseline)) for c in comparisons]
+    return [headline(selection, comparisons), *verdicts]
 
 
 def headline(selection: Selection, comparisons: Sequence[Comparison]) -> Text:

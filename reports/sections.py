@@ -12,7 +12,7 @@ from reports.checkpoints import Flips
 from reports.document import Banner, Block, Heading, Picture, Table, Text
 from reports.grids import Images
 from reports.select import Selection
-from reports.statistics import Comparison, explain
+from reports.statistics import Comparison
 
 
 @dataclass
@@ -53,6 +53,8 @@ def opening(report: Report, found: Sequence[guard.Difference], allowed: Sequence
     if selection.baseline != selection.design.baseline:
         said = f"The baseline, {selection.design.baseline}, has no result; {selection.baseline} stands in for it."
         report.add(Banner(said))
+    if alone := frames.unpaired(selection):
+        report.add(Banner(f"No seed in common with {selection.baseline}, so not compared: {', '.join(alone)}."))
 
 
 def absent_table(selection: Selection) -> Table:
@@ -64,10 +66,7 @@ def answer(report: Report, comparisons: Sequence[Comparison]) -> None:
     """Which variant is best, and is it real?"""
     selection = report.selection
     report.heading("Answer")
-    report.add(prose.headline(selection, comparisons))
-    for comparison in comparisons:
-        report.add(Text(explain(comparison), selection.numbers(comparison.variant, comparison.baseline)))
-    report.add(prose.setting(selection), tables.variants_table(selection))
+    report.add(*prose.answer(selection, comparisons), prose.setting(selection), tables.variants_table(selection))
     if comparisons:
         report.add(tables.comparisons_table(comparisons))
     metric = prose.metric_name(selection)

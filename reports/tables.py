@@ -164,7 +164,7 @@ def provenance_table(selection: Selection) -> Table:
     rows = [
         (name, str(first[name]))
         for name in names
-        if first[name] != "auto" and all(other[name] == first[name] for other in others)
+        if first[name] != "auto" and all(other.get(name) == first[name] for other in others)
     ]
     return Table(("shared by all runs", "value"), rows)
 

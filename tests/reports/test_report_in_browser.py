@@ -18,6 +18,7 @@ FLAGS += ["--disable-background-networking", "--disable-component-update", "--di
 ATTACK = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
 VALUES = ["75.12 ± 0.31", "−0.35", None, "+1.2", "31,216", "98%", "1e-4", "–"]
 ASCENDING = ["−0.35", "1e-4", "+1.2", "75.12 ± 0.31", "98%", "31,216"]
+REPORTS = sorted((Path(__file__).resolve().parents[2] / "reports" / "published").glob("*/report.html"))
 PAPER_WIDTH = 680
 """An A4 page's 18 cm between its margins, in CSS pixels."""
 
@@ -215,3 +216,27 @@ def test_it_prints_whole(page: Page):
     assert len(edges) > 10
     assert max(edges) <= PAPER_WIDTH + 1
     assert page.pdf(format="A4").startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize("published", REPORTS, ids=lambda path: path.parent.name)
+def test_a_published_report_reads_well_from_disk(browser: Browser, published: Path):
+    """Every picture loads, nothing complains, nothing hangs over the edge on a telephone, a desk or paper."""
+    complaints: list[str] = []
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(published.as_uri())
+    assert page.evaluate("Array.from(document.images, image => image.naturalWidth > 100)").count(True) > 9
+    assert page.evaluate("Array.from(document.images).every(image => image.complete && image.naturalWidth)")
+    for width in (1400, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.set_viewport_size({"width": PAPER_WIDTH, "height": 1000})
+    page.emulate_media(media="print")
+    edges = page.evaluate("""Array.from(document.querySelectorAll("table, img, p, .banner"),
+        part => part.getBoundingClientRect().right)""")
+    assert max(edges) <= PAPER_WIDTH + 1
+    assert page.locator("#answer + p").inner_text().endswith(page.locator("#answer + p .runs").inner_text())
+    assert page.locator("#answer + p .runs").inner_text().startswith("R1")
+    assert complaints == []
+    page.close()
