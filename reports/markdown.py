@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from reports.document import Banner, Block, Cell, Document, Heading, Picture, Table, Text, run_list
@@ -15,8 +16,12 @@ _NUMBER = re.compile(
 
 def render(document: Document) -> str:
     """The whole document, ending in a newline."""
-    parts = [f"# {escape(document.title)}", *(_block(block) for block in document.blocks)]
-    return "\n\n".join(parts) + "\n"
+    return f"# {escape(document.title)}\n\n{render_blocks(document.blocks)}".rstrip() + "\n"
+
+
+def render_blocks(blocks: Sequence[Block]) -> str:
+    """Blocks without a title around them."""
+    return "\n\n".join(_block(block) for block in blocks)
 
 
 def escape(text: str) -> str:

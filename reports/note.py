@@ -1,0 +1,31 @@
+"""What MLflow's page of an experiment's summary run says: question, answer, and a link to every run."""
+
+from reports import frames, prose
+from reports.document import Banner, Text
+from reports.markdown import escape, render_blocks
+from reports.select import Selection
+
+
+def note(selection: Selection, experiment_id: str) -> str:
+    """Markdown for the run's description; its links lead to pages of the server that shows it.
+
+    Args:
+        experiment_id: MLflow's.
+    """
+    question = Text(selection.design.question)
+    if not selection.records:
+        return render_blocks([question, Banner("No run has a result yet.")])
+    where = Text("The whole report is among this run's artifacts: report/report.html.")
+    answer = prose.answer(selection, frames.comparisons(selection))
+    return render_blocks([question, *answer, where]) + "\n\n" + _runs(selection, experiment_id)
+
+
+def _runs(selection: Selection, experiment_id: str) -> str:
+    """Written here, because no cell of a report's tables can be a link."""
+    rows = [f"| run | variant | seed | {prose.metric_name(selection)} % |", "| --- | --- | ---: | ---: |"]
+    results = frames.results(selection)
+    for number, record in enumerate(selection.records, 1):
+        link = f"[R{number}](#/experiments/{experiment_id}/runs/{record.id})"
+        accuracy = results[record.variant][record.seed]
+        rows.append(f"| {link} | {escape(record.variant)} | {record.seed} | {accuracy:.2f} |")
+    return "\n".join(rows)

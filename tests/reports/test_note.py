@@ -1,0 +1,27 @@
+"""What a reader of MLflow's pages finds on the summary run."""
+
+from pathlib import Path
+
+from reports import prose
+from reports.frames import comparisons
+from reports.note import note
+from tests.reports import records
+
+
+def test_the_answer_comes_first_and_every_run_is_a_link(tmp_path: Path) -> None:
+    """Question, headline, verdicts; then a row for each run, which leads to its page on the same server."""
+    selection = records.selection(tmp_path)
+    lines = note(selection, "7").splitlines()
+    headline, verdict = prose.answer(selection, comparisons(selection))
+    assert lines[0] == "Which norm?"
+    assert lines[2] == f"{headline.text} <sub>R1–R6</sub>".replace("_", "\\_")
+    assert lines[4].startswith(verdict.text)
+    for number, record in enumerate(selection.records, 1):
+        accuracy = 100 * record.correct.mean()
+        link = f"[R{number}](#/experiments/7/runs/{record.id})"
+        assert f"| {link} | {record.variant} | {record.seed} | {accuracy:.2f} |" in lines
+
+
+def test_without_results_it_says_so(tmp_path: Path) -> None:
+    """No answer is made up."""
+    assert note(records.arranged([], records.design()), "7") == "Which norm?\n\n> **Note:** No run has a result yet."
