@@ -1,6 +1,6 @@
 # Every target that needs packages sets up its own environment first. Variables reach the program as environment
 # variables, quoted by the shell, never as text that make or the shell would read.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU
 export $(GIVEN)
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
@@ -60,8 +60,8 @@ publish: .venv/requirements.stamp ## Keep a report with the data it was built fr
 report-check: .venv/requirements.stamp ## Rebuild every published report from its data; fails if a number no longer follows [UPDATE=1 rewrites]
 	@$(PY) -m reports check
 
-bench: .venv/requirements-dev.stamp ## Training speed against the notebook's loop and the bare step, into reports/out/bench
-	@$(PY) -m tests.bench
+bench: .venv/requirements-bench.stamp ## Speed beside what people use instead, into reports/out/bench; half an hour [GPU=1 DATA=]
+	@$(PY) -m tests.bench --gpu="$$GPU" --data="$$DATA"
 
 chaos: .venv/requirements-dev.stamp ## Kill it, damage it, fill its disk, into reports/out/chaos (hours) [SECTIONS="kills disk"]
 	@$(PY) -m tests.chaos "$$SECTIONS"

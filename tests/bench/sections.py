@@ -1,0 +1,160 @@
+"""The table's rows, measured one after the other: loops, augmentation, tracking, memory, start-up, the GPU's own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from experiments.norm_comparison import EXPERIMENT as NORM_COMPARISON
+from experiments.resnet_onecycle import EXPERIMENT as RESNET_ONECYCLE
+from harness import overrides
+from harness.machine import detect
+from harness.plan import resolve
+from tests.bench import augmentation, public_command, start_up, whole_run
+from tests.bench.notebook import notebook
+from tests.bench.ours import bare, ours
+from tests.bench.table import Row
+from tests.bench.trainer import trainer
+from tests.bench.work import LR, Work, each, interleave
+
+ROOT = Path(__file__).resolve().parents[2]
+Speeds = dict[str, dict[str, list[float]]]
+"""What is timed → loop → images a second, round by round."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int
+    batch: int
+    resnet_steps: int
+    norm_cnn_steps: int
+    augmented_steps: int
+    repetitions: int
+    run_images: int
+    run_epochs: int
+
+
+FULL = Size(
+    rounds=5,
+    batch=512,
+    resnet_steps=4,
+    norm_cnn_steps=12,
+    augmented_steps=20,
+    repetitions=5,
+    run_images=50_000,
+    run_epochs=2,
+)
+QUICK = Size(
+    rounds=2,
+    batch=16,
+    resnet_steps=2,
+    norm_cnn_steps=2,
+    augmented_steps=2,
+    repetitions=1,
+    run_images=512,
+    run_epochs=2,
+)
+GOALS = {"resnet": (2.4, 3.0), "norm_cnn": (2.2, 4.0)}
+"""Against the notebook's loop on a CPU with bf16: must and aim."""
+TRACKED_EPOCHS = NORM_COMPARISON.base.epochs
+
+
+def rows(size: Size, device: str, data: str, scratch: Path, speeds: Speeds) -> Iterator[Row]:
+    """Everything that is measured on this device.
+
+    Args:
+        data: what the public command trains on; "" leaves the experiment's own.
+        scratch: an empty folder.
+        speeds: filled with the images a second that the rows' ratios come from.
+
+    Raises:
+        HarnessError: the public command failed.
+    """
+    if device == "cuda":
+        yield from _public_command(data or RESNET_ONECYCLE.base.data.name, scratch)
+    for experiment, steps in ((RESNET_ONECYCLE, size.resnet_steps), (NORM_COMPARISON, size.norm_cnn_steps)):
+        changes = {"optimizer.lr": LR, "epochs": 1, "batch_size": size.batch, "device": device}
+        recipe = resolve(overrides.apply(experiment.base, changes), detect(device))
+        yield from _loops(Work.of_noise(recipe, steps, scratch), size.rounds, speeds)
+    yield from _augmentation(Work.of_noise(recipe, size.augmented_steps, scratch), size.rounds, speeds)
+    yield from _whole_runs(size, device)
+    yield from _start_up(size, scratch)
+
+
+def _loops(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
+    """Five loops over the same images, interleaved."""
+    recipe, name = work.recipe, work.recipe.model.name
+    loops = {
+        f"ours, {recipe.precision}": ours(work),
+        "ours, fp32": ours(_in_fp32(work)),
+        "notebook's loop": notebook(work),
+        "Lightning's Trainer": trainer(work),
+        "bare step": bare(work),
+    }
+    best = next(iter(loops))
+    title = f"{name}, batch {recipe.batch_size}"
+    speeds[title] = measured = interleave(loops, len(work.labels), rounds, title)
+    has_goal = recipe.device == "cpu" and recipe.precision == "bf16"
+    must, aim = GOALS[name] if has_goal else (None, None)
+    against = "images/s against"
+    yield Row(f"{title}: {against} the notebook's loop", each(measured, best, "notebook's loop"), "x", must, aim)
+    must, aim = (2.0, 3.0) if has_goal else (None, None)
+    yield Row(f"{title}: {against} Lightning", each(measured, best, "Lightning's Trainer"), "x", must, aim)
+    in_fp32 = each(measured, "ours, fp32", "notebook's loop")
+    yield Row(f"{title}: in fp32, {against} the notebook's loop", in_fp32, "x", must=1.0)
+    yield Row(f"{title}: time over the bare step's", each(measured, "bare step", best), "x", 1.03, 1.01, True)
+
+
+def _in_fp32(work: Work) -> Work:
+    return replace(work, recipe=work.recipe.model_copy(update={"precision": "fp32"}))
+
+
+def _augmentation(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    loops = {"ours": augmentation.batched(work), "albumentations": augmentation.albumentations(work)}
+    title = f"augmentation with cutout, {'one thread' if work.recipe.device == 'cpu' else 'the GPU against one core'}"
+    speeds[title] = interleave(loops, len(work.labels), rounds, title)
+    torch.set_num_threads(threads)
+    goals = (10.0, 15.0) if work.recipe.device == "cpu" else (None, None)
+    yield Row(f"{title}: images/s against albumentations", each(speeds[title], "ours", "albumentations"), "x", *goals)
+
+
+def _whole_runs(size: Size, device: str) -> Iterator[Row]:
+    if not Path("/proc/self/status").exists():
+        return  # what a process holds is read from Linux
+    small = whole_run.measure("norm_comparison", device, size.batch, size.run_images, size.run_epochs)
+    share = 100 * small.tracking_share(TRACKED_EPOCHS)
+    what = f"tracking's share of a run of norm_cnn, {TRACKED_EPOCHS} epochs of {size.run_images:,} images"
+    yield Row(what, (share,), "%", 1.0, 0.3, True)
+    large = whole_run.measure("resnet_onecycle", device, size.batch, size.batch * size.resnet_steps, 1)
+    for name, run in (("resnet", large), ("norm_cnn", small)):
+        parts = " + ".join(f"{part / 1e6:,.0f}" for part in (run.data, run.model, run.activations))
+        what = f"peak memory of a run, {run.peak / 1e6:,.0f} MB, over data + model + a batch's activations, {parts} MB"
+        yield Row(f"{name}: {what}", (run.memory_ratio,), "x", 1.3, 1.1, True)
+
+
+def _start_up(size: Size, scratch: Path) -> Iterator[Row]:
+    project = start_up.copy_project(ROOT, scratch)
+    first = start_up.first_step_seconds(project)
+    times = range(size.repetitions)
+    steps = tuple(start_up.first_step_seconds(project) for _ in times)
+    yield Row("`make run EXP=quickstart` to its first training step", steps, "s", less_is_better=True)
+    yield Row("the same, the first time: images decoded, store made", (first,), "s", less_is_better=True)
+    start_up.answer_seconds(project, "list")  # torch looks at the models once
+    for arguments in (("list",), ("--help",)):
+        seconds = tuple(start_up.answer_seconds(project, *arguments) for _ in times)
+        yield Row(f"`python -m harness {' '.join(arguments)}`", seconds, "s", less_is_better=True)
+
+
+def _public_command(data: str, scratch: Path) -> Iterator[Row]:
+    cold, warm = public_command.measure(ROOT, scratch, data)
+    what = f"`make run EXP=resnet_onecycle`, one run of 24 epochs on {data}"
+    yield Row(what, (warm.wall,), "s", 14.0, 7.0, True)
+    yield Row("of which training", (warm.train,), "s", less_is_better=True)
+    yield Row("of which evaluation", (warm.evaluate,), "s", less_is_better=True)
+    yield Row("more when nothing is compiled yet", (cold.wall - warm.wall,), "s", less_is_better=True)
+    yield Row("arithmetic while training", (warm.tflops,), "TFLOP/s")
