@@ -19,7 +19,8 @@ from tests.bench.work import MEAN, STD, Loop, Trained, Work
 def batched(work: Work) -> Loop:
     """The batched form, batch by batch, in the order of an epoch."""
     device = work.recipe.device
-    source = build_source(
+    pixels = torch.from_numpy(work.images).to(device)
+    source = build_source(RECIPE.augmentation, "batched", pixels, MEAN, 0, device=device)
         RECIPE.augmentation, "batched", torch.from_numpy(work.images).to(device), MEAN, 0, device=device
     )
     normaliser = Normaliser.make(MEAN, STD, device, "channels_last", "fp32")
