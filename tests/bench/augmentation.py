@@ -21,8 +21,6 @@ def batched(work: Work) -> Loop:
     device = work.recipe.device
     pixels = torch.from_numpy(work.images).to(device)
     source = build_source(RECIPE.augmentation, "batched", pixels, MEAN, 0, device=device)
-        RECIPE.augmentation, "batched", torch.from_numpy(work.images).to(device), MEAN, 0, device=device
-    )
     normaliser = Normaliser.make(MEAN, STD, device, "channels_last", "fp32")
     batches = epoch_order(0, 0, len(work.images)).split(work.recipe.batch_size)
 

@@ -17,7 +17,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["harness.__main__", "harness.execute", "mlflow.store.tracking.sqlalchemy_store", "sklearn.datasets"]
+    [
+        "harness.__main__",
+        "harness.execute",
+        "albumentations",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "sklearn.datasets",
+        "sqlalchemy.dialects.sqlite",
+        "torch._dynamo",  # a model's summary imports it, which takes longer than a run
+    ]
 )
 _EXPERIMENT = """
 from harness import SGD, Data, Experiment, Model, Recipe
