@@ -44,15 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = parser.parse_args(arguments)
         return actions[chosen.command](chosen)
     except HarnessError as error:
-        return _refuse(str(error))
+        return _refuse(error)
     except OSError as error:
-        return _refuse(f"{error.strerror or error}: {error.filename or ''} (free or mend it, then run again)")
+        problem = f"{error.strerror or error}: {error.filename or ''} (free or mend it, then run again)"
+        return _refuse(HarnessError(problem))
     except KeyboardInterrupt:
         return 130
 
 
-def _refuse(problem: str) -> int:
-    print("error:", " ".join(problem.splitlines()), file=sys.stderr)
+def _refuse(problem: HarnessError) -> int:
+    print("error:", problem, file=sys.stderr)
     return 2
 
 

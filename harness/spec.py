@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Scalar = bool | int | float | str
 Argument = Scalar | None | tuple[Scalar, ...]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+Dotted = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
 Count = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
@@ -25,7 +26,14 @@ DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
 
 
 class HarnessError(ValueError):
-    """Something a user can put right, said in one line: the field, the rule, the value and what to do next."""
+    """Something a user can put right, said in one line: the field, the rule, the value and what to do next.
+
+    What a terminal would obey instead of showing it is spelt out: values come from files and arguments of any origin.
+    """
+
+    def __str__(self) -> str:
+        line = " ".join(super().__str__().splitlines())
+        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
 
 
 class SpecError(HarnessError):
@@ -282,7 +290,7 @@ class Experiment(Values):
     base: Recipe
     variants: dict[Name, dict[str, Any]] = Field(min_length=1)
     """Variant name → the dotted fields in which it differs from `base`."""
-    factor: tuple[str, ...]
+    factor: tuple[Dotted, ...]
     """The dotted fields (or their parents) in which variants may differ; the plan refuses any other."""
     baseline: Name
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)

@@ -18,6 +18,7 @@ from harness.spec import (
     Cosine,
     Data,
     Experiment,
+    HarnessError,
     LRFinder,
     Model,
     OneCycle,
@@ -196,6 +197,7 @@ GIVEN: dict[str, Any] = {
         ("variants", {"sgd": 5}, "`variants.sgd` must be a valid dictionary; got 5"),
         ("name", "../e", "`name` must match '^[a-z0-9][a-z0-9_]{0,63}$'; got '../e'"),
         ("name", "e\n", "`name` must match '^[a-z0-9][a-z0-9_]{0,63}$'; got 'e\\n'"),
+        ("factor", ("model.norm", "a b"), r"`factor.1` must match '^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$'; got 'a b'"),
         ("primary_metric", "f1", "`primary_metric` must be 'test_accuracy' or 'validation_accuracy'; got 'f1'"),
         ("smallest_difference_points", 0.0, "`smallest_difference_points` must be greater than 0; got 0.0"),
         ("seed", 1, "`seed` is not a field; did you mean 'seeds' or 'baseline' or 'base'?"),
@@ -227,3 +229,17 @@ def test_nearest_names_what_is_close_and_nothing_else() -> None:
     assert nearest("btach", ["batch", "group"]) == "; did you mean 'batch'?"
     assert nearest("zzz", ["batch", "group"]) == ""
     assert nearest("aaaa", ["aaab", "aaac", "aaad", "aaae"]).count("aaa") == 3
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("a\nb\r\nc\u2028d", "a b c d"),
+        ("\x1b[2Jgone\x07", r"\x1b[2Jgone\x07"),
+        ("right\u202eleft\udcff", r"right\u202eleft\udcff"),
+        ("Bäume | 鳥 'x'", "Bäume | 鳥 'x'"),
+    ],
+)
+def test_an_error_is_one_line_that_no_terminal_obeys(problem: str, said: str) -> None:
+    """Line ends become spaces; control characters and marks that turn text around are spelt out; the rest stays."""
+    assert str(HarnessError(problem)) == said
