@@ -129,6 +129,10 @@ def pareto(cost: NDArray[np.float64], value: NDArray[np.float64]) -> list[int]:
     return front
 
 
+_MANY = 40
+"""Classes above which their cells shrink: matplotlib draws no picture of more than 65,536 pixels a side."""
+
+
 def per_class(records: dict[str, list[Record]], baseline: str, classes: Sequence[str]) -> Figure:
     """Per-class accuracy, each variant's mean over seeds minus the baseline's, in points."""
     accuracy = {
@@ -137,8 +141,10 @@ def per_class(records: dict[str, list[Record]], baseline: str, classes: Sequence
     }
     others = [variant for variant in records if variant != baseline]
     table = np.round([accuracy[variant] - accuracy[baseline] for variant in others], 1) + 0.0
-    figure = new(max(6.0, 0.75 * len(classes)), 1.4 + 0.5 * len(others))
-    _heatmap(figure, table, [plain(c) for c in classes], [plain(v) for v in others], ".1f")
+    names = [plain(name) for name in classes]
+    below = 0.08 * max(len(name) for name in names)  # inches that the names take, written upwards
+    figure = new(max(6.0, 0.75 * min(len(names), _MANY)), 1.2 + 0.5 * len(others) + below)
+    _heatmap(figure, table, names, [plain(v) for v in others], ".1f")
     return figure
 
 
@@ -149,7 +155,7 @@ def confusion_difference(
     ours, theirs = (np.mean(_confusions(records[name], len(classes)), axis=0) for name in (variant, baseline))
     table = np.round(ours - theirs) + 0.0  # no "-0" where nothing changes
     names = [plain(name) for name in classes]
-    side = max(4.5, 0.55 * len(classes))
+    side = max(4.5, 0.55 * min(len(classes), _MANY))
     figure = new(side + 1.2, side)
     _heatmap(figure, table, names, names, ".0f")
     figure.axes[0].set(xlabel="predicted", ylabel="true")
