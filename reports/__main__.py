@@ -9,9 +9,10 @@ from pathlib import Path
 from harness.data import open_cached
 from harness.spec import HarnessError
 from harness.store import Unreachable
-from harness.tracking import Tracker
+from harness.tracking import Tracker, failing_in_one_line
 from reports.build import build
 from reports.grids import Images
+from reports.note import note
 from reports.publish import publish
 from reports.select import Selection, select
 from reports.verify import check, holds_report
@@ -50,10 +51,19 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     selections = [select(tracker, name) for name in names]
     folder = ROOT / "reports" / "out" / "-".join(names)
     build(selections, folder, allowed, [images_of(selection) for selection in selections])
-    for name in names:
+    for name, selection in zip(names, selections, strict=True):
         tracker.add_to_summary(name, folder)
+        _describe(tracker, selection)
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
     return 0
+
+
+def _describe(tracker: Tracker, selection: Selection) -> None:
+    """Put the answer, and links to the runs, on the summary run's page in MLflow."""
+    said = note(selection, tracker.experiment_id(selection.design.experiment))
+    run_id = tracker.record_summary(selection.summary)
+    with failing_in_one_line():
+        tracker.client.set_tag(run_id, "mlflow.note.content", said)
 
 
 def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:

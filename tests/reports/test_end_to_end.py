@@ -174,3 +174,18 @@ def test_mlflow_shows_the_report_and_its_figures(project: Path, page: Page) -> N
     figure = page.locator("img[src^=blob], img[src*='seeds.png']").first
     figure.wait_for()
     page.wait_for_function("image => image.naturalWidth > 300", arg=figure.element_handle())
+
+
+@pytest.mark.browser
+def test_mlflow_leads_from_the_answer_to_each_run(project: Path, selection: Selection, page: Page) -> None:
+    """The summary run's page says the answer, and its links open the pages of the runs."""
+    tracker = Tracker(project)
+    summary = tracker.record_summary(selection.summary)
+    page.goto(f"/#/experiments/{tracker.experiment_id('held_out')}/runs/{summary}")
+    page.get_by_text("came out highest").wait_for()
+    page.get_by_text("Show more").click()
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="R2", exact=True).click()
+    opened.value.get_by_text(selection.records[1].id).first.wait_for()
+    opened.value.get_by_role("heading", name="group seed 0").wait_for()
+    opened.value.close()
