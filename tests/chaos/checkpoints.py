@@ -16,7 +16,7 @@ from harness.data import Dataset
 from harness.execute import check
 from harness.machine import detect
 from harness.parts import DeviceData, device_data
-from harness.plan import plan
+from harness.plan import plan, with_step
 from harness.run import run, run_folder
 from harness.spec import RunSpec
 from harness.train import StepDone
@@ -66,7 +66,7 @@ class Trials:
         _, self.expected = projects.whole_run()
         self.stopped = projects.new("stopped")
         assert projects.launch(self.stopped, point=STOPPED_AT, signal=signal.SIGTERM).status == 143
-        planned = plan(catalog.load("chaos", self.stopped), detect("cpu"))
+        planned = with_step(plan(catalog.load("chaos", self.stopped), detect("cpu")), "eager")
         self.design, self.spec = planned.design, planned.runs[0]
         self.dataset: Dataset = check(planned, self.stopped)[self.spec.recipe.data]
 
