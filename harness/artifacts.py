@@ -17,7 +17,7 @@ from torch import nn
 
 import models
 from harness.data import Dataset
-from harness.evaluate import probabilities
+from harness.evaluate import Interrupted, ShouldStop, probabilities
 from harness.facts import EpochDone, Fact, LRFound
 from harness.spec import RunSpec
 from harness.spreadsheet import write_csv
@@ -40,6 +40,7 @@ def write(
     augmented: NDArray[np.uint8],
     as_seen: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     summary: str,
+    stop: ShouldStop = lambda: False,
 ) -> None:
     """Write all of a run's artifacts into `folder`.
 
@@ -48,6 +49,9 @@ def write(
         augmented: training images 0..SHOWN-1 as augmented in the first epoch, (B, H, W, C).
         as_seen: images (N, H, W, C) uint8 → what the network is given, made visible: (N, H, W, C), 0..1.
         summary: the model's table of layers, as text.
+
+    Raises:
+        Interrupted: `stop`, asked before every figure, said so.
     """
     from harness import figures
 
@@ -84,6 +88,8 @@ def write(
     if found:
         drawn["lr_finder"] = figures.lr_finder(found)
     for name, figure in drawn.items():
+        if stop():
+            raise Interrupted
         figures.save(figure, folder / "figures" / f"{name}.png")
 
 

@@ -50,8 +50,8 @@ def run(
     """Train, evaluate and record one run; yields every step and every fact, each fact once it is in the journal.
 
     Args:
-        stop: asked after every step and every batch of an evaluation; once true, a checkpoint is saved and
-            `Interrupted` raised.
+        stop: asked after every step, every batch of an evaluation and every figure; once true, a checkpoint is saved
+            and `Interrupted` raised.
         workers: processes for augmentation when the library itself must do it.
         folder: where, if not in the run's own folder.
 
@@ -228,6 +228,7 @@ class _Run:
             augmented.cpu().numpy(),
             parts.normaliser.as_seen,
             summary,
+            self.stop,
         )
         return Finished(
             time=time.time(),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from harness import figures, journal
 from harness.artifacts import load_model, misclassified
-from harness.evaluate import Normaliser, predict, probabilities
+from harness.evaluate import Interrupted, Normaliser, predict, probabilities
 from harness.facts import EpochDone, Finished
 from harness.parts import DeviceData
 from harness.record import Record
@@ -65,6 +65,18 @@ def test_a_run_is_whole_on_disk(made: tuple[Path, RunSpec, dict[str, Figure]], d
     curves = {"curves", "learning_rate", "confusion_matrix", "per_class_accuracy"}
     assert pngs == curves | {"sample_images", "augmented_images", "misclassified"}
     assert "31," in (files / "model_summary.txt").read_text()
+
+
+def test_a_stop_while_figures_are_drawn(spec: RunSpec, design: Design, data: DeviceData, tmp_path: Path) -> None:
+    """On a busy machine they take long: the run stops before the next one, and once taken up draws them all."""
+    folder = run_folder(tmp_path, spec)
+    with pytest.raises(Interrupted):
+        list(run(spec, design, data, tmp_path, stop=(folder / "artifacts" / "misclassified.csv").exists))
+    assert not list(folder.rglob("*.png"))
+    assert [fact.kind for fact in journal.read(folder)] == ["started", "epoch", "epoch"]
+    _, end = run(spec, design, data, tmp_path, stop=lambda: False)
+    assert isinstance(end, Finished)
+    assert len(list(folder.rglob("*.png"))) == 7
 
 
 def assert_grids_show_inputs(drawn: dict[str, Figure], data: DeviceData, table: pd.DataFrame) -> None:
