@@ -177,11 +177,12 @@ class Delivery:
         self._client.set_tag(run_id, "epochs_recorded", str(_epochs(facts)))
 
     def _tell(self, run_id: str, state: str, last: Fact) -> None:
-        self._client.set_tag(run_id, "state", state)
+        """Our own tag comes last: a delivery that was cut off before is known by it."""
         if state == "running":
             self._client.update_run(run_id, status=_STATUSES[state])
         else:
             self._client.set_terminated(run_id, _STATUSES[state], end_time=rows.milliseconds(last))
+        self._client.set_tag(run_id, "state", state)
 
 
 def state_of(folder: Path, facts: Sequence[Fact]) -> str:

@@ -163,14 +163,15 @@ class Progress:
     def __init__(self, plan: Plan):
         self.runs, self.number = len(plan.runs), 0
         self.began = time.monotonic()
-        self.skipped = 0
+        self.before = 0.0
+        """Runs, and the share of a resumed one, that were made before this command began."""
         self.bar: tqdm | None = None
         self.title = ""
         self.spec: RunSpec | None = None
 
     def skip(self, spec: RunSpec) -> None:
         self.number += 1
-        self.skipped += 1
+        self.before += 1
         self.say(f"[{self.number}/{self.runs}] {spec.variant} seed {spec.seed}: already made")
 
     def start(self, spec: RunSpec) -> None:
@@ -182,6 +183,8 @@ class Progress:
     def event(self, event: StepDone | Fact) -> None:
         match event:
             case StepDone():
+                if self.bar is None:
+                    self.before += (event.step - 1) / event.total
                 self._advance(event.step, event.total)
             case EpochDone():
                 self._epoch(event)
@@ -204,8 +207,9 @@ class Progress:
         epochs = self.spec.recipe.epochs
         self._advance(done.step, done.step * epochs // done.epoch)
         seconds = done.train_seconds + done.evaluate_seconds
-        whole = self.number - self.skipped - 1 + done.epoch / epochs
-        left = (time.monotonic() - self.began) / whole * (self.runs - self.skipped - whole)
+        made = self.number - 1 + done.epoch / epochs
+        each = (time.monotonic() - self.began) / max(made - self.before, 1 / epochs)  # seconds
+        left = each * (self.runs - made)
         self.say(
             f"{self.title}  epoch {done.epoch:>2}/{epochs}  train {done.train.loss:.4f} {done.train.accuracy:.2%}  "
             f"test {done.test.loss:.4f} {done.test.accuracy:.2%}  {seconds:.1f} s  "

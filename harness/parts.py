@@ -6,11 +6,9 @@ Everything follows from the recipe, the seed and the images; seeds and threads a
 import hashlib
 import logging
 import math
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -128,23 +126,22 @@ def model_options(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     return {k: v for k, v in shape.items() if k in known} | recipe.model.options
 
 
-def new_state(model: nn.Module, recipe: Recipe, lr: float, images: int, root: Path) -> State:
-    """Before the first step of training on so many images at the peak rate `lr`; root: the project's folder."""
+def new_state(model: nn.Module, recipe: Recipe, lr: float, images: int) -> State:
+    """Before the first step of training on so many images at the peak rate `lr`."""
     optimizer = build_optimizer(model, recipe, lr)
     per_epoch = steps_per_epoch(images, recipe.batch_size)
     return State(
         model,
         optimizer,
         build_scheduler(optimizer, recipe.schedule, lr, per_epoch, recipe.epochs),
-        forward=_compiled(model, recipe.device, root) if recipe.step == "compiled" else model,
+        forward=_compiled(model, recipe.device) if recipe.step == "compiled" else model,
         sums=torch.zeros(2, device=recipe.device),
         first_bad=torch.tensor(torch.inf).to(recipe.device),
     )
 
 
-def _compiled(model: nn.Module, device: str, root: Path) -> Callable[[Tensor], Tensor]:
-    """The network through torch's inductor, on CUDA in a CUDA graph; compiled code is kept in data/cache."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(root / "data" / "cache" / "compiled")
+def _compiled(model: nn.Module, device: str) -> Callable[[Tensor], Tensor]:
+    """The network through torch's inductor, on CUDA in a CUDA graph; compiled code is kept, see `harness.__main__`."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it tells CPUs that there is no CUDA
     torch.compiler.reset()  # or the networks of earlier runs count towards dynamo's limit of recompilations
     return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.startswith("cuda") else None)

@@ -60,7 +60,7 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path) -> Plan:
     with FileLock(path.with_suffix(".lock")):
         kept = json.loads(path.read_text()) if path.exists() else {}
         if name not in kept:
-            kept[name] = _measure(plan, recipes, datasets, root).model_dump()
+            kept[name] = _measure(plan, recipes, datasets).model_dump()
             temporary = path.with_suffix(".tmp")
             temporary.write_text(json.dumps(kept, indent=2))
             temporary.replace(path)
@@ -77,20 +77,20 @@ def _name(plan: Plan, recipe: Recipe, shape: tuple[int, ...], root: Path) -> str
     return f"{plan.design.experiment}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
-def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Dataset], root: Path) -> Measured:
+def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Dataset]) -> Measured:
     eager = compiled = 0.0
     for variant, recipe in recipes.items():
         dataset = datasets[recipe.data]
         runs = sum(spec.variant == variant for spec in plan.runs)
         steps = runs * recipe.epochs * steps_per_epoch(len(dataset.train.labels), recipe.batch_size)
-        plain = _step(recipe, "eager", dataset, root)
+        plain = _step(recipe, "eager", dataset)
         plain()
         once = _seconds(plain)
         if once * steps < WORTH_SECONDS:
             return Measured(eager_seconds=once * steps, compiled_seconds=None)
         tqdm.write(f"measuring whether compiling {variant!r} pays (once; up to a minute)")
         try:
-            took, pairs = _pairs(plain, _step(recipe, "compiled", dataset, root))
+            took, pairs = _pairs(plain, _step(recipe, "compiled", dataset))
         except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: whatever it is, eager works
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return Measured(eager_seconds=once * steps, compiled_seconds=None, reason=f"compiling failed: {line[:200]}")
@@ -107,11 +107,11 @@ def _pairs(eager: Step, compiled: Step) -> tuple[float, list[tuple[float, float]
     return took, [(_seconds(eager), _seconds(compiled)) for _ in range(ROUNDS)]
 
 
-def _step(recipe: Recipe, step: str, dataset: Dataset, root: Path) -> Step:
+def _step(recipe: Recipe, step: str, dataset: Dataset) -> Step:
     """One whole training step on random images, the augmentation left out."""
     settled = recipe.model_copy(update={"step": step, "schedule": Constant()})
     _, model = build_model(settled, dataset, seed=0)
-    state = new_state(model, settled, 1e-3, len(dataset.train.labels), root)
+    state = new_state(model, settled, 1e-3, len(dataset.train.labels))
     normaliser = Normaliser.make(dataset.mean, dataset.std, recipe.device, recipe.memory_format, recipe.precision)
     shape = (recipe.batch_size, dataset.height, dataset.width, dataset.channels)
     images = normaliser(torch.randint(256, shape, dtype=torch.uint8, device=recipe.device))

@@ -122,7 +122,7 @@ class _Run:
         lr, found = self._peak_lr(parts)
         if found:
             yield found
-        self.state = new_state(parts.model, recipe, lr, len(self.data.train.labels), self.root)
+        self.state = new_state(parts.model, recipe, lr, len(self.data.train.labels))
         saved = checkpoint.load_latest(self.folder)
         if saved is not None:
             self.state.load_state_dict(saved)

@@ -163,15 +163,18 @@ def _is_server(uri: str) -> bool:
 
 
 def _require_address(uri: str) -> None:
+    if "@" in uri.partition("?")[0]:  # not shown, for it may hold a password
+        raise TrackingError(
+            "`MLFLOW_TRACKING_URI` must not hold a user or password; set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD for them"
+        )
     try:
         parts = urllib.parse.urlsplit(uri)
-        problem = None if parts.hostname and parts.port != 0 else "no host, or port 0"
-    except ValueError as error:
-        problem = str(error)
-    if problem:
-        raise TrackingError(
-            f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r} ({problem})"
-        )
+        right = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise TrackingError(f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r}")
 
 
 def _require_health(uri: str) -> None:

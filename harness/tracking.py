@@ -90,20 +90,17 @@ class Tracker:
     def record_summary(self, summary: Summary) -> str:
         """Write what was asked of an experiment into its summary run, unless that has it; returns that run's id."""
         experiment_id = self.experiment_id(summary.design.experiment)
-        run = self._summary_run(experiment_id) or self._create_summary_run(experiment_id, summary)
-        if float(run.data.tags.get("asked", "-1")) >= summary.asked:
-            return run.info.run_id
-        self.client.log_text(run.info.run_id, summary.model_dump_json(indent=2), "plan.json")
-        self.client.set_tag(run.info.run_id, "mlflow.note.content", summary.design.question)
-        self.client.set_terminated(run.info.run_id)
-        self.client.set_tag(run.info.run_id, "asked", repr(summary.asked))
-        return run.info.run_id
-
-    def _create_summary_run(self, experiment_id: str, summary: Summary) -> "Run":
         tags = {"kind": "summary", "experiment": summary.design.experiment}
-        with self.store.lock():
-            found = self._summary_run(experiment_id)  # by another process, meanwhile
-            return found or self.client.create_run(experiment_id, tags=tags, run_name="summary")
+        with self.store.lock():  # two processes would make two runs, or the same tag at the same time
+            run = self._summary_run(experiment_id)
+            run = run or self.client.create_run(experiment_id, tags=tags, run_name="summary")
+            run_id = run.info.run_id
+            if float(run.data.tags.get("asked", "-1")) < summary.asked:
+                self.client.log_text(run_id, summary.model_dump_json(indent=2), "plan.json")
+                self.client.set_tag(run_id, "mlflow.note.content", summary.design.question)
+                self.client.set_terminated(run_id)
+                self.client.set_tag(run_id, "asked", repr(summary.asked))
+        return run_id
 
     @failing_in_one_line("read")
     def summary(self, experiment: str) -> Summary:

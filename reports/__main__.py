@@ -42,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        said = f"{error.strerror or error}: {error.filename or ''} (free or mend it, then run again)"
+        print("error:", " ".join(said.splitlines()), file=sys.stderr)
+    return 2
 
 
 def _write(names: Sequence[str], allowed: Sequence[str]) -> int:

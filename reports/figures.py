@@ -13,6 +13,7 @@ from harness.facts import EpochDone
 from harness.figures import new, plain
 from harness.record import Record
 from reports.checkpoints import confusion, per_class_accuracy, reliability
+from reports.frames import value_of
 from reports.select import Selection
 
 PALETTE = "colorblind"
@@ -24,9 +25,10 @@ def colours(variants: Sequence[str]) -> dict[str, tuple[float, float, float]]:
 
 
 def curves(selection: Selection) -> Figure:
-    """Test accuracy and loss, and training loss, per epoch: the mean over seeds in a band from least to greatest."""
+    """The primary metric, test and training loss, per epoch: the mean over seeds in a band from least to greatest."""
+    metric = selection.design.primary_metric
     drawn: list[tuple[str, Callable[[EpochDone], float]]] = [
-        ("test accuracy (%)", lambda done: 100 * done.test.accuracy),
+        (f"{metric.replace('_', ' ')} (%)", lambda done: 100 * value_of(done, metric)),
         ("test loss", lambda done: done.test.loss),
         ("training loss", lambda done: done.train.loss),
     ]
@@ -180,7 +182,7 @@ def calibration(records: dict[str, list[Record]], confidence: Callable[[Record],
 
 def _heatmap(figure: Figure, table: NDArray[np.floating], x: list[str], y: list[str], fmt: str) -> None:
     axes = figure.subplots()
-    limit = max(float(np.abs(table).max(initial=0)), 1e-9)
+    limit = max(float(np.nanmax(np.abs(table), initial=0)), 1e-9)  # a class may have no test image
     sns.heatmap(
         table,
         ax=axes,

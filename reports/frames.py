@@ -10,8 +10,6 @@ from harness.spec import HarnessError
 from reports.select import Selection
 from reports.statistics import Comparison, compare, summarize
 
-METRICS = {"test_accuracy": ("test", "accuracy"), "validation_accuracy": ("validation", "accuracy")}
-
 
 def metric(record: Record, name: str) -> float:
     """A run's result: the metric after its last epoch, as a fraction.
@@ -19,14 +17,19 @@ def metric(record: Record, name: str) -> float:
     Raises:
         HarnessError: the metric is of images that the run did not hold out.
     """
-    split, field = METRICS[name]
-    scores = getattr(record.epochs[-1], split)
-    if scores is None:
+    if name == "validation_accuracy" and record.epochs[-1].validation is None:
         raise HarnessError(
             f"`primary_metric` is {name!r}, but run {record.key} held no images out; set data.validation_fraction "
             "above 0 and run again"
         )
-    return float(getattr(scores, field))
+    return value_of(record.epochs[-1], name)
+
+
+def value_of(done: EpochDone, name: str) -> float:
+    """A metric after one epoch, as a fraction."""
+    scores = done.test if name == "test_accuracy" else done.validation
+    assert scores is not None
+    return scores.accuracy
 
 
 def results(selection: Selection, name: str | None = None) -> dict[str, dict[int, float]]:

@@ -1,7 +1,7 @@
 """What MLflow's page of an experiment's summary run says: question, answer, and a link to every run."""
 
 from reports import frames, prose
-from reports.document import Banner, Text
+from reports.document import Banner, Block, Text
 from reports.markdown import escape, render_blocks
 from reports.select import Selection
 
@@ -16,7 +16,10 @@ def note(selection: Selection, experiment_id: str) -> str:
     if not selection.records:
         return render_blocks([question, Banner("No run has a result yet.")])
     where = Text("The whole report is among this run's artifacts: report/report.html.")
-    answer = prose.answer(selection, frames.comparisons(selection))
+    answer: list[Block] = [*prose.answer(selection, frames.comparisons(selection))]
+    if selection.absent:
+        asked = len(selection.records) + len(selection.absent)
+        answer.append(Banner(f"{len(selection.absent)} of {asked} runs have no result; the report says why."))
     return render_blocks([question, *answer, where]) + "\n\n" + _runs(selection, experiment_id)
 
 

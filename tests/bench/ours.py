@@ -1,7 +1,6 @@
 """The product's own loop, and its limit: the same step with nothing around it."""
 
 import time
-from pathlib import Path
 
 import torch
 from torch.nn import functional
@@ -14,8 +13,6 @@ from harness.parts import new_state
 from harness.train import train
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def ours(work: Work) -> Loop:
     """`harness.train.train` over images that lie on the device, without the evaluation at the end of an epoch."""
@@ -26,7 +23,7 @@ def ours(work: Work) -> Loop:
 
     def loop() -> Trained:
         model = work.model(normaliser.memory_format)
-        state = new_state(model, recipe, LR, len(labels), ROOT)
+        state = new_state(model, recipe, LR, len(labels))
         clock = time.perf_counter()
         events = list(train(state, source, labels, recipe, 0, normaliser, lambda: (None, Scores(loss=0, accuracy=0))))
         work.wait()

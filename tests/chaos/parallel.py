@@ -27,15 +27,16 @@ REDUCED = Counts(processes=6, variants=3)
 def rows(counts: Counts, folder: Path) -> Iterator[Row]:
     """All processes wait for each other, then open the store at once."""
     root, database = folder / "project", folder / "project" / "mlflow.db"
-    ready = trials.barrier(counts.processes)
-    processes = []
+    gate, processes = folder / "gate", []
+    gate.mkdir(parents=True)
     for number in range(counts.processes):
         experiment, variant = divmod(number, counts.variants)
         name = f"parallel{experiment}"
         if variant == 0:
             trials.write_experiment(root, name, counts.variants)
         uri = f"sqlite:///{database}"
-        processes.append(trials.start(root, uri, "run", f"--variants=v{variant}", "--", name, ready=ready))
+        processes.append(trials.start(root, uri, "run", f"--variants=v{variant}", "--", name, gate=gate))
+    trials.open_gate(gate, counts.processes)
     exits = [trials.status(process) for process in processes]
     good, said = exits.count(0), trials.said(root).splitlines()
     errors = "; ".join(line for line in said if line.startswith(("error", "warning")) or "Error" in line)[:300]

@@ -23,14 +23,16 @@ class Counts:
 
     server_kills: int
     """While 4 runs at a time go on."""
+    epochs: int
+    """Of each of these, so that some go on until the server is back."""
     losses: int
     """Runs that lose one answer, each another one; besides, two runs lose one at every endpoint."""
     cycles: int
     """Runs killed at a random time and begun again."""
 
 
-FULL = Counts(server_kills=10, losses=60, cycles=100)
-REDUCED = Counts(server_kills=1, losses=0, cycles=4)
+FULL = Counts(server_kills=10, epochs=100, losses=60, cycles=100)
+REDUCED = Counts(server_kills=1, epochs=6, losses=0, cycles=4)
 _AT_ONCE, _VARIANTS = 4, 200
 _NEEDS_SYNC = "deliver it, once the store works, with: make sync"
 
@@ -43,7 +45,7 @@ def rows(counts: Counts, folder: Path) -> Iterator[Row]:
         yield from section.hanging()
         yield from section.lost_answers(counts.losses)
         yield from section.killed_runs(counts.cycles)
-        yield from section.killed_server(counts.server_kills)
+        yield from section.killed_server(counts.server_kills, counts.epochs)
 
 
 class _Section:
@@ -122,10 +124,10 @@ class _Section:
         yield Row("a run killed and begun again ends with 0", len(exits), exits.count(0), f"{cycles} kills")
         yield from _delivered("runs killed and begun again", self._audit([root]))
 
-    def killed_server(self, kills: int) -> Iterator[Row]:
+    def killed_server(self, kills: int, epochs: int) -> Iterator[Row]:
         """Four runs at a time, one after the other, until the server was killed and started again so often."""
         root, variants, ended = self.folder / "killed", iter(range(_VARIANTS)), []
-        trials.write_experiment(root, "killed", _VARIANTS, epochs=6)
+        trials.write_experiment(root, "killed", _VARIANTS, epochs)
         running: list[ForkServerProcess] = []
         for _ in range(kills):
             until = time.monotonic() + self.random.uniform(1, 2) * self.run_seconds

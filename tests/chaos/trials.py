@@ -7,10 +7,10 @@ are left out: they take longer to draw than these networks to train.
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -20,11 +20,12 @@ _CONTEXT.set_forkserver_preload(
     [
         "harness.__main__",
         "harness.execute",
+        "harness.pick",
         "albumentations",
         "mlflow.store.tracking.sqlalchemy_store",
         "sklearn.datasets",
         "sqlalchemy.dialects.sqlite",
-        "torch._dynamo",  # a model's summary imports it, which takes longer than a run
+        "torch._dynamo",  # the first optimizer imports it, which takes longer than a run
     ]
 )
 _EXPERIMENT = """
@@ -58,25 +59,27 @@ def write_experiment(root: Path, name: str, variants: int = 1, epochs: int = 2) 
 
 
 def start(
-    root: Path, uri: str, *arguments: str, ready: Any = None, request_seconds: int | None = None
+    root: Path, uri: str, *arguments: str, gate: Path | None = None, request_seconds: int | None = None
 ) -> ForkServerProcess:
     """`harness` with these arguments, in a project at `root`, recording at `uri`; what it says goes to root/said.
 
     Args:
-        ready: a multiprocessing barrier that it waits at before it begins.
+        gate: a folder; it says there that it is ready, and begins when `open_gate` opens it.
         request_seconds: MLFLOW_HTTP_REQUEST_TIMEOUT, as a user would set it.
     """
     variables = {"MLFLOW_TRACKING_URI": uri}
     if request_seconds is not None:
         variables["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(request_seconds)
-    process = _CONTEXT.Process(target=_main, args=(root, variables, arguments, ready), daemon=True)
+    process = _CONTEXT.Process(target=_main, args=(root, variables, arguments, gate), daemon=True)
     process.start()
     return process
 
 
-def barrier(parties: int) -> Any:
-    """For processes that are to begin at once."""
-    return _CONTEXT.Barrier(parties)
+def open_gate(gate: Path, parties: int) -> None:
+    """Let processes begin at once, when so many are ready."""
+    while len(list(gate.iterdir())) < parties:
+        time.sleep(0.01)
+    (gate / "open").touch()
 
 
 def run(root: Path, uri: str, *arguments: str, request_seconds: int | None = None) -> int:
@@ -99,7 +102,7 @@ def said(root: Path) -> str:
     return (root / "said").read_text()
 
 
-def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], ready: Any) -> None:
+def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate: Path | None) -> None:
     from harness import __main__ as command_line
     from harness import artifacts
     from harness import run as one_run
@@ -112,8 +115,10 @@ def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], ready
     command_line.ROOT = root
     artifacts.write = _write_little
     one_run.CHECKPOINT_SECONDS = 0.1
-    if ready is not None:
-        ready.wait()
+    if gate is not None:
+        (gate / str(os.getpid())).touch()
+        while not (gate / "open").exists():
+            time.sleep(0.001)
     sys.exit(command_line.main(arguments))
 
 

@@ -111,15 +111,23 @@ def source_of(name: str, archives: Mapping[str, bytes], *mirrors: str) -> Source
     return replace(real, mirrors=mirrors or (CLOSED,), archives=listed, files=md5)
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class Quiet(SimpleHTTPRequestHandler):
+    """Says nothing; remembers what it was asked for."""
+
+    asked: list[str] | None = None
+
     def log_message(self, format: str, *args: object) -> None:
-        pass
+        if self.asked is not None and self.command:
+            self.asked.append(self.path)
 
 
 @contextmanager
-def serving(folder: Path, handler: type[SimpleHTTPRequestHandler] = _Quiet) -> Iterator[str]:
-    """A web server on this machine that offers a folder's files, at the address given."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+def serving(
+    folder: Path, handler: type[SimpleHTTPRequestHandler] = Quiet, asked: list[str] | None = None
+) -> Iterator[str]:
+    """A web server on this machine that offers a folder's files, at the address given; adds to `asked` what was."""
+    kind = type("Asked", (handler,), {"asked": asked})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

@@ -1,5 +1,6 @@
 """Deliveries to a real SQLite store: everything arrives, once, whatever happened on the way."""
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -214,6 +215,48 @@ def test_an_answer_lost_when_the_run_was_made_leaves_no_second_one(
     Delivery(tracker).deliver(tmp_path / "lost")
     assert sorted(run.data.tags["seed"] for run in mlflow_runs(client, named)) == ["0", "1"]
     assert run.info.run_id in [run.info.run_id for run in mlflow_runs(client, named)]
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
+    tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: Any, done: bool
+) -> None:
+    """Every single call to the store in turn is the last of its process, for a run that was interrupted and then for
+    its end: another process's delivery leaves one run, our tag and MLflow's status as they should be, every row once.
+    """
+    calls = ("create_run", "log_batch", "log_artifact", "set_tag", "set_terminated", "search_runs")
+    originals = {name: getattr(MlflowClient, name) for name in calls}
+    left, cut_off = [0], {"interrupted": 0, "finished": 0}
+
+    def cut(name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **rest: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0 and not done:
+                raise KeyboardInterrupt
+            answer = originals[name](*arguments, **rest)
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            return answer
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(MlflowClient, name, cut(name))
+    for last in range(1, 9):
+        spec = begun(named).spec.model_copy(update={"seed": last})
+        own, folder = [begun(named).model_copy(update={"spec": spec}), *named[1:]], tmp_path / spec.key
+        for until, state, status in ((3, "interrupted", "KILLED"), (5, "finished", "FINISHED")):
+            write(folder, own[:until])
+            left[0] = last
+            with contextlib.suppress(KeyboardInterrupt):
+                Delivery(tracker).deliver(folder)
+            cut_off[state] += left[0] == 0
+            left[0] = 0
+            Delivery(tracker).deliver(folder)
+            runs = [run for run in mlflow_runs(client, named) if run.data.tags["run_key"] == spec.key]
+            assert [(run.data.tags["state"], run.info.status) for run in runs] == [(state, status)], last
+    assert rows(tracker, named) == 8 * (7 + 2 * (8 + 5) + 2)
+    assert min(cut_off.values()) >= 6
 
 
 def test_an_abandoned_attempt_is_replaced(

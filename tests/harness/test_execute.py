@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,11 +15,13 @@ import harness.execute
 import harness.run
 from harness import artifacts, checkpoint, journal
 from harness.data import Dataset
-from harness.execute import Outcome, Stop, check, execute, find_lrs
+from harness.execute import Outcome, Progress, Stop, check, execute, find_lrs
+from harness.facts import Fact
 from harness.plan import Plan
 from harness.run import run_folder
 from harness.spec import SGD, Data, Design, HarnessError, LRFinder, Model, RunSpec, Transform
 from harness.tracking import Tracker
+from harness.train import StepDone
 
 CROP_8 = Transform(name="RandomCrop", height=8, width=8)
 
@@ -234,3 +237,20 @@ def test_range_tests_alone_are_a_line_each(plan: Plan, dataset: Dataset) -> None
     assert given == "plain seed 1: optimizer.lr is given, 0.05"
     assert line.startswith("plain seed 0: suggests 0.")
     assert "; 20 iterations from 0.0001 to 0.5, loss 1." in line
+
+
+def test_the_time_left_counts_what_this_command_made(
+    plan: Plan, facts: list[Fact], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three runs of eight epochs, one made before, one taken up after seven: an epoch of 60 s leaves eight like it."""
+    clock = iter([0.0, 60.0])
+    monkeypatch.setattr(harness.execute, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    eight = plan.runs[0].recipe.model_copy(update={"epochs": 8})
+    long = replace(plan, runs=tuple(spec.model_copy(update={"recipe": eight}) for spec in plan.runs))
+    show = Progress(long)
+    show.skip(long.runs[0])
+    show.start(long.runs[1])
+    for step in range(36, 41):
+        show.event(StepDone(step, total=40, in_epoch=step - 35, per_epoch=5))
+    show.event(facts[2].model_copy(update={"epoch": 8, "step": 40}))
+    assert capsys.readouterr().out.rstrip().endswith("left about 08:00")

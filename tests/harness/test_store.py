@@ -114,8 +114,15 @@ def test_what_is_not_a_healthy_server_does_not_answer(tmp_path: Path, answer: by
 @pytest.mark.parametrize("uri", ["http://localhost:abc", "http://", "http://[::1", "http://localhost:0"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, uri: str) -> None:
     """A mistyped port or host is a line, before anything is trained: no server will ever be there."""
-    rule = f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r} ("
-    assert refusal(tmp_path, uri).startswith(rule)
+    rule = f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r}"
+    assert refusal(tmp_path, uri) == rule
+
+
+def test_a_password_in_the_address_is_refused_and_not_shown(tmp_path: Path) -> None:
+    """Neither the question after its health nor a line about it may carry a password; MLflow has variables for it."""
+    said = refusal(tmp_path, "http://user:secret@127.0.0.1:5000")
+    assert said.startswith("`MLFLOW_TRACKING_URI` must not hold a user or password; set MLFLOW_TRACKING_USERNAME and ")
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "databricks", "sqlite:mlflow.db"])

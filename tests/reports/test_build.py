@@ -8,6 +8,7 @@ import pytest
 
 from harness.facts import Diverged
 from reports.build import build, replacing
+from reports.document import Text
 from reports.grids import Images
 from reports.guard import NotComparable
 from tests.reports import records
@@ -43,6 +44,16 @@ def test_a_report_answers_and_cites_its_runs(tmp_path: Path) -> None:
     drawn = {path.stem for path in (folder / "figures").iterdir()}
     assert {"seeds", "fixed_group", "broken_group", "unstable", "always_wrong", "per_class", "cost"} <= drawn
     assert "data:image/png;base64," in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_sentence_that_claims_something_cites_its_runs(tmp_path: Path) -> None:
+    """But for the question, and how to read the pictures, which claim nothing."""
+    document = build([records.selection(tmp_path)], tmp_path / "report", (), [IMAGES])
+    uncited = [block.text for block in document.blocks if isinstance(block, Text) and not block.runs]
+    assert len(uncited) == 2
+    assert uncited[0] == "Which norm?"
+    assert uncited[1].startswith("The pictures show up to 16 images each.")
+    assert sum(isinstance(block, Text) for block in document.blocks) == 9
 
 
 def test_missing_and_diverged_runs_stand_in_the_report(tmp_path: Path) -> None:

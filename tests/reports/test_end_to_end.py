@@ -98,6 +98,17 @@ def test_held_out_images_decide(project: Path, selection: Selection) -> None:
     assert f"{data.train_images:,} for training, {data.validation_images} for validation and {data.test_images}" in text
 
 
+def test_a_place_that_cannot_be_written_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file where the folder of reports should be: what, where, what to do; status 2."""
+    out = project / "reports" / "out"
+    out.rename(out.with_name("kept"))
+    out.write_text("in the way")
+    assert reports.__main__.main(["write", "held_out"]) == 2
+    assert capsys.readouterr().err == f"error: File exists: {out} (free or mend it, then run again)\n"
+    out.unlink()
+    out.with_name("kept").rename(out)
+
+
 def test_what_is_published_holds(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`make publish`, then `make report-check`."""
     assert reports.__main__.main(["publish", "held_out"]) == 0

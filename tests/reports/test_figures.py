@@ -1,12 +1,16 @@
-"""Figures of reports stay pictures whatever a data set's classes are."""
+"""Figures of reports stay pictures whatever a data set's classes and the variants' costs are."""
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from harness.figures import save
+from harness.record import Record
 from reports import figures
-from tests.reports.records import selection
+from reports.frames import summary_frame
+from tests.reports import records
 
 CLASSES = {"endless": ("x" * 255, "=1+1", "$x$"), "many": tuple(f"class {number}" for number in range(100))}
 
@@ -15,7 +19,7 @@ CLASSES = {"endless": ("x" * 255, "=1+1", "$x$"), "many": tuple(f"class {number}
 def test_classes_leave_room_for_the_picture(tmp_path: Path, kind: str) -> None:
     """Names that are cut, and a hundred classes: no side is longer than a screen or two, and nothing collapses
     (matplotlib would warn)."""
-    made = selection(tmp_path)
+    made = records.selection(tmp_path)
     for figure in (
         figures.per_class(made.variants, "batch", CLASSES[kind]),
         figures.confusion_difference(made.variants, "group", "batch", CLASSES[kind]),
@@ -24,3 +28,49 @@ def test_classes_leave_room_for_the_picture(tmp_path: Path, kind: str) -> None:
         if kind == "endless":  # a hundred labels take seconds to draw
             save(figure, tmp_path / "figure.png")
             assert min(figure.axes[0].get_position().size) > 0.2
+
+
+def relabelled(folder: Path, classes: int, labels: range) -> dict[str, list[Record]]:
+    """A run of either variant with so many classes, whose 40 test images have these labels in turn."""
+    made = {}
+    for variant in ("batch", "group"):
+        run = records.record(folder, variant, 0)
+        true = np.resize(np.arange(labels.start, labels.stop), records.IMAGES)
+        logits = np.random.default_rng(len(made)).normal(size=(records.IMAGES, classes)).astype(np.float32)
+        run.__dict__.update(labels=true, logits=logits, correct=logits.argmax(1) == true)
+        made[variant] = [run]
+    return made
+
+
+def test_a_class_without_test_images_stays_empty(tmp_path: Path) -> None:
+    """Its accuracy is no number, and spoils neither the others nor the scale."""
+    runs = relabelled(tmp_path, 3, range(2))
+    figure = figures.per_class(runs, "batch", records.CLASSES)
+    low, high = figure.axes[0].collections[0].get_clim()
+    assert -low == high > 1
+    save(figure, tmp_path / "figure.png")
+
+
+def test_every_cost_has_its_plot_and_a_cheaper_better_variant_its_front(tmp_path: Path) -> None:
+    """Six costs; the line joins what nothing beats, where more images a second are better and fewer seconds are."""
+    frame = summary_frame(records.selection(tmp_path))
+    frame["mean"], frame["train_seconds_mean"], frame["images_per_second_mean"] = [70, 80], [10, 20], [200, 100]
+    figure = figures.cost(frame, "test accuracy")
+    titles = [axes.get_xlabel() for axes in figure.axes]
+    assert titles == [label for _, label, _ in figures.COSTS]
+    fronts = {axes.get_xlabel(): np.asarray(axes.lines[0].get_xdata()).tolist() for axes in figure.axes}
+    assert fronts["training, seconds"] == [10, 20]
+    assert fronts["images a second"] == [200, 100]
+    assert fronts["parameters"] == [31_216]
+    assert figure.axes[0].get_ylabel() == "test accuracy (%)"
+    save(figure, tmp_path / "figure.png")
+
+
+def test_a_cost_that_is_not_known_is_left_out(tmp_path: Path) -> None:
+    """A network without a receptive field has no point there, and all others."""
+    frame = summary_frame(records.selection(tmp_path))
+    frame["receptive_field"] = pd.Series([None, 56], dtype=object)
+    figure = figures.cost(frame, "test accuracy")
+    points = {axes.get_xlabel(): len(axes.containers) for axes in figure.axes}
+    assert (points["receptive field, pixels"], points["parameters"]) == (1, 2)
+    save(figure, tmp_path / "figure.png")
