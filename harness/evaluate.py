@@ -51,8 +51,13 @@ class Normaliser:
         return (inputs * self.std + self.mean).clamp(0, 1).cpu().numpy()
 
 
-def predict(model: nn.Module, images: Tensor, normaliser: Normaliser, stop: ShouldStop = lambda: False) -> Tensor:
+def predict(
+    model: nn.Module, images: Tensor, normaliser: Normaliser, stop: ShouldStop = lambda: False, flip: bool = False
+) -> Tensor:
     """Logits of images (N, H, W, C) uint8 → (N, classes) float32, in evaluation mode; the mode is put back.
+
+    Args:
+        flip: take the mean of an image's logits and its mirror image's.
 
     Raises:
         Interrupted: `stop`, asked before every batch, said so.
@@ -64,7 +69,10 @@ def predict(model: nn.Module, images: Tensor, normaliser: Normaliser, stop: Shou
         for part in images.split(BATCH):
             if stop():
                 raise Interrupted
-            logits.append(model(normaliser(to_device(part, normaliser.mean.device))).float())
+            inputs = normaliser(to_device(part, normaliser.mean.device))
+            logits.append(model(inputs).float())
+            if flip:
+                logits[-1] = (logits[-1] + model(inputs.flip(-1)).float()) / 2
     model.train(training)
     return torch.cat(logits)
 

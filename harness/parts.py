@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import models
-from harness.augment import Source
+from harness.augment import Source, to_device
 from harness.augment import source as build_source
 from harness.data import Dataset, Split
 from harness.evaluate import Normaliser
@@ -24,6 +25,8 @@ from harness.plan import steps_per_epoch
 from harness.spec import HarnessError, Recipe, RunSpec
 from harness.train import State
 
+FITTED = 5000
+"""Training images, the first ones, that a model's fixed weights are made from."""
 STAYS = 0.5
 """Images stay on the device while they take no more than this share of the memory that is free there."""
 
@@ -88,6 +91,7 @@ def build(spec: RunSpec, data: DeviceData, workers: int) -> Parts:
     recipe, dataset = spec.recipe, data.dataset
     options, model = build_model(recipe, dataset, spec.seed)
     normaliser = Normaliser.make(dataset.mean, dataset.std, recipe.device, recipe.memory_format, recipe.precision)
+    models.fit_to(model, normaliser(to_device(data.train.images[:FITTED], normaliser.mean.device)))
     source = build_source(
         recipe.augmentation,
         recipe.augment_backend,
@@ -134,10 +138,16 @@ def new_state(model: nn.Module, recipe: Recipe, lr: float, images: int) -> State
         model,
         optimizer,
         build_scheduler(optimizer, recipe.schedule, lr, per_epoch, recipe.epochs),
+        averaged=_averaged(model, recipe.ema_decay) if recipe.ema_decay else None,
         forward=_compiled(model, recipe.device) if recipe.step == "compiled" else model,
         sums=torch.zeros(2, device=recipe.device),
         first_bad=torch.tensor(torch.inf).to(recipe.device),
     )
+
+
+def _averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of the network that follows its weights and its norms' statistics; the first step sets it to them."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def _compiled(model: nn.Module, device: str) -> Callable[[Tensor], Tensor]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 import models
 from harness import artifacts, checkpoint, journal
@@ -209,12 +210,18 @@ class _Run:
         return self._score(parts, validation) if validation else None, self._score(parts, self.data.test)
 
     def _score(self, parts: Parts, split: DeviceSplit) -> Scores:
-        return score(predict(parts.model, split.images, parts.normaliser, self.stop), split.labels)
+        return score(self._predict(parts, split), split.labels)
+
+    def _predict(self, parts: Parts, split: DeviceSplit) -> Tensor:
+        assert self.state is not None
+        flip = self.recipe.test_time_flip
+        return predict(self.state.network, split.images, parts.normaliser, self.stop, flip)
 
     def _finish(self, parts: Parts, summary: str) -> Finished:
         facts = journal.read(self.folder)
         epochs = [fact for fact in facts if fact.kind == "epoch"]
-        test = predict(parts.model, self.data.test.images, parts.normaliser, self.stop).cpu().numpy()
+        assert self.state is not None
+        test = self._predict(parts, self.data.test).cpu().numpy()
         first = torch.arange(min(artifacts.SHOWN, len(self.data.train.labels)))
         augmented = next(iter(parts.source.batches(0, [first])))
         artifacts.write(
@@ -222,7 +229,7 @@ class _Run:
             self.spec,
             facts,
             self.data.dataset,
-            parts.model,
+            self.state.network,
             parts.options,
             test,
             augmented.cpu().numpy(),
@@ -235,7 +242,7 @@ class _Run:
             train_seconds=sum(epoch.train_seconds for epoch in epochs),
             evaluate_seconds=sum(epoch.evaluate_seconds for epoch in epochs),
             peak_memory_bytes=peak_memory_bytes(self.recipe.device),
-            weights_sha256=weights_sha256(parts.model),
+            weights_sha256=weights_sha256(self.state.network),
         )
 
 

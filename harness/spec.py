@@ -251,6 +251,11 @@ class Recipe(Values):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: PositiveFloat | None = None
     """Largest L2 norm of the whole gradient; None does not clip."""
+    ema_decay: Fraction | None = None
+    """What is evaluated and kept is an exponential moving average of the weights (Polyak & Juditsky 1992), which keeps
+    this share of itself every step; None evaluates the weights themselves."""
+    test_time_flip: bool = False
+    """Evaluation takes the mean of an image's logits and those of its mirror image."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
     augment_backend: Literal["auto", "batched", "albumentations"] = "auto"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from harness.augment import Source
 from harness.evaluate import Normaliser
@@ -57,6 +58,8 @@ class State:
     scheduler: LRScheduler
     forward: Callable[[Tensor], Tensor]
     """What a whole batch goes through: the model, or its compiled form."""
+    averaged: AveragedModel | None = None
+    """The moving average of the model, where the recipe asks for one."""
     step: int = 0
     """Optimiser steps taken."""
     sums: Tensor = field(default_factory=lambda: torch.zeros(2))
@@ -68,11 +71,17 @@ class State:
     seconds: float = 0.0
     """Spent training in the epoch so far."""
 
+    @property
+    def network(self) -> nn.Module:
+        """What is evaluated and kept: the average where there is one, else the model."""
+        return self.model if self.averaged is None else self.averaged.module
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain numbers only, random state included."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
             "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if k != "lr_lambdas"},
             "step": self.step,
             "sums": self.sums,
@@ -84,9 +93,11 @@ class State:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from a saved state; the three parts keep their identity."""
+        """Go on from a saved state; the parts keep their identity."""
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(saved["averaged"])
         lambdas = {"lr_lambdas": self.scheduler.state_dict().get("lr_lambdas", [])}
         self.scheduler.load_state_dict(saved["scheduler"] | lambdas)
         self.step, self.lrs, self.seconds = saved["step"], list(saved["lrs"]), saved["seconds"]
@@ -156,6 +167,8 @@ def take_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, auto
     state.lrs.append(float(state.optimizer.param_groups[0]["lr"]))
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
+    if state.averaged is not None:
+        state.averaged.update_parameters(state.model)
     state.scheduler.step()
     state.step += 1
     with torch.no_grad():

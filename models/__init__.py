@@ -4,6 +4,7 @@ Importing this package registers every family. It needs torch only and knows not
 """
 
 from models import mnist_cnn, norm_cnn, resnet  # noqa: F401 — importing a family registers it
+from models.layers import fit_to
 from models.registry import ModelError, build, check, names, options, register
 from models.summary import LayerSummary, ModelSummary, format_summary, summarize
 
@@ -13,6 +14,7 @@ __all__ = [
     "ModelSummary",
     "build",
     "check",
+    "fit_to",
     "format_summary",
     "names",
     "options",

@@ -55,6 +55,48 @@ def _successes(trials: int, p: float) -> Tensor:
     return at[at < trials]
 
 
+class Whitening(nn.Conv2d):
+    """A fixed 3x3 convolution after which neighbouring pixels of real images are uncorrelated and of unit variance
+    (Coates & Ng 2012; as a network's first layer: Page 2019, "How to train your ResNet", part 8).
+
+    (B, in_channels, H, W) → (B, 9 * in_channels, H, W). `fit` sets its weights, which are never trained.
+    """
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__(in_channels, 9 * in_channels, 3, padding=1, bias=False)
+        self.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def fit(self, images: Tensor, floor: float = 1e-2) -> None:
+        """From images (N, in_channels, H, W) as the network is given them; `floor` is added to every variance, so that
+        directions in which images hardly differ are not blown up."""
+        patches = nn.functional.unfold(images.double(), 3).transpose(1, 2).flatten(0, 1)
+        variances, directions = torch.linalg.eigh(patches.T.cov())
+        whiten = directions.T / (variances + floor).sqrt().unsqueeze(1)
+        self.weight.copy_(whiten.flip(0).reshape(self.weight.shape))  # the most common pattern first
+
+
+class Scale(nn.Module):
+    """Multiplies by a constant: any shape → the same."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+    def extra_repr(self) -> str:
+        return str(self.factor)
+
+
+def fit_to(model: nn.Module, images: Tensor) -> None:
+    """Set the weights that follow from images (N, C, H, W), as the network is given them, instead of from training."""
+    for layer in model.modules():
+        if isinstance(layer, Whitening):
+            layer.fit(images)
+
+
 def conv3x3(in_channels: int, out_channels: int, padding: int = 1) -> nn.Conv2d:
     """3x3, stride 1, without a bias: (B, in, H, W) → (B, out, H, W), or H - 2 and W - 2 without padding."""
     return nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=False)

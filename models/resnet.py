@@ -8,14 +8,16 @@ from collections import OrderedDict
 
 from torch import nn
 
-from models.layers import Residual, conv3x3, dropouts
-from models.registry import register, require_shapes
+from models.layers import Residual, Scale, Whitening, conv3x3, dropouts
+from models.registry import register, require, require_shapes
 
 
 @register
 def resnet(
     dropout: float = 0.0,
     head_bias: bool = False,
+    whitening: bool = False,
+    head_scale: float = 1.0,
     in_channels: int = 3,
     image_size: int = 32,
     classes: int = 10,
@@ -25,15 +27,20 @@ def resnet(
     Args:
         dropout: rate of a Dropout after each of the 8 ReLUs (seed 001); 0 leaves the layers out.
         head_bias: a bias in the linear head (seed 000): 6,573,130 parameters.
+        whitening: the first convolution is fixed, from the training images, and a 1x1 convolution follows it (Page
+            2019, "How to train your ResNet", part 8): 6,573,849 parameters, 729 of them fixed.
+        head_scale: logits are multiplied by it (Page: 0.125); 1 leaves the layer out.
         image_size: pixels, 8 or more. The last max pool covers the map that is left (32 pixels → 4x4).
 
     Raises:
         ModelError: a value out of its range.
     """
     require_shapes(in_channels, image_size, classes, smallest_image=8)
+    require(head_scale > 0, "head_scale", "be above 0", head_scale)
+    scale = {"scale": Scale(head_scale)} if head_scale != 1 else {}
     return nn.Sequential(
         OrderedDict(
-            prep=_block(in_channels, 64, dropout),
+            prep=_block(in_channels, 64, dropout, whitening=whitening),
             layer1=_block(64, 128, dropout, pool=True),
             residual1=Residual(nn.Sequential(_block(128, 128, dropout), _block(128, 128, dropout))),
             layer2=_block(128, 256, dropout, pool=True),
@@ -42,12 +49,18 @@ def resnet(
             pool=nn.MaxPool2d(image_size // 8),
             flatten=nn.Flatten(),
             head=nn.Linear(512, classes, bias=head_bias),
+            **scale,
         )
     )
 
 
-def _block(in_channels: int, out_channels: int, dropout: float, pool: bool = False) -> nn.Sequential:
+def _block(
+    in_channels: int, out_channels: int, dropout: float, pool: bool = False, whitening: bool = False
+) -> nn.Sequential:
     """(B, in, S, S) → (B, out, S, S), or S // 2 with a pool."""
+    convolutions = [conv3x3(in_channels, out_channels)]
+    if whitening:
+        fixed = Whitening(in_channels)
+        convolutions = [fixed, nn.Conv2d(fixed.out_channels, out_channels, 1, bias=False)]
     halve = [nn.MaxPool2d(2)] if pool else []
-    norm = nn.BatchNorm2d(out_channels)
-    return nn.Sequential(conv3x3(in_channels, out_channels), *halve, norm, nn.ReLU(), *dropouts(dropout))
+    return nn.Sequential(*convolutions, *halve, nn.BatchNorm2d(out_channels), nn.ReLU(), *dropouts(dropout))

@@ -34,6 +34,7 @@ def test_the_promised_experiments_are_there() -> None:
         "norm_comparison",
         "onecycle_endings",
         "quickstart",
+        "resnet_94",
         "resnet_dropout",
         "resnet_onecycle",
     )

@@ -58,6 +58,15 @@ def test_batches_do_not_change_predictions(
     torch.testing.assert_close(predict(model, data.test.images, normaliser), whole)
 
 
+def test_flipping_takes_the_mean_with_the_mirror_image(
+    data: DeviceData, normaliser: Normaliser, model: nn.Module
+) -> None:
+    """Left and right change places, not top and bottom."""
+    images = data.test.images
+    both = (predict(model, images, normaliser) + predict(model, images.flip(2), normaliser)) / 2
+    torch.testing.assert_close(predict(model, images, normaliser, flip=True), both)
+
+
 def test_score_by_hand() -> None:
     """Mean cross entropy in nats and the fraction right, per example; a loss that is not finite comes through."""
     logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0], [0.0, math.log(4)], [math.log(9), 0.0]])

@@ -15,7 +15,7 @@ from harness.evaluate import Interrupted, predict
 from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
 from harness.parts import device_data
 from harness.run import ended, run, sweep
-from harness.spec import SGD, Adam, HarnessError, LRFinder, OneCycle, Step, Transform
+from harness.spec import SGD, Adam, HarnessError, LRFinder, Model, OneCycle, Step, Transform
 from tests.harness.runs import Runs
 
 CROP = (
@@ -30,6 +30,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "found": {
         "optimizer": SGD(lr="find"),
         "lr_finder": LRFinder(start_lr=1e-4, end_lr=0.5, iterations=20, diverge_threshold=100.0),
+    },
+    "tuned": {
+        "optimizer": SGD(lr=0.02),
+        "ema_decay": 0.9,
+        "test_time_flip": True,
+        "model": Model(name="resnet", whitening=True, head_scale=0.125),
     },
 }
 
@@ -83,6 +89,19 @@ def test_an_interrupted_evaluation_is_made_up_for(runs: Runs, monkeypatch: pytes
     assert stopped.rows == expected.rows
 
 
+def test_the_average_is_what_is_evaluated_and_kept(runs: Runs) -> None:
+    """The average changes no step of training, but what every epoch's evaluation and the weights' hash are made of."""
+    plain, averaged = (runs.changed(root, ema_decay=decay) for root, decay in (("plain", None), ("averaged", 0.5)))
+    ends = plain.finish(), averaged.finish()
+    assert ends[0].weights_sha256 != ends[1].weights_sha256
+    trained, tested = (
+        [[row[split] for row in made.rows if row["kind"] == "epoch"] for made in (plain, averaged)]
+        for split in ("train", "test")
+    )
+    assert trained[0] == trained[1]
+    assert all(one != other for one, other in zip(*tested, strict=True))
+
+
 def test_a_range_test_stops_when_asked(runs: Runs) -> None:
     """Asked at its fourth iteration it ends there, with nothing recorded; begun again it suggests the same."""
     whole, stopped = (runs.changed(root, **RECIPES["found"]) for root in ("whole", "stopped"))
@@ -110,8 +129,6 @@ def test_a_compiled_run_is_the_same_run(runs: Runs) -> None:
     losses = [[row["train"]["loss"] for row in made.rows if row["kind"] == "epoch"] for made in (plain, whole)]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert losses[1] != losses[0]
-    assert (whole.root / "data" / "cache" / "compiled").is_dir()
-    (stopped.root / "data").symlink_to(whole.root / "data")  # compiled code: a third of a minute saved
     stopped.interrupt(8)
     assert stopped.finish().weights_sha256 == end.weights_sha256
     assert stopped.rows == whole.rows

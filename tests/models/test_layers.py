@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models import ModelError
-from models.layers import Dropout, Residual, conv3x3, dropouts
+from models.layers import Dropout, Residual, Whitening, conv3x3, dropouts
 
 
 def test_a_residual_adds_its_branch_and_nothing_follows_the_sum():
@@ -26,6 +26,29 @@ def test_conv3x3_has_no_bias_and_keeps_the_map_unless_unpadded():
     assert conv3x3(2, 5).bias is None
     assert conv3x3(2, 5)(images).shape == (1, 5, 9, 9)
     assert conv3x3(2, 5, padding=0)(images).shape == (1, 5, 7, 7)
+
+
+def test_whitening_makes_patches_white():
+    """Correlated channels and neighbours go in; what comes out is uncorrelated, of unit variance, the commonest
+    pattern first. Training leaves the weights alone."""
+    torch.manual_seed(0)
+    noise = torch.randn(64, 3, 12, 12)
+    images = noise + noise.roll(1, 3) + 2 * noise.mean(1, keepdim=True)
+    layer = Whitening(3)
+    layer.fit(images, floor=1e-9)
+    patches = nn.functional.unfold(images, 3).transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close((patches @ layer.weight.flatten(1).T).T.cov(), torch.eye(27), atol=1e-3, rtol=0)
+    norms = layer.weight.flatten(1).norm(dim=1)  # the inverse of a pattern's standard deviation
+    assert torch.equal(norms, norms.sort().values)
+    assert layer(images).shape == (64, 27, 12, 12)
+    assert not layer.weight.requires_grad
+
+
+def test_what_hardly_varies_is_not_blown_up():
+    """Images of one colour have no variance in 26 of 27 directions."""
+    layer = Whitening(3)
+    layer.fit(torch.randn(64, 1, 1, 1).expand(64, 3, 8, 8), floor=1e-2)
+    assert layer.weight.flatten(1).norm(dim=1).max() < 10.1
 
 
 def test_dropouts_is_one_layer_or_none_at_rate_0():

@@ -25,6 +25,8 @@ def test_options_are_the_builders_arguments_with_their_defaults_in_order():
     assert list(models.options("resnet").items()) == [
         ("dropout", 0.0),
         ("head_bias", False),
+        ("whitening", False),
+        ("head_scale", 1.0),
         ("in_channels", 3),
         ("image_size", 32),
         ("classes", 10),

@@ -56,6 +56,26 @@ def test_only_the_head_may_have_a_bias_beside_the_norms():
     assert biased(models.build("resnet", head_bias=True)) == ["head"]
 
 
+def test_whitening_stands_before_a_1x1_convolution_and_is_not_trained():
+    """729 of its weights are fixed; the 1x1 convolution takes the 3x3 one's place."""
+    model = models.build("resnet", whitening=True)
+    assert sum(p.numel() for p in model.parameters()) == 6_573_849
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["prep.0.weight"]
+    assert model.get_parameter("prep.1.weight").shape == (64, 27, 1, 1)
+
+
+def test_the_head_is_scaled():
+    """Not the weights: the logits."""
+    torch.manual_seed(0)
+    plain = models.build("resnet").eval()
+    torch.manual_seed(0)
+    scaled = models.build("resnet", head_scale=0.125).eval()
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(scaled(images), plain(images) / 8)
+    with pytest.raises(models.ModelError, match=r"^`model.head_scale` must be above 0; got 0\.0$"):
+        models.build("resnet", head_scale=0.0)
+
+
 def test_images_below_8_pixels_are_refused():
     with pytest.raises(models.ModelError, match=r"^`model.image_size` must be 8 or more; got 7$"):
         models.check("resnet", {"image_size": 7})
