@@ -52,7 +52,8 @@ CHANGES: dict[str, dict[str, Any]] = {
                   "suggestion": "minimum_tenth"},
     "": {"augmentation": [{"name": "HorizontalFlip", "p": 0.25}], "epochs": 16, "batch_size": 256,
          "label_smoothing": 0.1, "clip_norm": 1.0, "ema_decay": 0.9, "test_time_flip": True,
-         "precision": "fp32", "memory_format": "contiguous", "augment_backend": "batched", "step": "eager", "device": "cpu", "threads": 2,
+         "precision": "fp32", "memory_format": "contiguous", "augment_backend": "batched",
+         "step": "eager", "device": "cpu", "threads": 2,
          "schedule": {"name": "constant"}},
 }  # fmt: skip
 """For every field another value than RECIPE's; schedule.name cannot change alone."""
