@@ -130,7 +130,7 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
                     courier.tell(folder, now=True)
                     break
                 except HarnessError as error:  # the run could not begin
-                    show.say(f"{spec.key}: {error}")
+                    show.leave(f"{spec.key}: {error}")
                     outcome.failed.append(spec.key)
                     continue
             if isinstance((journal.read(folder) or [None])[-1], Diverged | Failed):
@@ -164,7 +164,7 @@ class Progress:
         self.runs, self.number = len(plan.runs), 0
         self.began = time.monotonic()
         self.before = 0.0
-        """Runs, and the share of a resumed one, that were made before this command began."""
+        """Runs, and the share of a resumed one, that this command did not make."""
         self.bar: tqdm | None = None
         self.title = ""
         self.spec: RunSpec | None = None
@@ -173,6 +173,10 @@ class Progress:
         self.number += 1
         self.before += 1
         self.say(f"[{self.number}/{self.runs}] {spec.variant} seed {spec.seed}: already made")
+
+    def leave(self, reason: str) -> None:
+        self.before += 1
+        self.say(reason)
 
     def start(self, spec: RunSpec) -> None:
         self.number += 1

@@ -61,15 +61,17 @@ def setting(selection: Selection) -> Text:
 
 def what_differs(selection: Selection, found: Sequence[Difference]) -> Text:
     """Whether anything but the factor could explain the results."""
-    factor, others = _listed(selection.design.factor) or "nothing", "the images, the training code, the versions of "
-    others += "packages, the machine, the number of threads and all other settings"
+    others = "the images, the training code, the versions of packages, the machine, the number of threads and all "
+    others += "other settings"
+    many, factor = len(selection.variants) > 1, _listed(selection.design.factor)
+    runs = f"The variants differ in {factor}" if many else f"All runs are of {selection.baseline}"
     mattering = [difference.field for difference in found if not difference.harmless]
     if not found:
-        text = f"The variants differ in {factor}. Nothing else differs between these runs: {others} are the same."
+        text = f"{runs}. Nothing {'else ' * many}differs between these runs: {others} are the same."
     elif not mattering:
-        text = f"The variants differ in {factor}. What else differs, listed below, cannot change a result."
+        text = f"{runs}. What {'else ' * many}differs, listed below, cannot change a result."
     else:
-        text = f"The variants differ in {factor}, but also in {_listed(mattering)}, which could explain a difference."
+        text = f"{runs}, but {'also' if many else 'differ'} in {_listed(mattering)}, which could explain a difference."
     return Text(text, selection.numbers())
 
 

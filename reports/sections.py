@@ -71,7 +71,8 @@ def answer(report: Report, comparisons: Sequence[Comparison]) -> None:
         report.add(tables.comparisons_table(comparisons))
     metric = prose.metric_name(selection)
     figure = figures.seeds(frames.results(selection), selection.baseline, metric)
-    report.draw("seeds", figure, f"Every run's final {metric}; lines join runs of one seed, bars are means")
+    joined = "; lines join runs of one seed, bars are means" if comparisons else "; the bar is their mean"
+    report.draw("seeds", figure, f"Every run's final {metric}{joined}")
 
 
 def differs(report: Report, found: Sequence[guard.Difference]) -> None:

@@ -90,6 +90,11 @@ def test_what_else_differs_is_weighed(tmp_path: Path) -> None:
     assert prose.what_differs(selection, [commit, threads]).text == (
         "The variants differ in model.norm, but also in threads, which could explain a difference."
     )
+    alone = records.selection(tmp_path, ("batch",), seeds=(0,))
+    assert prose.what_differs(alone, ()).text.startswith("All runs are of batch. Nothing differs between these runs:")
+    assert prose.what_differs(alone, [threads]).text == (
+        "All runs are of batch, but differ in threads, which could explain a difference."
+    )
 
 
 def test_images_that_change_hands_are_counted_beside_chance(tmp_path: Path) -> None:
