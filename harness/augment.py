@@ -59,7 +59,7 @@ def source(
     """
     device = torch.device(device)
     if not transforms:
-        return _Plain(images, device)
+        return _OnDevice(images, seed, device, None)
     _, height, width, channels = images.shape
     resolved = resolve(transforms, height, width, mean)
     if requested == "albumentations":
@@ -70,7 +70,7 @@ def source(
         if requested == "batched":
             raise AugmentError(f"`augment_backend` cannot be 'batched': {error}; use 'auto'") from error
         return LibrarySource(resolved, str(error), images, seed, workers, device)
-    return _Batched(exact, "every transform has an exact batched form", images, seed, device)
+    return _OnDevice(images, seed, device, exact)
 
 
 def check(transforms: tuple[Transform, ...], height: int, width: int, channels: int) -> None:
@@ -135,30 +135,39 @@ def _gather(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
     return to_device(chosen, device)
 
 
-class _Plain:
-    backend, reason = "none", "no transforms"
+def together(sources: Sequence[Source], epoch: int, index_batches: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+    """The batches of M runs of one recipe at once, (M, B, H, W, C) uint8; index_batches: for each run its own."""
+    own = [source for source in sources if isinstance(source, _OnDevice)]
+    if len(own) == len(sources):
+        seeds = torch.tensor([source.seed for source in own])[:, None]
+        for indices in zip(*index_batches, strict=True):
+            yield own[0].make(seeds, epoch, torch.stack(indices))
+    else:
+        each = (source.batches(epoch, batches) for source, batches in zip(sources, index_batches, strict=True))
+        yield from map(torch.stack, zip(*each, strict=True))
 
-    def __init__(self, images: Tensor, device: torch.device):
-        self._images, self._device = images, device
 
-    def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        for index in index_batches:
-            yield _gather(self._images, index, self._device)
+class _OnDevice:
+    """Images gathered where they lie, and augmented as whole batches on the device."""
 
-
-class _Batched:
-    backend = "batched"
-
-    def __init__(self, pipeline: Pipeline, reason: str, images: Tensor, seed: int, device: torch.device):
-        self._pipeline, self.reason, self._images, self._seed = pipeline, reason, images, seed
-        self._device = device
+    def __init__(self, images: Tensor, seed: int, device: torch.device, pipeline: Pipeline | None):
+        self._images, self.seed, self._device, self._pipeline = images, seed, device, pipeline
+        self.backend, self.reason = "none", "no transforms"
+        if pipeline:
+            self.backend, self.reason = "batched", "every transform has an exact batched form"
 
     def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
         for group in self._groups(index_batches):
-            index = torch.cat(group)
-            images = _gather(self._images, index, self._device)
-            images = self._pipeline(images, sample_keys(self._seed, epoch, to_device(index, self._device)))
+            images = self.make(self.seed, epoch, torch.cat(group))
             yield from images.split([len(part) for part in group])
+
+    def make(self, seed: int | Tensor, epoch: int, index: Tensor) -> Tensor:
+        """index: (B,) on the CPU → (B, H, W, C); or seed (M, 1) and index (M, B) → (M, B, H, W, C)."""
+        images = _gather(self._images, index.flatten(), self._device)
+        if self._pipeline:
+            keys = sample_keys(seed, epoch, to_device(index, self._device))
+            images = self._pipeline(images, keys.flatten())
+        return images.unflatten(0, index.shape)
 
     def _groups(self, index_batches: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         """Batches one by one on the CPU, several together on a GPU, where launching the kernels takes longest."""

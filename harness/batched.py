@@ -25,10 +25,14 @@ class NoBatchedForm(Exception):
     """A transform or an argument that no tensor code here reproduces exactly; the message names it."""
 
 
-def sample_keys(seed: int, epoch: int, index: Tensor) -> Tensor:
-    """The 64-bit key from which all of a sample's randomness follows; index: (B,) int64 → (B,) int64."""
-    of_run = _split(torch.tensor(seed), torch.tensor(0))
-    return _split(int(_split(of_run, torch.tensor(epoch))), index)
+def sample_keys(seed: int | Tensor, epoch: int, index: Tensor) -> Tensor:
+    """The 64-bit key from which all of a sample's randomness follows; index: (B,) int64 → (B,) int64.
+
+    Args:
+        seed: the run's; or (M, 1) int64, for the samples (M, B) of M runs.
+    """
+    of_epoch = _split(_split(torch.as_tensor(seed), torch.tensor(0)), torch.tensor(epoch))
+    return _split(of_epoch.to(index.device) if of_epoch.dim() else int(of_epoch), index)
 
 
 def counters(place: int, count: int, device: torch.device | str = "cpu") -> Tensor:

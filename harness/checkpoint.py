@@ -46,12 +46,15 @@ def save(folder: Path, state: dict[str, Any], step: int) -> Path:
     return path
 
 
-def load_latest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, or None; damaged ones are set aside as `.damaged`.
+def load_latest(folder: Path, at_most: int | None = None) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole (after at most so many steps), or None; damaged ones are set aside as
+    `.damaged`.
 
     Tensors come on the CPU; nothing but plain data is unpickled.
     """
     for path in _newest_first(folder):
+        if at_most is not None and int(path.stem.removeprefix("step-")) > at_most:
+            continue
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() == content[:32]:
             with contextlib.suppress(pickle.UnpicklingError):  # whole, but not plain data: not one of ours

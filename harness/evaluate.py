@@ -12,7 +12,7 @@ from torch.nn import functional
 from harness.augment import normalise, to_device
 from harness.facts import Scores
 
-BATCH = 1000
+BATCH = 500
 
 ShouldStop = Callable[[], bool]
 """Asked again and again in long work; once it says true, the work ends with `Interrupted`."""

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +17,14 @@ from tqdm import tqdm
 
 import models
 from harness import augment, checkpoint, journal
+from harness.attempt import sweep
 from harness.courier import Courier
 from harness.data import Dataset, load
 from harness.evaluate import Interrupted
 from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
 from harness.parts import DeviceData, device_data, model_options
-from harness.plan import Plan
-from harness.run import ended, run, run_folder, sweep
+from harness.plan import Plan, together
+from harness.run import ended, run_folder, run_together
 from harness.spec import Data, HarnessError, RunSpec, SpecError
 from harness.tracking import PlannedRun, Summary, Tracker
 from harness.train import StepDone
@@ -105,36 +106,42 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
     courier.begin(Summary(design=plan.design, runs=planned, asked=time.time()))
     on_device: dict[tuple[Data, str], DeviceData] = {}
 
-    def make(spec: RunSpec, folder: Path) -> None:
-        where = (spec.recipe.data, spec.recipe.device)
+    def make(specs: list[RunSpec]) -> None:
+        recipe = specs[0].recipe
+        where = (recipe.data, recipe.device)
         if where not in on_device:
-            on_device[where] = device_data(datasets[spec.recipe.data], spec.recipe.device)
-        show.start(spec)
-        for event in run(spec, plan.design, on_device[where], root, stop, workers):
-            show.event(event)
+            on_device[where] = device_data(datasets[recipe.data], recipe.device)
+        show.start(specs)
+        for spec, event in run_together(specs, plan.design, on_device[where], root, stop, workers):
+            show.event(spec, event)
             if not isinstance(event, StepDone):
-                courier.tell(folder)
+                courier.tell(run_folder(root, spec))
 
     with stop.listening():
-        for spec in plan.runs:
+        for specs in together(plan):
             if stop():
                 break
-            folder = run_folder(root, spec)
-            if ended(journal.read(folder)):
-                checkpoint.remove(folder)  # it may have been killed just before it did so itself
-                show.skip(spec)
-            else:
-                try:
-                    make(spec, folder)
-                except Interrupted:
-                    courier.tell(folder, now=True)
-                    break
-                except HarnessError as error:  # the run could not begin
-                    show.leave(f"{spec.key}: {error}")
+            missing = []
+            for spec in specs:
+                if ended(journal.read(run_folder(root, spec))):
+                    checkpoint.remove(run_folder(root, spec))  # it may have been killed just before it did so itself
+                    show.skip(spec)
+                else:
+                    missing.append(spec)
+            try:
+                if missing:
+                    make(missing)
+            except Interrupted:
+                for spec in missing:
+                    courier.tell(run_folder(root, spec), now=True)
+                break
+            except HarnessError as error:  # a run could not begin
+                show.leave(str(error))
+                outcome.failed += [spec.key for spec in missing]
+                continue
+            for spec in specs:
+                if isinstance((journal.read(run_folder(root, spec)) or [None])[-1], Diverged | Failed):
                     outcome.failed.append(spec.key)
-                    continue
-            if isinstance((journal.read(folder) or [None])[-1], Diverged | Failed):
-                outcome.failed.append(spec.key)
     show.close()
     outcome.signal = stop.signal
     if stop.signal is None:
@@ -161,43 +168,51 @@ class Progress:
     """A bar with the time left on a terminal; a line an epoch everywhere."""
 
     def __init__(self, plan: Plan):
-        self.runs, self.number = len(plan.runs), 0
+        self.runs, self.begun = len(plan.runs), 0
+        self.shares: dict[str, float] = {}
+        """Run → how much of it is made, of those that train now."""
+        self.ended = self.not_made_here = 0.0
+        """Runs that are over; and those, or the shares of a resumed one, that this command did not make."""
         self.began = time.monotonic()
-        self.before = 0.0
-        """Runs, and the share of a resumed one, that this command did not make."""
         self.bar: tqdm | None = None
         self.title = ""
-        self.spec: RunSpec | None = None
 
     def skip(self, spec: RunSpec) -> None:
-        self.number += 1
-        self.before += 1
-        self.say(f"[{self.number}/{self.runs}] {spec.variant} seed {spec.seed}: already made")
+        """It was made before."""
+        self.begun += 1
+        self.ended += 1
+        self.not_made_here += 1
+        self.say(f"[{self.begun}/{self.runs}] {spec.variant} seed {spec.seed}: already made")
+
+    def start(self, specs: Sequence[RunSpec]) -> None:
+        """One run, or several that train as one."""
+        self.close()
+        self.ended += len(self.shares)
+        self.shares = {spec.key: 0.0 for spec in specs}
+        first, self.begun = self.begun + 1, self.begun + len(specs)
+        numbers = f"{first}" if len(specs) == 1 else f"{first}–{self.begun}"
+        self.title = f"[{numbers}/{self.runs}] {specs[0].variant}"
 
     def leave(self, reason: str) -> None:
-        self.before += 1
+        """Those that were to start are not made here."""
+        self.not_made_here += len(self.shares)
         self.say(reason)
 
-    def start(self, spec: RunSpec) -> None:
-        self.number += 1
-        self.spec = spec
-        self.title = f"[{self.number}/{self.runs}] {spec.variant} seed {spec.seed}"
-        self.close()
-
-    def event(self, event: StepDone | Fact) -> None:
+    def event(self, spec: RunSpec, event: StepDone | Fact) -> None:
+        line = f"{self.title} seed {spec.seed}"
         match event:
             case StepDone():
                 if self.bar is None:
-                    self.before += (event.step - 1) / event.total
+                    self.not_made_here += len(self.shares) * (event.step - 1) / event.total
                 self._advance(event.step, event.total)
             case EpochDone():
-                self._epoch(event)
+                self._epoch(line, spec, event)
             case LRFound():
-                self.say(f"{self.title}: LR range test suggests {event.suggestion:.3g} ({event.seconds:.1f} s)")
+                self.say(f"{line}: LR range test suggests {event.suggestion:.3g} ({event.seconds:.1f} s)")
             case Diverged():
-                self.say(f"{self.title}: diverged, the loss is not finite at step {event.step} ({event.where})")
+                self.say(f"{line}: diverged, the loss is not finite at step {event.step} ({event.where})")
             case Failed():
-                self.say(f"{self.title}: failed, {event.error}")
+                self.say(f"{line}: failed, {event.error}")
             case _:
                 pass
 
@@ -206,16 +221,16 @@ class Progress:
             self.bar = tqdm(total=total, initial=step, desc=self.title, unit="step", leave=False, disable=None)
         self.bar.update(step - self.bar.n)
 
-    def _epoch(self, done: EpochDone) -> None:
-        assert self.spec is not None
-        epochs = self.spec.recipe.epochs
+    def _epoch(self, line: str, spec: RunSpec, done: EpochDone) -> None:
+        epochs = spec.recipe.epochs
         self._advance(done.step, done.step * epochs // done.epoch)
-        seconds = done.train_seconds + done.evaluate_seconds
-        made = self.number - 1 + done.epoch / epochs
-        each = (time.monotonic() - self.began) / max(made - self.before, 1 / epochs)  # seconds
+        self.shares[spec.key] = done.epoch / epochs
+        made = self.ended + sum(self.shares.values())
+        each = (time.monotonic() - self.began) / max(made - self.not_made_here, 1 / epochs)  # seconds
         left = each * (self.runs - made)
+        seconds = done.train_seconds + done.evaluate_seconds
         self.say(
-            f"{self.title}  epoch {done.epoch:>2}/{epochs}  train {done.train.loss:.4f} {done.train.accuracy:.2%}  "
+            f"{line}  epoch {done.epoch:>2}/{epochs}  train {done.train.loss:.4f} {done.train.accuracy:.2%}  "
             f"test {done.test.loss:.4f} {done.test.accuracy:.2%}  {seconds:.1f} s  "
             f"{done.images_per_second:.0f} images/s  left about {tqdm.format_interval(left)}"
         )

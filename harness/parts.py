@@ -20,6 +20,7 @@ from harness.augment import Source, to_device
 from harness.augment import source as build_source
 from harness.data import Dataset, Split
 from harness.evaluate import Normaliser
+from harness.machine import keep_freed_memory
 from harness.optim import build_optimizer, build_scheduler
 from harness.plan import steps_per_epoch
 from harness.spec import HarnessError, Recipe, RunSpec
@@ -91,7 +92,7 @@ def build(spec: RunSpec, data: DeviceData, workers: int) -> Parts:
     recipe, dataset = spec.recipe, data.dataset
     options, model = build_model(recipe, dataset, spec.seed)
     normaliser = Normaliser.make(dataset.mean, dataset.std, recipe.device, recipe.memory_format, recipe.precision)
-    models.fit_to(model, normaliser(to_device(data.train.images[:FITTED], normaliser.mean.device)))
+    models.fit_to(model, lambda: normaliser(to_device(data.train.images[:FITTED], normaliser.mean.device)))
     source = build_source(
         recipe.augmentation,
         recipe.augment_backend,
@@ -107,6 +108,8 @@ def build(spec: RunSpec, data: DeviceData, workers: int) -> Parts:
 def build_model(recipe: Recipe, dataset: Dataset, seed: int) -> tuple[dict[str, Any], nn.Module]:
     """The network on its device, in its memory format, and its options; sets the seed and the thread count."""
     torch.set_num_threads(int(recipe.threads))
+    if recipe.device == "cpu":
+        keep_freed_memory()
     torch.manual_seed(seed)
     options = model_options(recipe, dataset)
     model = models.build(recipe.model.name, **options).to(recipe.device)

@@ -1,12 +1,13 @@
-"""Whether compiling the training step pays: measured once for an experiment, kept, and recorded with every run.
+"""Which form of the training step pays: measured once for an experiment, kept, and recorded with every run.
 
-Compiling costs tens of seconds a network and changes the last bits of every sum. So all runs of a plan get the same
-form of the step, the form is part of their recipes, and what was measured is kept in runs/steps.json: the same command
-finds the same runs again.
+Compiling costs tens of seconds a network; seeds that train as one pay on a GPU that one alone leaves idle, and never on
+a CPU, where they are not tried. Either changes the last bits of every sum. So all runs of a plan get the same form, it
+is part of their recipes, and what was measured is kept in runs/steps.json: the same command finds the same runs again.
 """
 
 import hashlib
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from harness.data import Dataset
 from harness.evaluate import Normaliser
+from harness.fused import Stack
 from harness.machine import code_digest
 from harness.parts import build_model, new_state
 from harness.plan import Plan, steps_per_epoch, with_step, within
@@ -39,13 +41,17 @@ class Measured(Values):
     eager_seconds: float
     compiled_seconds: float | None
     """Compiling itself included; None where it was not tried, or failed."""
+    fused_seconds: float | None = None
+    """None where it was not tried, or failed."""
     reason: str = ""
     """Empty: the training is too short to try."""
 
     @property
     def step(self) -> str:
-        wins = self.compiled_seconds is not None and self.compiled_seconds * GAIN < self.eager_seconds
-        return "compiled" if wins else "eager"
+        took = {"compiled": self.compiled_seconds, "fused": self.fused_seconds}
+        known = {step: seconds for step, seconds in took.items() if seconds is not None}
+        best = min(known, key=lambda step: known[step], default="eager")
+        return best if best in known and known[best] * GAIN < self.eager_seconds else "eager"
 
 
 def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path) -> Plan:
@@ -78,7 +84,7 @@ def _name(plan: Plan, recipe: Recipe, shape: tuple[int, ...], root: Path) -> str
 
 
 def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Dataset]) -> Measured:
-    eager = compiled = 0.0
+    eager = compiled = fused = 0.0
     for variant, recipe in recipes.items():
         dataset = datasets[recipe.data]
         runs = sum(spec.variant == variant for spec in plan.runs)
@@ -96,8 +102,29 @@ def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Datase
             return Measured(eager_seconds=once * steps, compiled_seconds=None, reason=f"compiling failed: {line[:200]}")
         eager += steps * statistics.median(a for a, _ in pairs)
         compiled += steps * statistics.median(b for _, b in pairs) + took
+        fused += steps / runs * _fused_seconds(recipe, dataset, runs)
     reason = f"measured: compiling makes all runs' steps {eager / compiled:.2f} times as fast, its own time counted"
-    return Measured(eager_seconds=eager, compiled_seconds=compiled, reason=reason)
+    if fused < math.inf:
+        reason += f"; training all seeds as one {eager / fused:.2f} times"
+    return Measured(
+        eager_seconds=eager,
+        compiled_seconds=compiled,
+        fused_seconds=fused if fused < math.inf else None,
+        reason=reason,
+    )
+
+
+def _fused_seconds(recipe: Recipe, dataset: Dataset, runs: int) -> float:
+    """Of one step of so many runs at once; infinite where they cannot train as one, or where it never pays."""
+    if runs == 1 or recipe.optimizer.lr == "find" or not recipe.device.startswith("cuda"):
+        return math.inf
+    try:
+        fused = _step(recipe, "fused", dataset, runs)
+        fused()
+        return statistics.median(_seconds(fused) for _ in range(ROUNDS))
+    except Exception:  # most often their memory does not fit
+        torch.cuda.empty_cache()
+        return math.inf
 
 
 def _pairs(eager: Step, compiled: Step) -> tuple[float, list[tuple[float, float]]]:
@@ -107,19 +134,25 @@ def _pairs(eager: Step, compiled: Step) -> tuple[float, list[tuple[float, float]
     return took, [(_seconds(eager), _seconds(compiled)) for _ in range(ROUNDS)]
 
 
-def _step(recipe: Recipe, step: str, dataset: Dataset) -> Step:
-    """One whole training step on random images, the augmentation left out."""
+def _step(recipe: Recipe, step: str, dataset: Dataset, runs: int = 1) -> Step:
+    """One whole training step on random images, the augmentation left out; `runs` of them at once if fused."""
     settled = recipe.model_copy(update={"step": step, "schedule": Constant()})
-    _, model = build_model(settled, dataset, seed=0)
-    state = new_state(model, settled, 1e-3, len(dataset.train.labels))
+    count = len(dataset.train.labels)
+    states = [new_state(build_model(settled, dataset, seed)[1], settled, 1e-3, count) for seed in range(runs)]
+    state = states[0]
     normaliser = Normaliser.make(dataset.mean, dataset.std, recipe.device, recipe.memory_format, recipe.precision)
     shape = (recipe.batch_size, dataset.height, dataset.width, dataset.channels)
     images = normaliser(torch.randint(256, shape, dtype=torch.uint8, device=recipe.device))
     labels = torch.randint(len(dataset.classes), (recipe.batch_size,), device=recipe.device)
     state.model.train()
+    stack = Stack(states, settled) if step == "fused" else None
+    several = images.expand(runs, *images.shape), labels.expand(runs, -1)
 
     def take() -> None:
-        take_step(state, images, labels, recipe, normaliser.autocast)
+        if stack:
+            stack.step(*several, normaliser.autocast)
+        else:
+            take_step(state, images, labels, recipe, normaliser.autocast)
         state.sums.tolist()  # waits for the device
 
     return take

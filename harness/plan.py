@@ -105,6 +105,14 @@ def with_step(plan: Plan, step: str) -> Plan:
     return Plan(plan.design.model_copy(update={"variants": variants}), tuple(settled))
 
 
+def together(plan: Plan) -> list[list[RunSpec]]:
+    """The plan's runs in order, each alone, but that all seeds of a variant whose step is fused train as one."""
+    groups: dict[str, list[RunSpec]] = {}
+    for spec in plan.runs:
+        groups.setdefault(spec.variant if spec.recipe.step == "fused" else spec.key, []).append(spec)
+    return list(groups.values())
+
+
 def steps_per_epoch(train_images: int, batch_size: int) -> int:
     """Batches an epoch, the last, short one counted: 98 for 50,000 images in batches of 512."""
     return -(-train_images // batch_size)

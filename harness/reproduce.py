@@ -66,11 +66,11 @@ def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact
         shutil.rmtree(folder)
     data = device_data(dataset, spec.recipe.device)
     show = Progress(Plan(started.design, (spec,)))
-    show.start(spec)
+    show.start([spec])
     with stop.listening():
         try:
             for event in run(spec, started.design, data, root, stop, workers, folder):
-                show.event(event)
+                show.event(spec, event)
         finally:
             show.close()
     return journal.read(folder)
@@ -133,6 +133,8 @@ def reproduce(name: str, root: Path, workers: int) -> int:
         print(f"reproduced: {epochs} epochs and the weights are equal, bit for bit" + _but(other))
         return 0
     print(f"not reproduced: {'; '.join(found)}{_but(other)}; the replay is in {folder.relative_to(root)}")
+    if started.spec.recipe.step == "fused":
+        print("it trained as one with other seeds (step: fused): they share dropout's random numbers, and rounding")
     if started.spec.recipe.device.startswith("cuda"):
         print("on CUDA, cuDNN's gradients of convolutions and the backward pass of max pooling add in any order")
     return 1

@@ -260,9 +260,10 @@ class Recipe(Values):
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
     augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
     """"batched" runs the pipeline as tensor code for a whole batch, "albumentations" image by image in workers."""
-    step: Literal["auto", "eager", "compiled"] = "auto"
-    """"compiled" runs the network's forward and backward passes through torch.compile, on CUDA in a CUDA graph; "auto"
-    measures, once and for all runs of an experiment, whether that pays."""
+    step: Literal["auto", "eager", "compiled", "fused"] = "auto"
+    """"compiled" runs the network's forward and backward passes through torch.compile, on CUDA in a CUDA graph; "fused"
+    trains all seeds of a variant as one (`harness.fused`); "auto" measures, once and for all runs of an experiment,
+    what pays."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     """CPU threads; part of the recipe because sums, and so weights, differ between thread counts."""
@@ -271,6 +272,8 @@ class Recipe(Values):
     def _fits_together(self) -> Self:
         if self.optimizer.lr == "find" and self.lr_finder is None:
             raise ValueError("optimizer.lr is 'find', so lr_finder must be given (start_lr, end_lr, iterations)")
+        if self.optimizer.lr == "find" and self.step == "fused":
+            raise ValueError("step 'fused' takes one rate for all seeds; give optimizer.lr a number, not 'find'")
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs must be below epochs; got {self.schedule.warmup_epochs} and {self.epochs}"

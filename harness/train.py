@@ -149,7 +149,7 @@ def train(
                 if not last:
                     yield StepDone(state.step, total, state.step % per_epoch, per_epoch)
                 clock = time.perf_counter()
-        yield _end_epoch(state, state.step // per_epoch, len(labels), evaluate)
+        yield end_epoch(state, state.step // per_epoch, len(labels), evaluate)
 
 
 def take_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, autocast: torch.autocast) -> None:
@@ -183,7 +183,12 @@ def _check(state: State) -> None:
         raise NotFinite(int(first_bad), "train")
 
 
-def _end_epoch(state: State, epoch: int, images: int, evaluate: Evaluate) -> EpochDone:
+def end_epoch(state: State, epoch: int, images: int, evaluate: Evaluate) -> EpochDone:
+    """The epoch's numbers, its evaluation among them; the state is ready for the next.
+
+    Raises:
+        NotFinite: a validation or test loss is infinite or NaN.
+    """
     loss, correct = (state.sums / images).tolist()
     clock = time.perf_counter()
     validation, test = evaluate()

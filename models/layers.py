@@ -1,6 +1,7 @@
 """Layers that more than one family uses."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,12 @@ def _(like: Tensor, p: float) -> Tensor:
     return torch.empty_like(like)
 
 
+@dropout_mask.register_vmap
+def _(info: object, in_dims: tuple[int | None, None], like: Tensor, p: float) -> tuple[Tensor, int | None]:
+    """Networks that train as one draw from one stream: each element of each has its own number."""
+    return dropout_mask(like, p), in_dims[0]
+
+
 def _successes(trials: int, p: float) -> Tensor:
     """Which of so many independent trials succeed, each with probability p: (successes,) int64, ascending."""
     enough = int(trials * p + 8 * math.sqrt(trials * p) + 16)  # eight standard deviations: too few once in 1e15 calls
@@ -90,11 +97,15 @@ class Scale(nn.Module):
         return str(self.factor)
 
 
-def fit_to(model: nn.Module, images: Tensor) -> None:
-    """Set the weights that follow from images (N, C, H, W), as the network is given them, instead of from training."""
+def fit_to(model: nn.Module, images: Callable[[], Tensor]) -> None:
+    """Set the weights that follow from images instead of from training.
+
+    Args:
+        images: gives images (N, C, H, W) as the network is given them; not asked where there are no such weights.
+    """
     for layer in model.modules():
         if isinstance(layer, Whitening):
-            layer.fit(images)
+            layer.fit(images())
 
 
 def conv3x3(in_channels: int, out_channels: int, padding: int = 1) -> nn.Conv2d:

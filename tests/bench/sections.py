@@ -75,8 +75,11 @@ def rows(size: Size, device: str, data: str, scratch: Path, speeds: Speeds) -> I
     """
     if device == "cuda":
         yield from _public_command(data or RESNET_ONECYCLE.base.data.name, scratch)
-    for experiment, steps in ((RESNET_ONECYCLE, size.resnet_steps), (NORM_COMPARISON, size.norm_cnn_steps)):
-        changes = {"optimizer.lr": LR, "epochs": 1, "batch_size": size.batch, "device": device}
+    for experiment, steps, step in (
+        (RESNET_ONECYCLE, size.resnet_steps, "eager"),
+        (NORM_COMPARISON, size.norm_cnn_steps, "compiled"),
+    ):
+        changes = {"optimizer.lr": LR, "epochs": 1, "batch_size": size.batch, "device": device, "step": step}
         recipe = resolve(overrides.apply(experiment.base, changes), detect(device))
         yield from _loops(Work.of_noise(recipe, steps, scratch), size.rounds, speeds)
     yield from _augmentation(Work.of_noise(recipe, size.augmented_steps, scratch), size.rounds, speeds)

@@ -17,10 +17,10 @@ from sqlalchemy.engine import Engine
 from torch import nn
 
 import harness.artifacts
+import harness.attempt
 import harness.checkpoint
 import harness.figures
 import harness.lr_find
-import harness.run
 import harness.train
 from harness.journal import Journal
 
@@ -146,11 +146,11 @@ def _finished(_: MlflowClient, __: str, status: str | None = None, **___: Any) -
 FRESH_STORE = "the store is half made"
 POINTS: dict[str, Arm] = {
     FRESH_STORE: statement(30),
-    "nothing is recorded yet": before(harness.run, "build"),
+    "nothing is recorded yet": before(harness.attempt, "build"),
     "the first fact is half written": halfway("journal", 1),
     "MLflow has the run, we have no receipt": after(MlflowClient, "create_run", when=_of_a_run),
     "in the LR range test": before(harness.lr_find._FiniteLoss, "forward", 15),
-    "the range test is over, its fact not written": after(harness.run, "find_lr"),
+    "the range test is over, its fact not written": after(harness.attempt, "find_lr"),
     "in the first step": before(nn.utils, "clip_grad_norm_"),
     "in a step, gradients made": before(nn.utils, "clip_grad_norm_", 9),
     "a step is done, nobody knows": after(harness.train, "take_step", 8),
@@ -159,8 +159,8 @@ POINTS: dict[str, Arm] = {
     "a checkpoint is fsynced, not renamed": before(Path, "replace", 6, _checkpoint),
     "a checkpoint is renamed, its folder not fsynced": before(harness.checkpoint, "_fsync_folder", 7),
     "before an old checkpoint is deleted": before(Path, "unlink", 3, _whole_checkpoint),
-    "an epoch's steps are done, it is not evaluated": before(harness.run._Run, "_evaluate", 2),
-    "in an evaluation": after(harness.run, "predict", 3),
+    "an epoch's steps are done, it is not evaluated": before(harness.attempt.Attempt, "evaluate", 2),
+    "in an evaluation": after(harness.attempt, "predict", 3),
     "an epoch's fact is half written": halfway("journal", 4),
     "an epoch's fact is written, not fsynced": before(os, "fsync", 4, _open_at("journal")),
     "an epoch's fact is in the journal, not in MLflow": after(Journal, "append", 4),

@@ -104,8 +104,7 @@ def said(root: Path) -> str:
 
 def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate: Path | None) -> None:
     from harness import __main__ as command_line
-    from harness import artifacts
-    from harness import run as one_run
+    from harness import artifacts, attempt
 
     root.mkdir(parents=True, exist_ok=True)
     with (root / "said").open("ab") as file:
@@ -114,7 +113,7 @@ def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate:
     os.environ.update(variables)
     command_line.ROOT = root
     artifacts.write = _write_little
-    one_run.CHECKPOINT_SECONDS = 0.1
+    attempt.CHECKPOINT_SECONDS = 0.1
     if gate is not None:
         (gate / str(os.getpid())).touch()
         while not (gate / "open").exists():

@@ -90,7 +90,8 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
          "`model.name` must be one of mnist_cnn, norm_cnn, resnet; got 'resnt'; did you mean 'resnet'?"),
         (["quickstart", "--set='a\nb'=1"],
          "`a b` is not a field; known: data, model, optimizer, schedule, augmentation, lr_finder, epochs, batch_size, "
-         "label_smoothing, clip_norm, precision, memory_format, augment_backend, step, device, threads"),
+         "label_smoothing, clip_norm, ema_decay, test_time_flip, precision, memory_format, augment_backend, step, "
+         "device, threads"),
         (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
         (["quickstart", "--data=digts"],
          "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist or folder:PATH; got 'digts'; "

@@ -124,16 +124,16 @@ def test_a_run_made_elsewhere_is_not_waited_for(
     go: Callable[..., Outcome], plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """What cannot begin is said, counted once, and the others go on."""
-    run = harness.execute.run
+    run_together = harness.execute.run_together
 
-    def locked(spec: RunSpec, *rest: Any) -> Iterator[Any]:
-        if spec.seed == 0:
+    def locked(specs: list[RunSpec], *rest: Any) -> Iterator[Any]:
+        if specs[0].seed == 0:
             raise HarnessError("it is being made by another process")
-        return run(spec, *rest)
+        return run_together(specs, *rest)
 
-    monkeypatch.setattr(harness.execute, "run", locked)
+    monkeypatch.setattr(harness.execute, "run_together", locked)
     assert go().failed == [plan.runs[0].key]
-    assert f"{plan.runs[0].key}: it is being made by another process\n" in capsys.readouterr().out
+    assert "it is being made by another process\n" in capsys.readouterr().out
 
 
 def test_a_run_killed_at_its_very_end_leaves_no_checkpoints(
@@ -249,8 +249,8 @@ def test_the_time_left_counts_what_this_command_made(
     long = replace(plan, runs=tuple(spec.model_copy(update={"recipe": eight}) for spec in plan.runs))
     show = Progress(long)
     show.skip(long.runs[0])
-    show.start(long.runs[1])
+    show.start([long.runs[1]])
     for step in range(36, 41):
-        show.event(StepDone(step, total=40, in_epoch=step - 35, per_epoch=5))
-    show.event(facts[2].model_copy(update={"epoch": 8, "step": 40}))
+        show.event(long.runs[1], StepDone(step, total=40, in_epoch=step - 35, per_epoch=5))
+    show.event(long.runs[1], facts[2].model_copy(update={"epoch": 8, "step": 40}))
     assert capsys.readouterr().out.rstrip().endswith("left about 08:00")

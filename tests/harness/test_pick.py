@@ -9,7 +9,7 @@ import torch
 
 from harness import pick
 from harness.data import Dataset
-from harness.pick import settle
+from harness.pick import Measured, settle
 from harness.plan import Plan
 from harness.spec import Data, Design, RunSpec
 
@@ -82,7 +82,33 @@ def test_the_choice_is_kept_for_other_seeds_and_variants(
     assert len(json.loads((tmp_path / "runs" / "steps.json").read_text())) == 2
 
 
-@pytest.mark.parametrize("step", ["eager", "compiled"])
+@pytest.mark.parametrize(
+    ("compiled", "fused", "step"),
+    [(0.9, 0.5, "fused"), (0.5, 0.9, "compiled"), (None, 0.5, "fused"), (None, 0.96, "eager"), (0.5, None, "compiled")],
+)
+def test_the_fastest_form_is_taken(compiled: float | None, fused: float | None, step: str) -> None:
+    """If it wins by 5% over the eager one's second."""
+    assert Measured(eager_seconds=1.0, compiled_seconds=compiled, fused_seconds=fused).step == step
+
+
+def test_seeds_are_never_fused_where_that_loses(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU it is not even tried."""
+    measuring(monkeypatch, 0.0, 1.0, 2.0)
+    monkeypatch.setattr(pick, "Stack", None)
+    more = replace(plan, runs=(*plan.runs, plan.runs[0].model_copy(update={"seed": 1})))
+    assert steps(settle(more, datasets, tmp_path)) == {"eager"}
+    (kept,) = json.loads((tmp_path / "runs" / "steps.json").read_text()).values()
+    assert kept["fused_seconds"] is None
+
+
+def test_the_fused_step_can_be_timed(spec: RunSpec, dataset: Dataset) -> None:
+    """Three runs' step at once, as it is measured on a GPU."""
+    pick._step(spec.recipe, "fused", dataset, runs=3)()
+
+
+@pytest.mark.parametrize("step", ["eager", "compiled", "fused"])
 def test_a_forced_step_is_not_measured(
     plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+import harness.attempt
 import harness.run
 from harness import checkpoint, journal
+from harness.attempt import sweep
 from harness.data import Dataset, Split
 from harness.evaluate import Interrupted, predict
 from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
 from harness.parts import device_data
-from harness.run import ended, run, sweep
+from harness.run import ended, run
 from harness.spec import SGD, Adam, HarnessError, LRFinder, Model, OneCycle, Step, Transform
 from tests.harness.runs import Runs
 
@@ -79,7 +81,7 @@ def test_an_interrupted_evaluation_is_made_up_for(runs: Runs, monkeypatch: pytes
                     raise Interrupted
                 return predict(*arguments)
 
-            patched.setattr(harness.run, "predict", stopping)
+            patched.setattr(harness.attempt, "predict", stopping)
             events = []
             with pytest.raises(Interrupted):
                 events.extend(stopped.events())
@@ -137,7 +139,7 @@ def test_a_compiled_run_is_the_same_run(runs: Runs) -> None:
 def test_a_crash_goes_on_from_the_last_timed_checkpoint(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed without a word after step 8, with a checkpoint after every step, it goes on with step 9."""
     expected = runs.elsewhere("whole").finish()
-    monkeypatch.setattr(harness.run, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(harness.attempt, "CHECKPOINT_SECONDS", -1.0)
     killed = runs.elsewhere("killed")
     events = killed.events()
     next(event for event in events if getattr(event, "step", 0) == 9)  # saved before it is asked for step 9
@@ -166,7 +168,7 @@ def test_a_diverged_run_is_over_and_never_finished(
     runs: Runs, batch_size: int, step: int, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a rate of 1e30 the first step ruins the weights: the next loss shows it, or else the evaluation."""
-    monkeypatch.setattr(harness.run, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(harness.attempt, "CHECKPOINT_SECONDS", -1.0)
     wild = runs.changed("wild", optimizer=SGD(lr=1e30, momentum=0.0), batch_size=batch_size, epochs=2)
     *_, last = wild.events()
     assert isinstance(last, Diverged)
@@ -192,7 +194,7 @@ def test_a_range_tests_rate_is_found_once(runs: Runs, monkeypatch: pytest.Monkey
     """The suggestion is the peak rate of the run, and a resumed run takes it from the journal."""
     found = runs.changed("found", **RECIPES["found"])
     found.interrupt(4)
-    monkeypatch.setattr(harness.run, "find_lr", None)
+    monkeypatch.setattr(harness.attempt, "find_lr", None)
     events = list(found.events())
     suggestion = next(event.suggestion for event in events if isinstance(event, LRFound))
     assert {lr for event in events if isinstance(event, EpochDone) for lr in event.lrs} == {suggestion}
@@ -269,7 +271,7 @@ def test_a_failure_is_one_line_and_can_be_made_good(
 def test_a_failure_before_the_beginning_is_no_part_of_the_run(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recorded alone, as all there is to say; once the run begins its journal begins with that, as reports need."""
     with monkeypatch.context() as patched:
-        patched.setattr(harness.run, "environment", None)
+        patched.setattr(harness.attempt, "environment", None)
         assert [event.kind for event in runs.events()] == ["failed"]
     assert [row["kind"] for row in runs.rows] == ["failed"]
     runs.finish()

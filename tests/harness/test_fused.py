@@ -1,0 +1,220 @@
+"""Runs that train as one: each is its solo run but for rounding, saved, resumed and ended on its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+
+import harness.attempt
+from harness import checkpoint, journal
+from harness.augment import source, together
+from harness.evaluate import Interrupted
+from harness.facts import Diverged, Fact, Failed
+from harness.fused import Stack
+from harness.parts import DeviceData, Parts, build, build_model, new_state
+from harness.run import Event, ended, run_folder, run_together
+from harness.spec import SGD, Adam, Model, OneCycle, Recipe, RunSpec, Transform
+from harness.train import State, StepDone, take_step
+from tests.harness.runs import Runs
+
+CROP = (
+    Transform(name="Pad", padding=2),
+    Transform(name="RandomCrop", height="image_height", width="image_width"),
+    Transform(name="HorizontalFlip", p=0.5),
+)
+DRY = Model(name="norm_cnn", head="gap", dropout=0.0)
+RECIPES: dict[str, dict[str, Any]] = {
+    "sgd": {"optimizer": SGD(lr=0.005, nesterov=True, weight_decay=1e-3), "clip_norm": 0.5, "model": DRY},
+    "adam": {"optimizer": Adam(lr=0.001), "schedule": OneCycle(), "augmentation": CROP, "model": DRY},
+    "group": {
+        "optimizer": SGD(lr=0.005),
+        "augmentation": CROP,
+        "augment_backend": "albumentations",
+        "model": DRY.model_copy(update={"norm": "group"}),
+    },
+    "tuned": {
+        "optimizer": SGD(lr=0.0005),
+        "label_smoothing": 0.2,
+        "ema_decay": 0.8,
+        "test_time_flip": True,
+        "model": Model(name="resnet", whitening=True),
+    },
+}
+SEEDS = (0, 1, 2)
+
+
+class Group:
+    """The attempts at three seeds of one recipe, which train as one, in a project's folder of their own."""
+
+    def __init__(self, runs: Runs, name: str, **recipe: Any):
+        self.first = runs.changed(name, step="fused", **recipe)
+        self.root = self.first.root
+        self.specs = [self.first.spec.model_copy(update={"seed": seed}) for seed in SEEDS]
+
+    def events(self, stop_after: int | None = None) -> Iterator[Event]:
+        """One attempt; `stop_after` asks it to stop once so many events of this attempt are seen."""
+        seen: list[Event] = []
+        data, design = self.first.data, self.first.design
+        for event in run_together(self.specs, design, data, self.root, lambda: len(seen) == stop_after):
+            seen.append(event)
+            yield event
+
+    def one(self, number: int) -> Runs:
+        return Runs(self.root, self.specs[number], self.first.design, self.first.data)
+
+
+def ends(group: Group) -> list[Fact]:
+    """The last fact of each run."""
+    return [journal.read(group.one(number).folder)[-1] for number in range(len(SEEDS))]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_step_is_the_solo_step(runs: Runs, name: str) -> None:
+    """Ten steps in float64, where rounding does not grow: weights, norms' statistics, averages, what the optimiser
+    remembers, rates and losses of every run are those of training alone."""
+    recipe = runs.changed("double", **RECIPES[name]).spec.recipe
+
+    def states() -> list[State]:
+        made = []
+        for seed in SEEDS:
+            _, model = build_model(recipe, runs.data.dataset, seed)
+            state = new_state(model.double(), recipe, float(recipe.optimizer.lr), 72)
+            state.sums, state.first_bad = state.sums.double(), state.first_bad.double()
+            made.append(state)
+        return made
+
+    alone, fused = states(), states()
+    stack, autocast = Stack(fused, recipe), torch.autocast("cpu", enabled=False)
+    images, labels = torch.randn(10, 3, 16, 3, 12, 12, dtype=torch.float64), torch.randint(3, (10, 3, 16))
+    for step in range(10):
+        stack.step(images[step], labels[step], autocast)
+        for state, own_images, own_labels in zip(alone, images[step], labels[step], strict=True):
+            take_step(state, own_images, own_labels, recipe, autocast)
+    assert stack.bad() == {}
+    for one, other in zip(fused, alone, strict=True):
+        ours, theirs = one.state_dict(), other.state_dict()
+        assert (ours.pop("lrs"), ours.pop("scheduler")) == (theirs.pop("lrs"), theirs.pop("scheduler"))
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)  # sums of losses are kept in float32
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_run_is_its_solo_run_but_for_rounding(runs: Runs, name: str) -> None:
+    """The same facts; losses on training and test images are near, though a tie that rounding breaks otherwise moves
+    them a little."""
+    group = Group(runs, "fused", **RECIPES[name])
+    list(group.events())
+    for number, spec in enumerate(group.specs):
+        alone = runs.elsewhere(f"alone{number}", spec=spec).changed("eager", step="eager", **RECIPES[name])
+        alone.finish()
+        pairs = list(zip(group.one(number).rows, alone.rows, strict=True))
+        assert [one["kind"] for one, _ in pairs] == ["started", "epoch", "epoch", "finished"]
+        for one, other in pairs[1:3]:
+            assert one["lrs"] == other["lrs"]
+            for split in ("train", "test"):
+                assert one[split]["loss"] == pytest.approx(other[split]["loss"], rel=0.1), (number, split)
+
+
+def test_stopped_runs_end_as_if_never_stopped(runs: Runs) -> None:
+    """Stopped among the first facts, in the middle of an epoch, between two runs' evaluations and at the last ones'
+    ends: the same weights and journal rows, with dropout, whose random numbers all runs share."""
+    whole = Group(runs, "whole", augmentation=CROP)
+    events = list(whole.events())
+    kinds = [event.step if isinstance(event, StepDone) else event.kind for _, event in events]
+    assert kinds == [*["started"] * 3, 1, 2, 3, 4, *["epoch"] * 3, 6, 7, 8, 9, *["epoch"] * 3, *["finished"] * 3]
+    for stop_after in (2, 5, 8, 9, 12, 15, 18):
+        again = Group(runs, f"stopped{stop_after}", augmentation=CROP)
+        with pytest.raises(Interrupted):
+            list(again.events(stop_after))
+        torch.manual_seed(123)  # a new process would not have the old one's random state
+        missing = [spec for spec in again.specs if not ended(journal.read(run_folder(again.root, spec)))]
+        list(run_together(missing, again.first.design, again.first.data, again.root, lambda: False))
+        for number in range(len(SEEDS)):
+            assert again.one(number).rows == whole.one(number).rows, (stop_after, number)
+            assert not checkpoint.exists(again.one(number).folder)
+
+
+def test_checkpoints_of_different_steps_meet_at_the_earliest(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process killed while it saved one run after the other leaves some a step ahead; they end alike all the same."""
+    whole = Group(runs, "whole")
+    list(whole.events())
+    monkeypatch.setattr(harness.attempt, "CHECKPOINT_SECONDS", -1.0)
+    killed, save = Group(runs, "killed"), checkpoint.save
+
+    def dies(folder: Path, state: dict[str, Any], step: int) -> Path:
+        if step == 7 and "s2" in folder.name:
+            raise KeyboardInterrupt
+        return save(folder, state, step)
+
+    monkeypatch.setattr(checkpoint, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        list(killed.events())
+    monkeypatch.setattr(checkpoint, "save", save)
+    steps = [max(path.name for path in killed.one(n).folder.glob("*.ckpt")) for n in range(3)]
+    assert steps == ["step-000000007.ckpt", "step-000000007.ckpt", "step-000000006.ckpt"]
+    list(killed.events())
+    assert [killed.one(n).rows for n in range(3)] == [whole.one(n).rows for n in range(3)]
+
+
+def test_a_run_that_diverges_ends_alone(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first step's loss is not finite: that is its last fact, and the others' numbers are what they were."""
+    whole, hurt = (Group(runs, name, model=DRY) for name in ("whole", "hurt"))
+    list(whole.events())
+
+    def spoilt(spec: RunSpec, data: DeviceData, workers: int) -> Parts:
+        parts = build(spec, data, workers)
+        if spec.seed == 1:
+            next(parts.model.parameters()).data.fill_(torch.nan)
+        return parts
+
+    monkeypatch.setattr(harness.attempt, "build", spoilt)
+    list(hurt.events())
+    first, diverged, last = ends(hurt)
+    assert isinstance(diverged, Diverged)
+    assert (diverged.step, diverged.where) == (1, "train")
+    assert (first.kind, last.kind) == ("finished", "finished")
+    assert [hurt.one(n).rows for n in (0, 2)] == [whole.one(n).rows for n in (0, 2)]
+    assert not checkpoint.exists(hurt.one(1).folder)
+
+
+def test_an_error_is_every_runs_fact(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They train as one, so they fail as one; each has its traceback."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Stack, "step", fail)
+    group = Group(runs, "group")
+    list(group.events())
+    said = "out of memory: no room; try a smaller batch_size than 16 or fewer SEEDS at once"
+    assert [fact.error for fact in ends(group) if isinstance(fact, Failed)] == [said] * 3
+    assert (group.one(2).folder / "traceback.txt").read_text().endswith("MemoryError: no room\n")
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+def test_dropout_draws_for_each_run_of_its_own(runs: Runs, recipe: Recipe, rate: float) -> None:
+    """Two equal networks on equal images part at the first step, whichever way their masks are drawn."""
+    dropping = recipe.model_copy(update={"step": "fused", "model": Model(name="norm_cnn", head="gap", dropout=rate)})
+    spec = runs.spec.model_copy(update={"recipe": dropping})
+    parts = [build(spec, runs.data, workers=0) for _ in range(2)]
+    states = [new_state(part.model, dropping, 0.05, 72) for part in parts]
+    images = parts[0].normaliser(runs.data.train.images[:16])
+    stack = Stack(states, dropping)
+    stack.step(torch.stack([images, images]), runs.data.train.labels[:16].expand(2, -1), parts[0].normaliser.autocast)
+    assert states[0].sums[0] != states[1].sums[0]
+
+
+def test_batches_of_several_runs_are_theirs(runs: Runs) -> None:
+    """Each run's augmented images, drawn together, are bit for bit those that it draws alone."""
+    images = runs.data.train.images
+    kinds: tuple[tuple[tuple[Transform, ...], Literal["auto", "albumentations"]], ...]
+    kinds = ((), "auto"), (CROP, "auto"), (CROP, "albumentations")
+    for transforms, backend in kinds:
+        sources = [source(transforms, backend, images, (0.4,) * 3, seed) for seed in SEEDS]
+        orders = [torch.randperm(72).split(16) for _ in SEEDS]
+        alone = [list(one.batches(3, order)) for one, order in zip(sources, orders, strict=True)]
+        drawn = list(together(sources, 3, orders))
+        assert len(drawn) == 5
+        for place, batch in enumerate(drawn):
+            assert torch.equal(batch, torch.stack([of_run[place] for of_run in alone]))
