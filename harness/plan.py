@@ -182,4 +182,7 @@ def _seeds(experiment: Experiment, count: int | None) -> tuple[int, ...]:
     if not 1 <= count <= 1000:
         raise SpecError(f"SEEDS must be 1..1000; got {count}")
     further = range(max(experiment.seeds) + 1, max(experiment.seeds) + 1 + count)
-    return (*experiment.seeds, *further)[:count]
+    chosen = (*experiment.seeds, *further)[:count]
+    if max(chosen) >= 2**31:
+        raise SpecError(f"seeds must be below 2147483648; SEEDS={count} goes on to {max(chosen)}; declare smaller ones")
+    return chosen

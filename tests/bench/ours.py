@@ -10,6 +10,8 @@ from torch.nn import functional
 from harness.augment import source as build_source
 from harness.evaluate import Normaliser
 from harness.facts import EpochDone, Scores
+from harness.fused import Stack
+from harness.fused import train as train_fused
 from harness.machine import keep_freed_memory
 from harness.parts import new_state
 from harness.train import State, train
@@ -32,6 +34,30 @@ def ours(work: Work) -> Loop:
         work.wait()
         seconds = time.perf_counter() - clock
         return Trained(seconds, [event.train.loss for event in events if isinstance(event, EpochDone)])
+
+    return loop
+
+
+def fused(work: Work, members: int) -> Loop:
+    """So many seeds of the recipe as one, through `harness.fused`."""
+    recipe, device = work.recipe.model_copy(update={"step": "fused"}), work.recipe.device
+    pixels, labels = torch.from_numpy(work.images).to(device), torch.from_numpy(work.labels).to(device)
+    seeds = range(members)
+    sources = [
+        build_source(recipe.augmentation, recipe.augment_backend, pixels, MEAN, seed, device=device) for seed in seeds
+    ]
+    normaliser = Normaliser.make(MEAN, STD, device, recipe.memory_format, recipe.precision)
+    scored = [lambda: (None, Scores(loss=0, accuracy=0))] * members
+
+    def loop() -> Trained:
+        states = [new_state(work.model(normaliser.memory_format), recipe, LR, len(labels)) for _ in seeds]
+        stack = Stack(states, recipe)
+        work.wait()
+        clock = time.perf_counter()
+        events = list(train_fused(stack, sources, labels, seeds, normaliser, scored))
+        work.wait()
+        seconds = time.perf_counter() - clock
+        return Trained(seconds, [event.train.loss for _, event in events if isinstance(event, EpochDone)])
 
     return loop
 

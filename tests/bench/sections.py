@@ -13,7 +13,7 @@ from harness.machine import detect
 from harness.plan import resolve
 from tests.bench import augmentation, public_command, start_up, whole_run
 from tests.bench.notebook import notebook
-from tests.bench.ours import bare, ours
+from tests.bench.ours import bare, fused, ours
 from tests.bench.table import Row
 from tests.bench.trainer import trainer
 from tests.bench.work import LR, Work, each, interleave
@@ -82,6 +82,7 @@ def rows(size: Size, device: str, data: str, scratch: Path, speeds: Speeds) -> I
         changes = {"optimizer.lr": LR, "epochs": 1, "batch_size": size.batch, "device": device, "step": step}
         recipe = resolve(overrides.apply(experiment.base, changes), detect(device))
         yield from _loops(Work.of_noise(recipe, steps, scratch), size.rounds, speeds)
+    yield from _fused(Work.of_noise(recipe, size.norm_cnn_steps, scratch), size.rounds, speeds)
     yield from _augmentation(Work.of_noise(recipe, size.augmented_steps, scratch), size.rounds, speeds)
     yield from _whole_runs(size, device)
     yield from _start_up(size, scratch)
@@ -109,6 +110,20 @@ def _loops(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
     in_fp32 = each(measured, "ours, fp32", "notebook's loop")
     yield Row(f"{title}: in fp32, {against} the notebook's loop", in_fp32, "x", must=1.0)
     yield Row(f"{title}: time over the bare step's", each(measured, "bare step", best), "x", 1.03, 1.01, True)
+
+
+def _fused(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
+    """All members at once against the product's best loop, one after the other. On a CPU, where it loses, only few."""
+    gpu, name = work.recipe.device.startswith("cuda"), work.recipe.model.name
+    members = 64 if gpu else 4
+    title = f"{members} {name}, one after the other and fused"
+    loops = {"one": ours(work), f"{members} fused": fused(work, members)}
+    measured = interleave(loops, len(work.labels), rounds, title)
+    together = [members * speed for speed in measured[f"{members} fused"]]  # an image of each member
+    speeds[title] = {"one after the other": measured["one"], "fused": together}
+    must, aim = (8.0, 30.0) if gpu else (None, None)
+    against = "fused against one after the other, images/s"
+    yield Row(f"{members} {name} {against}", each(speeds[title], "fused", "one after the other"), "x", must, aim)
 
 
 def _in_fp32(work: Work) -> Work:

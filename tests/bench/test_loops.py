@@ -13,7 +13,7 @@ from harness.augment import source as build_source
 from harness.evaluate import Normaliser
 from harness.spec import SGD, Adam, Constant, Data, Model, Optimizer, Recipe
 from tests.bench.notebook import notebook, transform
-from tests.bench.ours import bare, ours
+from tests.bench.ours import bare, fused, ours
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work, each, interleave
 
 
@@ -54,6 +54,13 @@ def test_lightnings_trainer_learns_as_the_notebooks_loop(work: Work) -> None:
     from tests.bench.trainer import trainer
 
     _learns_as_the_notebook(trainer(work), work)
+
+
+def test_the_fused_loop_learns_as_the_notebooks_loop(work: Work) -> None:
+    """Each of its members, epoch by epoch."""
+    losses = fused(work, 2)().losses
+    expected = [loss for loss in notebook(work)().losses for _ in range(2)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-3)
 
 
 def test_loops_take_turns_and_the_first_round_only_warms_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ LIVE = """allowed => Array.from(document.querySelectorAll("*")).flatMap(element 
     ...(allowed.includes(element.localName) ? [] : [element.localName]),
     ...Array.from(element.attributes, a => a.name).filter(name => name.startsWith("on")),
     ...["href", "src"].map(name => element.getAttribute(name)).filter(
-        link => link && !/^(#|data:|figures\\/[a-z_]+\\.png$)/.test(link)),
+        link => link && !/^(#|data:|figures\\/[a-z0-9_]+\\.png$)/.test(link)),
 ]).concat(window.hacked ? ["a script ran"] : [])"""
 TABLES = """Array.from(document.querySelectorAll("table"), table => Array.from(table.rows, row =>
     Array.from(row.cells, cell => cell.textContent)))"""

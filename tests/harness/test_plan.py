@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.plan import Machine, Plan, differences, plan, resolve, steps_per_epoch, with_step, within
+from harness.plan import Machine, Plan, differences, plan, resolve, steps_per_epoch, together, with_step, within
 from harness.spec import SGD, Data, Experiment, Model, Published, Recipe, SpecError, digest, flatten
 
 CPU = Machine("cpu", bf16=True, threads=2)
@@ -66,6 +66,25 @@ def test_a_number_of_seeds_out_of_range_is_refused(asked: int) -> None:
     """No seeds is no experiment, and a thousand is a slip."""
     with pytest.raises(SpecError, match=rf"^SEEDS must be 1\.\.1000; got {asked}$"):
         plan(EXPERIMENT, CPU, seeds=asked)
+
+
+def test_seeds_end_where_random_generators_do() -> None:
+    """More than were declared go on upwards, and not beyond what a seed can be."""
+    highest = _with(seeds=(2**31 - 2,))
+    assert {spec.seed for spec in plan(highest, CPU, seeds=2).runs} == {2**31 - 2, 2**31 - 1}
+    rule = r"^seeds must be below 2147483648; SEEDS=3 goes on to 2147483648; declare smaller ones$"
+    with pytest.raises(SpecError, match=rule):
+        plan(highest, CPU, seeds=3)
+
+
+def test_fused_seeds_of_a_variant_are_made_together() -> None:
+    """In the plan's order; any other form of the step leaves every run alone."""
+    alone = plan(EXPERIMENT, CPU, seeds=2)
+    assert together(alone) == [[spec] for spec in alone.runs]
+    fused = plan(EXPERIMENT, CPU, seeds=2, changes={"step": "fused"})
+    assert [[(spec.variant, spec.seed) for spec in specs] for specs in together(fused)] == [
+        [(name, seed) for seed in EXPERIMENT.seeds[:2]] for name in EXPERIMENT.variants
+    ]
 
 
 def test_a_metric_of_images_that_are_not_held_out_is_refused() -> None:
