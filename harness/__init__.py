@@ -14,10 +14,10 @@ from harness.spec import (
     Published,
     Recipe,
     RunSpec,
-    SpecError,
     Step,
     Transform,
 )
+from harness.values import SpecError
 
 __all__ = [
     "SGD",

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from harness import catalog, overrides
 from harness.plan import Plan, plan
-from harness.spec import HarnessError, SpecError
+from harness.values import HarnessError, SpecError
 
 ROOT = Path(__file__).resolve().parent.parent
 

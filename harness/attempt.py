@@ -20,8 +20,9 @@ from harness.lr_find import find_lr
 from harness.machine import environment, peak_memory_bytes, reset_peak_memory
 from harness.parts import DeviceData, DeviceSplit, Parts, build, new_state, weights_sha256
 from harness.plan import steps_per_epoch
-from harness.spec import Design, HarnessError, RunSpec
+from harness.spec import Design, RunSpec
 from harness.train import NotFinite, State
+from harness.values import HarnessError
 
 CHECKPOINT_SECONDS = 60.0
 

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.batched import sample_keys
-from harness.spec import Argument, HarnessError, Transform, nearest
+from harness.spec import Transform
+from harness.values import Argument, HarnessError, nearest
 
 _AFTER_THE_PIPELINE = {"Normalize", "ToFloat", "ToTensorV2", "ToTensor3D"}
 _NEW_NAMES = {"value": "fill", "max_width": "hole_width_range", "min_width": "hole_width_range"}  # not near enough

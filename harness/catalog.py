@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from harness.overrides import explain
-from harness.spec import Experiment, SpecError, nearest
+from harness.spec import Experiment
+from harness.values import SpecError, nearest
 
 if TYPE_CHECKING:
     from models import ModelSummary

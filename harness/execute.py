@@ -25,9 +25,10 @@ from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
 from harness.parts import DeviceData, device_data, model_options
 from harness.plan import Plan, together
 from harness.run import ended, run_folder, run_together
-from harness.spec import Data, HarnessError, RunSpec, SpecError
+from harness.spec import Data, RunSpec
 from harness.tracking import PlannedRun, Summary, Tracker
 from harness.train import StepDone
+from harness.values import HarnessError, SpecError
 
 
 @dataclass

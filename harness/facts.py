@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from harness.spec import Design, RunSpec, Values
+from harness.spec import Design, RunSpec
+from harness.values import Values
 
 
 class DataFacts(Values):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.spec import HarnessError, nearest
+from harness.values import HarnessError, nearest
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 

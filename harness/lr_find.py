@@ -24,8 +24,9 @@ from harness.augment import Source
 from harness.evaluate import Interrupted, Normaliser, ShouldStop
 from harness.facts import LRFound
 from harness.optim import build_optimizer
-from harness.spec import HarnessError, LRFinder, Recipe
+from harness.spec import LRFinder, Recipe
 from harness.train import NotFinite, epoch_order
+from harness.values import HarnessError
 
 SKIP_START, SKIP_END = 10, 5
 """Points at the sweep's ends that the suggestion ignores: torch-lr-finder's own defaults."""

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from harness.plan import Machine
-from harness.spec import HarnessError
+from harness.values import HarnessError
 
 PACKAGES = ("torch", "torchvision", "albumentations", "numpy", "mlflow", "torch-lr-finder")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from harness import spec
+from harness.values import SpecError
 
 
 def build_optimizer(model: nn.Module, recipe: spec.Recipe, lr: float) -> torch.optim.Optimizer:
@@ -45,7 +46,7 @@ def build_scheduler(
     match schedule:
         case spec.OneCycle():
             if schedule.pct_start * epochs * steps_per_epoch == 1:  # torch would divide by a rise of 0 steps
-                raise spec.SpecError(
+                raise SpecError(
                     f"`schedule.pct_start` must leave more than one step to the rise; got {schedule.pct_start} of "
                     f"{epochs * steps_per_epoch} steps; raise it, or epochs"
                 )

@@ -23,8 +23,9 @@ from harness.evaluate import Normaliser
 from harness.machine import keep_freed_memory
 from harness.optim import build_optimizer, build_scheduler
 from harness.plan import steps_per_epoch
-from harness.spec import HarnessError, Recipe, RunSpec
+from harness.spec import Recipe, RunSpec
 from harness.train import State
+from harness.values import HarnessError
 
 FITTED = 5000
 """Training images, the first ones, that a model's fixed weights are made from."""

@@ -23,8 +23,9 @@ from harness.fused import Stack
 from harness.machine import code_digest
 from harness.parts import build_model, new_state
 from harness.plan import Plan, steps_per_epoch, with_step, within
-from harness.spec import Constant, Data, Recipe, Values, flatten
+from harness.spec import Constant, Data, Recipe
 from harness.train import take_step
+from harness.values import Values, flatten
 
 WORTH_SECONDS = 120.0
 """A variant whose runs train for less in all is not worth compiling anything for."""

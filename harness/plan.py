@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import overrides
-from harness.spec import Design, Experiment, Recipe, RunSpec, SpecError, VariantDesign, digest, flatten, nearest
+from harness.spec import Design, Experiment, Recipe, RunSpec, VariantDesign
+from harness.values import SpecError, digest, flatten, nearest
 
 
 @dataclass(frozen=True)

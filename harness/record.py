@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
-from harness.spec import HarnessError
+from harness.values import HarnessError
 
 
 @dataclass(frozen=True)

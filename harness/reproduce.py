@@ -12,9 +12,9 @@ from harness.facts import EpochDone, Fact, Finished, LRFound, Started
 from harness.parts import device_data
 from harness.plan import Plan
 from harness.run import ended, run
-from harness.spec import HarnessError
 from harness.store import TrackingError
 from harness.tracking import Tracker
+from harness.values import HarnessError
 
 _MEASURED = {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system", "peak_memory_bytes"}
 """What no replay can repeat."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.facts import EpochDone, Fact, Finished, LRFound, Started
-from harness.spec import flatten
+from harness.values import flatten
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param

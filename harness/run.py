@@ -18,8 +18,9 @@ from harness.evaluate import Interrupted, ShouldStop
 from harness.facts import EpochDone, Fact, Finished
 from harness.machine import system_metrics
 from harness.parts import DeviceData
-from harness.spec import Design, HarnessError, RunSpec
+from harness.spec import Design, RunSpec
 from harness.train import NotFinite, StepDone, train
+from harness.values import HarnessError
 
 Event = tuple[RunSpec, StepDone | Fact]
 """A run, and what happened to it."""

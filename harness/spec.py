@@ -4,46 +4,26 @@ Everything below this file receives these types and checks nothing again. They t
 and `digest` names them: two runs with the same digest were asked to do the same thing.
 """
 
-import difflib
-import hashlib
-import json
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Scalar = bool | int | float | str
-Argument = Scalar | None | tuple[Scalar, ...]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
-Dotted = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
-Count = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+from harness.values import (
+    Argument,
+    Count,
+    Dotted,
+    Fraction,
+    Momentum,
+    Name,
+    NonNegativeFloat,
+    PositiveFloat,
+    Scalar,
+    Values,
+    digest,
+    nearest,
+)
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
-
-
-class HarnessError(ValueError):
-    """Something a user can put right, said in one line: the field, the rule, the value and what to do next.
-
-    What a terminal would obey instead of showing it is spelt out: values come from files and arguments of any origin.
-    """
-
-    def __str__(self) -> str:
-        line = " ".join(super().__str__().splitlines())
-        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
-
-
-class SpecError(HarnessError):
-    """A field of an experiment, an override or an option that breaks its rule."""
-
-
-class Values(BaseModel):
-    """The base of every frozen value: no unknown fields, no silent conversions, no infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 class Data(Values):
@@ -354,46 +334,3 @@ class Design(Values):
     primary_metric: str
     smallest_difference_points: float
     published: tuple[Published, ...] = ()
-
-
-def digest(values: BaseModel) -> str:
-    """Twelve hexadecimal digits that name a value: SHA-256 of its canonical JSON.
-
-    Fields at their defaults are left out, so a field added later, with a default that changes nothing, renames no run.
-    """
-    canonical = json.dumps(_without_defaults(values), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-def _without_defaults(values: BaseModel) -> dict[str, Any]:
-    kept: dict[str, Any] = dict(values.__pydantic_extra__ or {})
-    for name, field in type(values).model_fields.items():
-        value = getattr(values, name)
-        if name == "name" or value != field.default:  # a name says which optimizer or schedule the rest belongs to
-            kept[name] = value
-    return {name: _plain(value) for name, value in kept.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return _without_defaults(value)
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def flatten(values: BaseModel) -> dict[str, Any]:
-    """Dotted field → value, for a recipe or any other value; tuples stay whole."""
-
-    def walk(prefix: str, node: Any) -> Iterable[tuple[str, Any]]:
-        if isinstance(node, dict):
-            for name, child in node.items():
-                yield from walk(f"{prefix}.{name}" if prefix else name, child)
-        else:
-            yield prefix, node
-
-    return dict(walk("", values.model_dump(mode="json")))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'a' or 'b'?`, or nothing when no known name is close."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

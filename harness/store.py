@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from harness.spec import HarnessError
+from harness.values import HarnessError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

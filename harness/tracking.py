@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from harness import journal, store
 from harness.facts import Fact
-from harness.spec import Design, HarnessError
+from harness.spec import Design
+from harness.values import HarnessError
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

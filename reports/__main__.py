@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.data import open_cached
-from harness.spec import HarnessError
 from harness.store import Unreachable
 from harness.tracking import Tracker, failing_in_one_line
+from harness.values import HarnessError
 from reports.build import build
 from reports.grids import Images
 from reports.note import note

@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.facts import EpochDone
 from harness.record import Record
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from reports.select import Selection
 from reports.statistics import Comparison, compare, summarize
 

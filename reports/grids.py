@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.evaluate import probabilities
 from harness.figures import grid
 from harness.record import Record
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from reports.errors import Indices, confidence, correct
 from reports.select import Selection
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.plan import within
 from harness.record import Record
-from harness.spec import HarnessError, flatten
+from harness.values import HarnessError, flatten
 
 HARMLESS = ("environment.commit", "environment.dirty", "data.name", "data.title", "data.label")
 """Fields that name what others pin down: the training code by its digest, the images by their checksum."""

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from reports.inference import (
     MOST_SEEDS,
     bca_interval,

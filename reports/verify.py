@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.record import Record
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from reports.publish import kept_runs, rebuild
 
 TOLERANCE = 1e-4

@@ -16,7 +16,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import torch
 
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from tests.bench import table
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import journal
 from harness.facts import Finished, Started
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from tests.bench.start_up import copy_project
 
 _PER_MULTIPLY_ADD = 2 * 3  # operations: a product and a sum, forward once and backward twice

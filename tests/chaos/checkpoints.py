@@ -40,7 +40,7 @@ class Counts:
 
 
 FULL = Counts(damaged=500, finished=25, both=6)
-REDUCED = Counts(damaged=12, finished=1, both=0)
+REDUCED = Counts(damaged=12, finished=2, both=0)
 
 
 def rows(counts: Counts, folder: Path) -> Iterator[Row]:
@@ -96,8 +96,7 @@ class Trials:
         """With the newer one damaged, or both of them, the run still ends as one that nobody disturbed."""
         wrong: list[str] = []
         for trial in range(times):
-            project = self.stopped.with_name(f"finished {both} {trial}")
-            shutil.copytree(self.stopped, project, symlinks=True)
+            project = self.projects.copy(self.stopped, f"finished_{both}_{trial}")
             older, newer = _checkpoints(project, self.spec)
             kind = self._damage(newer, older, trial)
             if both:

@@ -1,6 +1,8 @@
 """A project's folder with one small run in it, made in a second or two, in which every stream of randomness matters."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -59,6 +61,16 @@ class Projects:
         (made / "data").symlink_to(self._first / "data")
         if store:
             shutil.copy(self.folder / "empty.db", made / "mlflow.db")
+        return made
+
+    def copy(self, project: Path, name: str) -> Path:
+        """A project as it stands, elsewhere; its store points to its own artifacts, not to the original's."""
+        made = self.folder / name
+        shutil.copytree(project, made, symlinks=True)
+        with closing(sqlite3.connect(made / "mlflow.db")) as store, store:
+            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+                moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+                store.execute(moved, (f"/{project.name}/", f"/{name}/"))
         return made
 
     @cache  # noqa: B019 — there is one of these a section

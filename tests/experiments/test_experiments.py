@@ -9,7 +9,8 @@ import models
 from harness import augment, catalog
 from harness.optim import build_optimizer, build_scheduler
 from harness.plan import Machine, Plan, differences, plan, steps_per_epoch
-from harness.spec import Experiment, flatten
+from harness.spec import Experiment
+from harness.values import flatten
 
 ROOT = Path(__file__).parents[2]
 CPU = Machine("cpu", bf16=True, threads=2)

@@ -9,8 +9,9 @@ from harness import artifacts
 from harness.data import Dataset, Split
 from harness.facts import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
 from harness.parts import DeviceData, device_data
-from harness.spec import SGD, Data, Design, Model, Recipe, RunSpec, VariantDesign, digest
+from harness.spec import SGD, Data, Design, Model, Recipe, RunSpec, VariantDesign
 from harness.tracking import Tracker
+from harness.values import digest
 from tests.harness.runs import Runs, begun
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import experiments
 from harness.catalog import load, names
-from harness.spec import SpecError
+from harness.values import SpecError
 
 FILE = '''"""A question."""
 from harness import SGD, Data, Experiment, Model, Recipe

@@ -16,7 +16,7 @@ import torch
 
 import harness.__main__ as command_line
 from harness.__main__ import main, whole_number
-from harness.spec import SpecError
+from harness.values import SpecError
 
 ROOT = Path(__file__).parents[2]
 NO_ADDRESS = "http://127.0.0.1:abc"

@@ -15,9 +15,9 @@ from mlflow.tracking import MlflowClient
 
 from harness.delivery import Delivered, Delivery, lacking
 from harness.facts import Diverged, EpochDone, Fact, Failed
-from harness.spec import flatten
 from harness.store import TrackingError
 from harness.tracking import Tracker
+from harness.values import flatten
 from tests.harness.runs import begun, write
 
 ENDS = {

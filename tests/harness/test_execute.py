@@ -19,9 +19,10 @@ from harness.execute import Outcome, Progress, Stop, check, execute, find_lrs
 from harness.facts import Fact
 from harness.plan import Plan
 from harness.run import run_folder
-from harness.spec import SGD, Data, Design, HarnessError, LRFinder, Model, RunSpec, Transform
+from harness.spec import SGD, Data, Design, LRFinder, Model, RunSpec, Transform
 from harness.tracking import Tracker
 from harness.train import StepDone
+from harness.values import HarnessError
 
 CROP_8 = Transform(name="RandomCrop", height=8, width=8)
 

@@ -19,7 +19,7 @@ from harness.machine import (
     system_metrics,
 )
 from harness.plan import Machine
-from harness.spec import HarnessError
+from harness.values import HarnessError
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from harness import spec
 from harness.optim import build_optimizer, build_scheduler
-from harness.spec import SGD, Adam, AdamW, Constant, Cosine, OneCycle, Recipe, Schedule, SpecError, Step
+from harness.spec import SGD, Adam, AdamW, Constant, Cosine, OneCycle, Recipe, Schedule, Step
+from harness.values import SpecError
 
 SEED_003 = OneCycle(pct_start=5 / 24, anneal_strategy="linear", div_factor=100.0, final_div_factor=100.0)
 

@@ -6,20 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from harness.overrides import apply, explain, parse
-from harness.spec import (
-    SGD,
-    Adam,
-    AdamW,
-    Cosine,
-    Data,
-    LRFinder,
-    Model,
-    OneCycle,
-    Recipe,
-    SpecError,
-    Step,
-    Transform,
-)
+from harness.spec import SGD, Adam, AdamW, Cosine, Data, LRFinder, Model, OneCycle, Recipe, Step, Transform
+from harness.values import SpecError
 
 DATA = Data(name="cifar10", title="CIFAR", image_size=32, mean=(0.5,), std=(0.2,), validation_fraction=0.1)
 RECIPE = Recipe(

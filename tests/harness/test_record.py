@@ -7,7 +7,7 @@ import pytest
 
 from harness.facts import Diverged, Fact, Failed
 from harness.record import Record
-from harness.spec import HarnessError
+from harness.values import HarnessError
 
 DIVERGED = Diverged(time=1005.0, step=7, where="train")
 FAILED = Failed(time=1005.0, error="RuntimeError: boom")

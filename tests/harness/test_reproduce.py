@@ -12,8 +12,9 @@ from harness.facts import EpochDone, Fact, Finished, Started
 from harness.parts import device_data
 from harness.reproduce import reproduce
 from harness.run import run, run_folder
-from harness.spec import SGD, Data, Design, HarnessError, LRFinder, RunSpec
+from harness.spec import SGD, Data, Design, LRFinder, RunSpec
 from harness.tracking import Tracker
+from harness.values import HarnessError
 from tests.harness.runs import write
 
 

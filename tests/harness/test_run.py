@@ -17,7 +17,8 @@ from harness.evaluate import Interrupted, predict
 from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
 from harness.parts import device_data
 from harness.run import ended, run
-from harness.spec import SGD, Adam, HarnessError, LRFinder, Model, OneCycle, Step, Transform
+from harness.spec import SGD, Adam, LRFinder, Model, OneCycle, Step, Transform
+from harness.values import HarnessError
 from tests.harness.runs import Runs
 
 CROP = (

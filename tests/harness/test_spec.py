@@ -18,7 +18,6 @@ from harness.spec import (
     Cosine,
     Data,
     Experiment,
-    HarnessError,
     LRFinder,
     Model,
     OneCycle,
@@ -27,10 +26,8 @@ from harness.spec import (
     RunSpec,
     Step,
     Transform,
-    digest,
-    flatten,
-    nearest,
 )
+from harness.values import HarnessError, digest, flatten, nearest
 
 RECIPE = Recipe(
     data=Data(name="cifar10", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1)),

@@ -6,8 +6,9 @@ import numpy as np
 
 from harness.facts import DataFacts, EpochDone, Fact, Finished, ModelFacts, Scores, Started
 from harness.record import Record
-from harness.spec import SGD, Data, Design, Model, Published, Recipe, RunSpec, VariantDesign, digest
+from harness.spec import SGD, Data, Design, Model, Published, Recipe, RunSpec, VariantDesign
 from harness.tracking import PlannedRun, Summary
+from harness.values import digest
 from reports.select import Selection, arrange
 
 CLASSES = ("cat", "dog", "eel")

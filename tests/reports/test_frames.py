@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from reports import frames
 from reports.select import Selection
 from reports.statistics import compare

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from reports import errors, grids
 from tests.reports import records
 

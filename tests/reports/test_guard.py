@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from harness.record import Record
-from harness.spec import Data, Recipe, RunSpec, Transform, flatten
+from harness.spec import Data, Recipe, RunSpec, Transform
+from harness.values import flatten
 from reports.guard import HARMLESS, NotComparable, differences, factor_values, provenance, refuse
 from tests.reports import records
 

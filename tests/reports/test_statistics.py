@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from reports.statistics import Comparison, Summary, compare, explain, paired, summarize
 
 EIGHT = {seed: 92 + 0.1 * seed for seed in range(8)}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import reports.__main__ as command_line
-from harness.spec import HarnessError
+from harness.values import HarnessError
 from reports.publish import publish, rebuild
 from reports.verify import check, compare, holds_report
 from tests.reports import records
