@@ -142,6 +142,7 @@ def _attempt(request: Request) -> int:
 
     folder = Path(request.folder)
     os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, "stdout", os.O_WRONLY), (2, "stderr", os.O_WRONLY)):
         os.dup2(os.open(name, flags | os.O_CREAT | (os.O_TRUNC if number else 0), 0o644), number)
     command_line.ROOT = folder
