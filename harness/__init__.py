@@ -1,22 +1,7 @@
 """The harness: one trainer and what it needs. Experiment files take their values from here."""
 
-from harness.spec import (
-    SGD,
-    Adam,
-    AdamW,
-    Constant,
-    Cosine,
-    Data,
-    Experiment,
-    LRFinder,
-    Model,
-    OneCycle,
-    Published,
-    Recipe,
-    RunSpec,
-    Step,
-    Transform,
-)
+from harness.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
+from harness.spec import Data, Experiment, Model, Published, Recipe, RunSpec, Transform
 from harness.values import SpecError
 
 __all__ = [

@@ -23,8 +23,9 @@ from tqdm import TqdmExperimentalWarning
 from harness.augment import Source
 from harness.evaluate import Interrupted, Normaliser, ShouldStop
 from harness.facts import LRFound
+from harness.hyperparameters import LRFinder
 from harness.optim import build_optimizer
-from harness.spec import LRFinder, Recipe
+from harness.spec import Recipe
 from harness.train import NotFinite, epoch_order
 from harness.values import HarnessError
 

@@ -6,17 +6,18 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from harness import spec
+from harness import hyperparameters
+from harness.spec import Recipe
 from harness.values import SpecError
 
 
-def build_optimizer(model: nn.Module, recipe: spec.Recipe, lr: float) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     """The recipe's optimiser over all of the model's parameters, at the peak rate `lr`; fused where torch has it."""
     values = recipe.optimizer
     parameters = [p for p in model.parameters() if p.requires_grad]
     fused = parameters[0].device.type in ("cpu", "cuda")
     match values:
-        case spec.SGD():
+        case hyperparameters.SGD():
             return torch.optim.SGD(
                 parameters,
                 lr=lr,
@@ -25,15 +26,15 @@ def build_optimizer(model: nn.Module, recipe: spec.Recipe, lr: float) -> torch.o
                 weight_decay=values.weight_decay,
                 fused=fused,
             )
-        case spec.Adam() | spec.AdamW():
-            kind = torch.optim.AdamW if isinstance(values, spec.AdamW) else torch.optim.Adam
+        case hyperparameters.Adam() | hyperparameters.AdamW():
+            kind = torch.optim.AdamW if isinstance(values, hyperparameters.AdamW) else torch.optim.Adam
             return kind(
                 parameters, lr=lr, betas=values.betas, eps=values.eps, weight_decay=values.weight_decay, fused=fused
             )
 
 
 def build_scheduler(
-    optimizer: torch.optim.Optimizer, schedule: spec.Schedule, lr: float, steps_per_epoch: int, epochs: int
+    optimizer: torch.optim.Optimizer, schedule: hyperparameters.Schedule, lr: float, steps_per_epoch: int, epochs: int
 ) -> LRScheduler:
     """The schedule whose `step()` follows every optimiser step.
 
@@ -44,7 +45,7 @@ def build_scheduler(
         SpecError: a One Cycle too short for its own rise.
     """
     match schedule:
-        case spec.OneCycle():
+        case hyperparameters.OneCycle():
             if schedule.pct_start * epochs * steps_per_epoch == 1:  # torch would divide by a rise of 0 steps
                 raise SpecError(
                     f"`schedule.pct_start` must leave more than one step to the rise; got {schedule.pct_start} of "
@@ -63,13 +64,13 @@ def build_scheduler(
                 base_momentum=schedule.base_momentum,
                 max_momentum=schedule.max_momentum,
             )
-        case spec.Step():
+        case hyperparameters.Step():
             every = schedule.step_epochs * steps_per_epoch
             return LambdaLR(optimizer, lambda step: schedule.gamma ** (step // every))
-        case spec.Cosine():
+        case hyperparameters.Cosine():
             warmup, total = schedule.warmup_epochs * steps_per_epoch, epochs * steps_per_epoch
             return LambdaLR(optimizer, lambda step: _cosine(step, warmup, total, schedule.final_fraction))
-        case spec.Constant():
+        case hyperparameters.Constant():
             return LambdaLR(optimizer, lambda step: 1.0)
 
 

@@ -13,7 +13,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.spec import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Recipe, Step
+from harness.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
+from harness.spec import Recipe
 from harness.values import SpecError, Values, nearest
 
 _KINDS: dict[str, dict[str, type[Values]]] = {

@@ -20,10 +20,11 @@ from tqdm import tqdm
 from harness.data import Dataset
 from harness.evaluate import Normaliser
 from harness.fused import Stack
+from harness.hyperparameters import Constant
 from harness.machine import code_digest
 from harness.parts import build_model, new_state
 from harness.plan import Plan, steps_per_epoch, with_step, within
-from harness.spec import Constant, Data, Recipe
+from harness.spec import Data, Recipe
 from harness.train import take_step
 from harness.values import Values, flatten
 

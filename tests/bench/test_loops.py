@@ -11,7 +11,8 @@ import torch
 from experiments.resnet_onecycle import RECIPE
 from harness.augment import source as build_source
 from harness.evaluate import Normaliser
-from harness.spec import SGD, Adam, Constant, Data, Model, Optimizer, Recipe
+from harness.hyperparameters import SGD, Adam, Constant, Optimizer
+from harness.spec import Data, Model, Recipe
 from tests.bench.notebook import notebook, transform
 from tests.bench.ours import bare, fused, ours
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work, each, interleave

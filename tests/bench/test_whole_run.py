@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.spec import SGD, Data, Model, Recipe
+from harness.hyperparameters import SGD
+from harness.spec import Data, Model, Recipe
 from tests.bench.whole_run import WholeRun, needed
 from tests.bench.work import LR, Work
 

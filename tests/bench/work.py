@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 import models
+from harness.hyperparameters import SGD, Adam, AdamW
 from harness.plan import steps_per_epoch
-from harness.spec import SGD, Adam, AdamW, Recipe
+from harness.spec import Recipe
 
 LR = 0.01
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

@@ -98,10 +98,14 @@ class Launcher:
             status=answer["status"],
             seconds=answer["ended"] - answer["began"],
             stopping_seconds=answer["ended"] - float(hit.read_text()) if hit.exists() else None,
-            stdout=(folder / "stdout").read_text(),
-            stderr=(folder / "stderr").read_text(),
+            stdout=_text(folder / "stdout"),
+            stderr=_text(folder / "stderr"),
             operations=int(operations.read_text()) if operations.exists() else 0,
         )
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""  # killed before it could open it
 
 
 def serve() -> None:

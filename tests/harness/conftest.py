@@ -8,8 +8,9 @@ import pytest
 from harness import artifacts
 from harness.data import Dataset, Split
 from harness.facts import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
+from harness.hyperparameters import SGD
 from harness.parts import DeviceData, device_data
-from harness.spec import SGD, Data, Design, Model, Recipe, RunSpec, VariantDesign
+from harness.spec import Data, Design, Model, Recipe, RunSpec, VariantDesign
 from harness.tracking import Tracker
 from harness.values import digest
 from tests.harness.runs import Runs, begun

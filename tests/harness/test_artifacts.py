@@ -13,10 +13,11 @@ from harness import figures, journal
 from harness.artifacts import load_model, misclassified
 from harness.evaluate import Interrupted, Normaliser, predict, probabilities
 from harness.facts import EpochDone, Finished
+from harness.hyperparameters import SGD
 from harness.parts import DeviceData
 from harness.record import Record
 from harness.run import run, run_folder
-from harness.spec import SGD, Design, RunSpec, Transform
+from harness.spec import Design, RunSpec, Transform
 
 
 @pytest.fixture

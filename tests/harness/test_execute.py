@@ -17,9 +17,10 @@ from harness import artifacts, checkpoint, journal
 from harness.data import Dataset
 from harness.execute import Outcome, Progress, Stop, check, execute, find_lrs
 from harness.facts import Fact
+from harness.hyperparameters import SGD, LRFinder
 from harness.plan import Plan
 from harness.run import run_folder
-from harness.spec import SGD, Data, Design, LRFinder, Model, RunSpec, Transform
+from harness.spec import Data, Design, Model, RunSpec, Transform
 from harness.tracking import Tracker
 from harness.train import StepDone
 from harness.values import HarnessError

@@ -25,9 +25,10 @@ from harness.facts import (
     Scores,
     Started,
 )
+from harness.hyperparameters import SGD
 from harness.journal import NAME, Journal, parse, read
 from harness.plan import Machine, plan
-from harness.spec import SGD, Data, Experiment, Model, Recipe
+from harness.spec import Data, Experiment, Model, Recipe
 
 PLAN = plan(
     Experiment(

@@ -13,9 +13,10 @@ from harness.augment import source, together
 from harness.evaluate import Interrupted
 from harness.facts import Diverged, Fact, Failed
 from harness.fused import Stack
+from harness.hyperparameters import SGD, Adam, OneCycle
 from harness.parts import DeviceData, Parts, build, build_model, new_state
 from harness.run import Event, ended, run_folder, run_together
-from harness.spec import SGD, Adam, Model, OneCycle, Recipe, RunSpec, Transform
+from harness.spec import Model, Recipe, RunSpec, Transform
 from harness.train import State, StepDone, take_step
 from tests.harness.runs import Runs
 

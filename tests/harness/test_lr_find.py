@@ -17,9 +17,10 @@ import models
 from harness.augment import source
 from harness.evaluate import Normaliser
 from harness.facts import LRFound
+from harness.hyperparameters import SGD, LRFinder
 from harness.lr_find import LRFinderError, find_lr, suggest
 from harness.parts import DeviceData
-from harness.spec import SGD, LRFinder, Recipe
+from harness.spec import Recipe
 from harness.train import NotFinite, epoch_order
 
 with warnings.catch_warnings():

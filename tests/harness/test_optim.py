@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from harness import spec
+from harness.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, OneCycle, Schedule, Step
 from harness.optim import build_optimizer, build_scheduler
-from harness.spec import SGD, Adam, AdamW, Constant, Cosine, OneCycle, Recipe, Schedule, Step
+from harness.spec import Recipe
 from harness.values import SpecError
 
 SEED_003 = OneCycle(pct_start=5 / 24, anneal_strategy="linear", div_factor=100.0, final_div_factor=100.0)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from harness.hyperparameters import SGD, Adam, AdamW, Cosine, LRFinder, OneCycle, Step
 from harness.overrides import apply, explain, parse
-from harness.spec import SGD, Adam, AdamW, Cosine, Data, LRFinder, Model, OneCycle, Recipe, Step, Transform
+from harness.spec import Data, Model, Recipe, Transform
 from harness.values import SpecError
 
 DATA = Data(name="cifar10", title="CIFAR", image_size=32, mean=(0.5,), std=(0.2,), validation_fraction=0.1)

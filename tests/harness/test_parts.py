@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from harness.data import Dataset, Split
+from harness.hyperparameters import SGD
 from harness.parts import build, device_data, model_options, new_state, weights_sha256
-from harness.spec import SGD, Model, Recipe, Transform
+from harness.spec import Model, Recipe, Transform
 from harness.train import take_step
 from harness.values import HarnessError
 from tests.harness.runs import Runs

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from harness.hyperparameters import SGD
 from harness.plan import Machine, Plan, differences, plan, resolve, steps_per_epoch, together, with_step, within
-from harness.spec import SGD, Data, Experiment, Model, Published, Recipe
+from harness.spec import Data, Experiment, Model, Published, Recipe
 from harness.values import SpecError, digest, flatten
 
 CPU = Machine("cpu", bf16=True, threads=2)

@@ -9,10 +9,11 @@ import pytest
 from harness import execute, journal
 from harness.delivery import Delivery
 from harness.facts import EpochDone, Fact, Finished, Started
+from harness.hyperparameters import SGD, LRFinder
 from harness.parts import device_data
 from harness.reproduce import reproduce
 from harness.run import run, run_folder
-from harness.spec import SGD, Data, Design, LRFinder, RunSpec
+from harness.spec import Data, Design, RunSpec
 from harness.tracking import Tracker
 from harness.values import HarnessError
 from tests.harness.runs import write

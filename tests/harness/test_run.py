@@ -15,9 +15,10 @@ from harness.attempt import sweep
 from harness.data import Dataset, Split
 from harness.evaluate import Interrupted, predict
 from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.hyperparameters import SGD, Adam, LRFinder, OneCycle, Step
 from harness.parts import device_data
 from harness.run import ended, run
-from harness.spec import SGD, Adam, LRFinder, Model, OneCycle, Step, Transform
+from harness.spec import Model, Transform
 from harness.values import HarnessError
 from tests.harness.runs import Runs
 

@@ -8,25 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from harness.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
 from harness.overrides import explain
-from harness.spec import (
-    DATASETS,
-    SGD,
-    Adam,
-    AdamW,
-    Constant,
-    Cosine,
-    Data,
-    Experiment,
-    LRFinder,
-    Model,
-    OneCycle,
-    Published,
-    Recipe,
-    RunSpec,
-    Step,
-    Transform,
-)
+from harness.spec import DATASETS, Data, Experiment, Model, Published, Recipe, RunSpec, Transform
 from harness.values import HarnessError, digest, flatten, nearest
 
 RECIPE = Recipe(

@@ -14,9 +14,10 @@ import models
 from harness.augment import source
 from harness.evaluate import Normaliser
 from harness.facts import EpochDone, Scores
+from harness.hyperparameters import SGD, OneCycle
 from harness.optim import build_optimizer, build_scheduler
 from harness.parts import DeviceData
-from harness.spec import SGD, OneCycle, Recipe
+from harness.spec import Recipe
 from harness.train import NotFinite, State, StepDone, epoch_order, train
 
 TRACE = Path(__file__).with_name("loss_trace.json")

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from harness.facts import DataFacts, EpochDone, Fact, Finished, ModelFacts, Scores, Started
+from harness.hyperparameters import SGD
 from harness.record import Record
-from harness.spec import SGD, Data, Design, Model, Published, Recipe, RunSpec, VariantDesign
+from harness.spec import Data, Design, Model, Published, Recipe, RunSpec, VariantDesign
 from harness.tracking import PlannedRun, Summary
 from harness.values import digest
 from reports.select import Selection, arrange
