@@ -26,7 +26,7 @@ def save(folder: Path, state: dict[str, Any], step: int) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_whole(state), buffer)
     payload = buffer.getbuffer()
     path = folder / f"step-{step:09d}.ckpt"
     temporary = path.with_suffix(".tmp")
@@ -72,6 +72,15 @@ def remove(folder: Path) -> None:
     """Delete a finished run's checkpoints."""
     for path in folder.glob("step-*"):
         path.unlink(missing_ok=True)
+
+
+def _whole(value: Any) -> Any:
+    """Views of larger tensors as tensors of their own: torch would save all that they are a part of."""
+    if isinstance(value, torch.Tensor):
+        return value.clone() if value.nbytes < value.untyped_storage().nbytes() else value
+    if isinstance(value, dict):
+        return {name: _whole(item) for name, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
 
 
 def _newest_first(folder: Path) -> list[Path]:

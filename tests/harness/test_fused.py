@@ -66,6 +66,14 @@ class Group:
         return Runs(self.root, self.specs[number], self.first.design, self.first.data)
 
 
+def runs_own_size(runs: Runs) -> float:
+    """Of the checkpoint of a run that trains alone, in KiB."""
+    alone = runs.elsewhere("alone")
+    alone.interrupt(3)
+    path = next(alone.folder.glob("*.ckpt"))
+    return path.stat().st_size / 1024
+
+
 def ends(group: Group) -> list[Fact]:
     """The last fact of each run."""
     return [journal.read(group.one(number).folder)[-1] for number in range(len(SEEDS))]
@@ -152,6 +160,8 @@ def test_checkpoints_of_different_steps_meet_at_the_earliest(runs: Runs, monkeyp
     with pytest.raises(KeyboardInterrupt):
         list(killed.events())
     monkeypatch.setattr(checkpoint, "save", save)
+    sizes = {path.stat().st_size // 1024 for n in range(3) for path in killed.one(n).folder.glob("*.ckpt")}
+    assert max(sizes) < 1.5 * runs_own_size(runs)
     steps = [max(path.name for path in killed.one(n).folder.glob("*.ckpt")) for n in range(3)]
     assert steps == ["step-000000007.ckpt", "step-000000007.ckpt", "step-000000006.ckpt"]
     list(killed.events())
