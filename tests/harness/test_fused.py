@@ -44,6 +44,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 SEEDS = (0, 1, 2)
+CUDA = pytest.param(
+    "cuda",
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+)
 
 
 class Group:
@@ -79,11 +83,12 @@ def ends(group: Group) -> list[Fact]:
     return [journal.read(group.one(number).folder)[-1] for number in range(len(SEEDS))]
 
 
+@pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("name", RECIPES)
-def test_each_step_is_the_solo_step(runs: Runs, name: str) -> None:
+def test_each_step_is_the_solo_step(runs: Runs, name: str, device: str) -> None:
     """Ten steps in float64, where rounding does not grow: weights, norms' statistics, averages, what the optimiser
     remembers, rates and losses of every run are those of training alone."""
-    recipe = runs.changed("double", **RECIPES[name]).spec.recipe
+    recipe = runs.changed("double", device=device, **RECIPES[name]).spec.recipe
 
     def states() -> list[State]:
         made = []
@@ -95,8 +100,9 @@ def test_each_step_is_the_solo_step(runs: Runs, name: str) -> None:
         return made
 
     alone, fused = states(), states()
-    stack, autocast = Stack(fused, recipe), torch.autocast("cpu", enabled=False)
-    images, labels = torch.randn(10, 3, 16, 3, 12, 12, dtype=torch.float64), torch.randint(3, (10, 3, 16))
+    stack, autocast = Stack(fused, recipe), torch.autocast(device, enabled=False)
+    images = torch.randn(10, 3, 16, 3, 12, 12, dtype=torch.float64, device=device)
+    labels = torch.randint(3, (10, 3, 16), device=device)
     for step in range(10):
         stack.step(images[step], labels[step], autocast)
         for state, own_images, own_labels in zip(alone, images[step], labels[step], strict=True):
