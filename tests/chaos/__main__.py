@@ -106,6 +106,8 @@ def page(sections: dict[str, dict[str, Any]]) -> str:
         where = f"{made['processor']}, {made['cores']} cores, torch {made['torch']}, commit {made['commit']}"
         parts.append(f"## {SECTIONS[name]}\n\n`{made['command']}`, {made['date']}, {where}: {made['seconds']} s.\n")
         parts.append(markdown(Row(**row) for row in made["rows"]))
+    if missing := [title for name, title in SECTIONS.items() if name not in sections]:
+        parts.append(f"## Not tried in full yet\n\n{', '.join(missing)}: only the reduced counts of `make test`.\n")
     return "\n".join(parts)
 
 

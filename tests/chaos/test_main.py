@@ -46,6 +46,7 @@ def test_sections_are_merged_into_one_table(out: Path, capsys: pytest.CaptureFix
     assert "## The bad section\n\n`make chaos SECTIONS=bad`, 2" in table
     assert "| bad promise | 3 | **2** | why |" in table
     assert "| good promise | 3 | 3 | why |" in table
+    assert "## Not tried in full yet\n\nKilled and stopped, Damaged checkpoints, Disks that fail" in table
     said = capsys.readouterr().out
     assert "NOT KEPT  2/3  bad promise  why\n" in said
     (left,) = (Path(line.rpartition(" ")[2]) for line in said.splitlines() if "is left in" in line)
