@@ -7,7 +7,7 @@ from reports.document import Text
 from reports.frames import summary_frame
 from reports.guard import Difference
 from reports.select import Selection
-from reports.statistics import Comparison, explain
+from reports.statistics import Comparison, explain, measured
 from reports.tables import spread
 
 
@@ -55,7 +55,7 @@ def setting(selection: Selection) -> Text:
     text += f"{length} a run. "
     if len(selection.variants) > 1:
         text += f"Every variant is compared with {selection.baseline}, run by run of the same seed. "
-        text += f"Differences below {selection.design.smallest_difference_points:g} points are taken not to matter."
+        text += f"Differences below {measured(selection.design.smallest_difference_points)} are taken not to matter."
     return Text(text.strip(), selection.numbers())
 
 

@@ -141,7 +141,7 @@ def compare(
 def explain(comparison: Comparison, unit: str = "points") -> str:
     """The comparison as one plain sentence; differences are in `unit`."""
     c = comparison
-    size, matters = f"{_number(abs(c.mean_difference))} {unit}", f"{_number(c.smallest_difference)} {unit}"
+    size, matters = measured(abs(c.mean_difference), unit), measured(c.smallest_difference, unit)
     evidence = f"p = {_number(c.p_holm)} after Holm, {c.n_pairs} pairs of seeds"
     if c.verdict in ("better", "worse"):
         interval = f"95% interval {_number(c.ci_low)} to {_number(c.ci_high)}, " if c.ci_low is not None else ""
@@ -159,6 +159,12 @@ def explain(comparison: Comparison, unit: str = "points") -> str:
     return f"Not decided: {c.variant} came out {size} {side} {c.baseline}, {reason}; {_next_step(c, unit)}."
 
 
+def measured(value: float, unit: str = "points") -> str:
+    """`0.5 points`, `1 point`."""
+    text = _number(value)
+    return f"{text} {unit.removesuffix('s') if text == '1' else unit}"
+
+
 def _plan(differences: NDArray[np.float64], smallest: float, alpha: float) -> tuple[float | None, int]:
     """The difference that so many pairs would show, and the pairs that would show `smallest`."""
     std = summarize(differences.tolist()).std
@@ -171,9 +177,9 @@ def _next_step(c: Comparison, unit: str) -> str:
     if c.n_pairs == 1:
         return f"run at least {c.seeds_needed} seeds"
     if c.detectable_difference is not None and c.seeds_needed <= c.n_pairs:
-        return f"these seeds would show {_number(c.detectable_difference)} {unit}"
+        return f"these seeds would show {measured(c.detectable_difference, unit)}"
     count = f"{MOST_SEEDS:,} seeds or more" if c.seeds_needed == MOST_SEEDS else f"about {c.seeds_needed:,} seeds"
-    return f"{count} would show {_number(c.smallest_difference)} {unit}"
+    return f"{count} would show {measured(c.smallest_difference, unit)}"
 
 
 def _verdict(shown: bool, improves: bool, negligible: bool, n_pairs: int) -> Verdict:

@@ -8,7 +8,7 @@ from reports import guard
 from reports.document import Cell, Table
 from reports.frames import held_out, runs_frame, summary_frame
 from reports.select import Selection
-from reports.statistics import Comparison
+from reports.statistics import Comparison, measured
 
 
 def variants_table(selection: Selection) -> Table:
@@ -103,7 +103,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p (Holm) "
         "and the interval. Smallest p: the least that so many pairs can give. Beats baseline: how often a run of the "
         f"variant is ahead of one of {baseline}. Detectable: the true difference that so many pairs find four times in "
-        f"five. Seeds needed: to find {matters:g} points four times in five. Every word is explained at the end.",
+        f"five. Seeds needed: to find {measured(matters)} four times in five. Every word is explained at the end.",
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.values import HarnessError
-from reports.statistics import Comparison, Summary, compare, explain, paired, summarize
+from reports.statistics import Comparison, Summary, compare, explain, measured, paired, summarize
 
 EIGHT = {seed: 92 + 0.1 * seed for seed in range(8)}
 
@@ -214,3 +214,8 @@ def test_sentences(comparison: Comparison, sentence: str):
 
 def test_sentence_in_another_unit():
     assert "is 1.6 seconds worse than" in explain(WORSE, unit="seconds")
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.0, "1 point"), (0.5, "0.5 points"), (12.3, "12 points")])
+def test_one_point_is_singular(value: float, said: str):
+    assert measured(value) == said
