@@ -28,5 +28,6 @@ def markdown(rows: Iterable[Row]) -> str:
     lines = ["| promise | tried | held | |", "| --- | ---: | ---: | --- |"]
     for row in rows:
         held = str(row.held) if row.kept else f"**{row.held}**"
-        lines.append(f"| {row.promise} | {row.tried} | {held} | {row.detail.replace('|', chr(92) + '|')} |")
+        detail = " ".join(row.detail.split()).replace("|", "\\|")
+        lines.append(f"| {row.promise} | {row.tried} | {held} | {detail} |")
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import tests.chaos.__main__ as chaos
-from tests.chaos.table import Row
+from tests.chaos.table import Row, markdown
 
 
 @pytest.fixture
@@ -61,3 +61,9 @@ def test_an_unknown_section_is_one_line(out: Path, capsys: pytest.CaptureFixture
     assert error.endswith("; got 'kill'\n")
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_what_a_detail_says_cannot_break_the_table() -> None:
+    """Progress bars and error texts hold newlines, carriage returns and bars."""
+    row = Row("it holds", 1, 1, "decoding:\r 0%|   |\r\ndone")
+    assert markdown([row]).splitlines()[2:] == ["| it holds | 1 | 1 | decoding: 0%\\| \\| done |"]
