@@ -170,18 +170,18 @@ from harness.machine import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 faults = []
-for _ in range(6):
+for _ in range(15):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     blocks = [torch.ones(16 << 18) for _ in range(4)]  # 16 MB each
     del blocks
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(max(faults[2:]))
+print(sorted(faults)[7])
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_is_kept_for_the_next_step() -> None:
-    """64 MB in blocks of 16 are 16,384 pages, which the system clears again in every round, or never again."""
+    """64 MB in blocks of 16 are 16,384 pages, which the system clears again in most rounds, or in few."""
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     faults = {}
     for how in ("given_back", "kept"):
