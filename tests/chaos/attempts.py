@@ -8,6 +8,7 @@ child; nothing in the product knows of it.
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -22,6 +23,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 900.0
 """An attempt that takes longer hangs, and is ended."""
+UNDRAWN = "--undrawn"
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,21 @@ class Attempt:
 
 
 class Launcher:
-    """Starts attempts, one at a time; a context manager."""
+    """Starts attempts, one at a time; a context manager.
 
-    def __init__(self, shim: Path | None = None):
+    Args:
+        shim: a library to load first; see `disk`.
+        draw: whether figures are drawn, which takes longer than the run itself; if not, their files are written
+            all the same.
+    """
+
+    def __init__(self, shim: Path | None = None, draw: bool = True):
         environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
         environment.pop("MLFLOW_TRACKING_URI", None)
         if shim:
             environment["LD_PRELOAD"] = str(shim)
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        command = [sys.executable, "-m", "tests.chaos.attempts"]
+        command = [sys.executable, "-m", "tests.chaos.attempts", *([] if draw else [UNDRAWN])]
         self._server = subprocess.Popen(command, env=environment, text=True, **pipes)
 
     def __enter__(self) -> "Launcher":
@@ -114,6 +122,7 @@ def serve() -> None:
         asked = json.loads(line)
         broken = Broken(**asked.pop("broken")) if asked["broken"] else asked.pop("broken")
         request = Request(**asked, broken=broken)
+        gc.freeze()  # what was imported here is not searched again as each child ends: that took longer than its run
         began = time.monotonic()
         child = os.fork()
         if child == 0:
@@ -174,8 +183,14 @@ def _signal_itself(folder: Path, number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+def _save_undrawn(_: object, path: Path) -> None:
+    path.write_bytes(b"a figure")
+
+
 if __name__ == "__main__":
-    from harness import __main__, execute  # noqa: F401 — these are for the children
+    from harness import __main__, execute, figures  # noqa: F401 — these are for the children
     from tests.chaos import ending, points  # noqa: F401 — as above
 
+    if UNDRAWN in sys.argv:
+        figures.save = _save_undrawn
     serve()

@@ -12,5 +12,5 @@ from tests.chaos.tiny import Projects
 @pytest.fixture(scope="session")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projects]:
     folder = tmp_path_factory.mktemp("chaos")
-    with Launcher(disk.build(folder)) as launch:
+    with Launcher(disk.build(folder), draw=False) as launch:
         yield Projects(folder, launch)

@@ -38,8 +38,8 @@ EXPERIMENT = Experiment(
     seeds=(0,),
 )
 """
-SHORT = ("run", "chaos", "--set=epochs=2 batch_size=700")
-"""The same run in four steps."""
+SHORT = ("run", "chaos", "--set=epochs=2 batch_size=700 lr_finder.iterations=20")
+"""The same run in four steps, after a shorter range test."""
 
 
 class Projects:
