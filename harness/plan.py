@@ -69,6 +69,7 @@ def plan(
         primary_metric=experiment.primary_metric,
         smallest_difference_points=experiment.smallest_difference_points,
         published=tuple(p for p in experiment.published if p.variant in chosen),
+        changed=_changed(resolve(experiment.base, machine), resolve(base, machine)),
     )
     runs = tuple(
         RunSpec(experiment=experiment.name, variant=name, seed=seed, recipe=recipes[name])
@@ -125,6 +126,11 @@ def differences(recipes: Mapping[str, Recipe]) -> dict[str, dict[str, Any]]:
     fields = dict.fromkeys(field for values in flat.values() for field in values)
     table = {field: {name: values.get(field) for name, values in flat.items()} for field in fields}
     return {field: values for field, values in table.items() if len({repr(v) for v in values.values()}) > 1}
+
+
+def _changed(declared: Recipe, used: Recipe) -> dict[str, tuple[Any, Any]]:
+    found = differences({"declared": declared, "used": used})
+    return {field: (values["declared"], values["used"]) for field, values in found.items()}
 
 
 def within(field: str, parents: Sequence[str]) -> bool:

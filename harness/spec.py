@@ -219,3 +219,5 @@ class Design(Values):
     primary_metric: str
     smallest_difference_points: float
     published: tuple[Published, ...] = ()
+    changed: dict[str, tuple[Any, Any]] = Field(default_factory=dict)
+    """Dotted field → its value in the experiment's file and in these runs, where the command line changed it."""

@@ -1,6 +1,7 @@
 """The sentences of a report. Each claims only what the runs show, and carries their numbers."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reports.checkpoints import Flips
 from reports.document import Text
@@ -57,6 +58,19 @@ def setting(selection: Selection) -> Text:
         text += f"Every variant is compared with {selection.baseline}, run by run of the same seed. "
         text += f"Differences below {measured(selection.design.smallest_difference_points)} are taken not to matter."
     return Text(text.strip(), selection.numbers())
+
+
+def changed(selection: Selection) -> Text | None:
+    """What the command line changed in the experiment as its file has it; None: nothing."""
+    fields = selection.design.changed
+    if not fields:
+        return None
+    parts = [f"{field} {_value(used)} instead of {_value(declared)}" for field, (declared, used) in fields.items()]
+    return Text(f"Not as in the experiment's file, but changed for these runs: {_listed(parts)}.", selection.numbers())
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else str(value)
 
 
 def what_differs(selection: Selection, found: Sequence[Difference]) -> Text:

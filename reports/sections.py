@@ -66,7 +66,10 @@ def answer(report: Report, comparisons: Sequence[Comparison]) -> None:
     """Which variant is best, and is it real?"""
     selection = report.selection
     report.heading("Answer")
-    report.add(*prose.answer(selection, comparisons), prose.setting(selection), tables.variants_table(selection))
+    report.add(*prose.answer(selection, comparisons), prose.setting(selection))
+    if changed := prose.changed(selection):
+        report.add(changed)
+    report.add(tables.variants_table(selection))
     if comparisons:
         report.add(tables.comparisons_table(comparisons))
     metric = prose.metric_name(selection)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.hyperparameters import SGD
 from harness.plan import Machine, Plan, differences, plan, resolve, steps_per_epoch, together, with_step, within
-from harness.spec import Data, Experiment, Model, Published, Recipe
+from harness.spec import Data, Design, Experiment, Model, Published, Recipe
 from harness.values import SpecError, digest, flatten
 
 CPU = Machine("cpu", bf16=True, threads=2)
@@ -53,6 +53,21 @@ def test_the_design_travels_with_its_digests() -> None:
     assert digests == {spec.variant: digest(spec.recipe) for spec in planned.runs}
     assert len(set(digests.values())) == 3
     assert len({spec.key for spec in planned.runs}) == 6
+
+
+def test_the_design_tells_what_the_command_line_changed() -> None:
+    """And nothing that it gave the value which the file has, or that the machine settled."""
+    assert plan(EXPERIMENT, CPU, seeds=5).design.changed == {}
+    changes = {"epochs": 2, "optimizer.lr": 0.1, "clip_norm": 1.0}
+    design = plan(EXPERIMENT, CPU, data="folder:images", changes=changes).design
+    assert design.changed == {
+        "data.name": ("cifar10", "folder:images"),
+        "data.mean": ([0.5], None),
+        "data.std": ([0.2], None),
+        "epochs": (5, 2),
+        "clip_norm": (None, 1.0),
+    }
+    assert Design.model_validate_json(design.model_dump_json()) == design
 
 
 @pytest.mark.parametrize(

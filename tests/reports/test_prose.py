@@ -76,6 +76,19 @@ def test_the_setting_says_what_was_compared_how(tmp_path: Path) -> None:
     assert prose.setting(held).text.startswith("Images: digits, 80 for training, 20 for validation and 40 for testing;")
 
 
+def test_what_the_command_line_changed_is_told(tmp_path: Path) -> None:
+    selection = records.selection(tmp_path, ("batch",))
+    assert prose.changed(selection) is None
+    design = selection.design.model_copy(update={"changed": {"epochs": (24, 2), "clip_norm": (None, 0.5)}})
+    changed = prose.changed(replace(selection, summary=selection.summary.model_copy(update={"design": design})))
+    assert changed
+    assert changed.text == (
+        "Not as in the experiment's file, but changed for these runs: epochs 2 instead of 24 and clip_norm 0.5 instead "
+        "of none."
+    )
+    assert changed.runs == selection.numbers()
+
+
 def test_what_else_differs_is_weighed(tmp_path: Path) -> None:
     """Nothing, something harmless, or something that could explain the result."""
     selection = records.selection(tmp_path, seeds=(0,))

@@ -1,0 +1,39 @@
+"""What all values share: digests that name them, names that are guessed, and errors of one line."""
+
+import pytest
+
+from harness.spec import Model
+from harness.values import HarnessError, digest, nearest
+
+
+def test_the_digest_forgets_the_order_in_which_options_were_given() -> None:
+    """Model(a, b) and Model(b, a) are the same model."""
+    first, second = Model(name="m", norm="group", dropout=0.1), Model(name="m", dropout=0.1, norm="group")
+    assert digest(first) == digest(second)
+
+
+def test_an_int_a_float_and_a_bool_are_different_options() -> None:
+    """model.x = 1, 1.0, True and "1" are four models: their builders may treat them differently."""
+    values = (1, 1.0, True, "1")
+    assert len({digest(Model(name="m", x=value)) for value in values}) == len(values)
+
+
+def test_nearest_names_what_is_close_and_nothing_else() -> None:
+    """A slip of the finger is recognised, a stranger is not; at most three names are offered."""
+    assert nearest("btach", ["batch", "group"]) == "; did you mean 'batch'?"
+    assert nearest("zzz", ["batch", "group"]) == ""
+    assert nearest("aaaa", ["aaab", "aaac", "aaad", "aaae"]).count("aaa") == 3
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("a\nb\r\nc\u2028d", "a b c d"),
+        ("\x1b[2Jgone\x07", r"\x1b[2Jgone\x07"),
+        ("right\u202eleft\udcff", r"right\u202eleft\udcff"),
+        ("Bäume | 鳥 'x'", "Bäume | 鳥 'x'"),
+    ],
+)
+def test_an_error_is_one_line_that_no_terminal_obeys(problem: str, said: str) -> None:
+    """Line ends become spaces; control characters and marks that turn text around are spelt out; the rest stays."""
+    assert str(HarnessError(problem)) == said
