@@ -1,7 +1,7 @@
 """The loop of the seed documents and of most tutorials: every habit that costs time, none of them a straw man.
 
 A DataLoader with workers, albumentations image by image, fp32 NCHW, `.item()` and a call of the tracker every step.
-It runs in ours' process, so what `keep_freed_memory` saves our loop it saves this one too: the ratio is no better for it.
+It runs in our process, so what `keep_freed_memory` saves our loop it saves this one too.
 """
 
 import time
