@@ -24,23 +24,28 @@ OWN, TRACKERS = "runs/", "ml"
 DISK_BYTES = 3 * 2**20
 LARGEST_ROOM = 2**20
 """Bytes that a run on the small disk may have: too few for two checkpoints and a third that is being written."""
+Mode = tuple[int, bool]
+"""The error, and whether it stays."""
 NO_COMPILER = "not tried: there is no C compiler (cc) to build the failing disk with"
 NO_MOUNT = "not tried: mounting a small file system needs root"
 
 
 @dataclass(frozen=True)
 class Counts:
-    own: int | None
-    """At how many of the operations on the product's own files the disk fails, evenly spread; None: at every one."""
-    trackers: int | None
-    modes: Sequence[tuple[int, bool]]
-    """The error, and whether it stays."""
+    operations: int | None
+    """At how many of the operations on a kind of files the disk fails, evenly spread; None: at every one."""
+    own: Sequence[Mode]
+    """How it fails for the product's own files."""
+    trackers: Sequence[Mode]
+    """How it fails for MLflow's."""
     full_disks: int
 
 
-BOTH = tuple((code, stays) for code in (errno.ENOSPC, errno.EIO) for stays in (False, True))
-FULL = Counts(own=None, trackers=None, modes=BOTH, full_disks=12)
-REDUCED = Counts(own=2, trackers=0, modes=((errno.ENOSPC, True),), full_disks=1)
+USUAL = ((errno.ENOSPC, True), (errno.EIO, False))
+"""A full disk stays full, a bad block does not come back."""
+UNUSUAL = ((errno.ENOSPC, False), (errno.EIO, True))
+FULL = Counts(operations=None, own=(*USUAL, *UNUSUAL), trackers=USUAL, full_disks=12)
+REDUCED = Counts(operations=2, own=USUAL[:1], trackers=(), full_disks=1)
 
 
 def rows(counts: Counts, folder: Path) -> Iterator[Row]:
@@ -70,9 +75,9 @@ class Trials:
 
     def all_failing(self, counts: Counts) -> Iterator[Row]:
         """A row for each error and mode, on the product's own files and on MLflow's."""
-        for below, wanted in ((OWN, counts.own), (TRACKERS, counts.trackers)):
-            for code, stays in counts.modes if wanted != 0 else ():
-                yield self.failing(Broken(below, 0, code, stays), wanted)
+        for below, modes in ((OWN, counts.own), (TRACKERS, counts.trackers)):
+            for code, stays in modes:
+                yield self.failing(Broken(below, 0, code, stays), counts.operations)
 
     def failing(self, mode: Broken, wanted: int | None) -> Row:
         """The disk fails at operation 1, or 2, or …: a run for each that is tried."""
