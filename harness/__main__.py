@@ -106,17 +106,17 @@ def _run(chosen: argparse.Namespace) -> int:
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + outcome.signal
+    problems = []
     if outcome.failed:
-        print(
-            f"error: {len(outcome.failed)} of {len(planned.runs)} runs failed or diverged: see above", file=sys.stderr
-        )
+        problems.append(f"{len(outcome.failed)} of {len(planned.runs)} runs failed or diverged: see above")
     if outcome.undelivered:
-        print(
-            f"error: MLflow lacks what {outcome.undelivered} folders of runs/ hold; deliver it, once the store works, "
-            "with: make sync",
-            file=sys.stderr,
+        problems.append(
+            f"MLflow lacks what {outcome.undelivered} folders of runs/ hold; deliver it, once the store works, with: "
+            "make sync"
         )
-    return 1 if outcome.failed or outcome.undelivered else 0
+    if problems:
+        print(f"error: {'; '.join(problems)}", file=sys.stderr)
+    return 1 if problems else 0
 
 
 def _sync(chosen: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ import torch
 
 import harness.__main__ as command_line
 from harness.__main__ import main, whole_number
+from harness.execute import Outcome
 from harness.values import SpecError
 
 ROOT = Path(__file__).parents[2]
@@ -187,6 +188,33 @@ def test_the_real_program_refuses(project: Path, experiment: str, server: str, s
     )
     assert (_one_line(done.stderr), done.stdout, done.returncode) == (said, "", 2)
     assert _left_behind(project) == before
+
+
+@pytest.mark.parametrize(
+    ("failed", "undelivered", "said"),
+    [
+        (["a"], 0, "1 of 9 runs failed or diverged: see above"),
+        ([], 2, "MLflow lacks what 2 folders of runs/ hold; deliver it, once the store works, with: make sync"),
+        (["a"], 2, "1 of 9 runs failed or diverged: see above; MLflow lacks what 2 folders of runs/ hold; deliver it, "
+                   "once the store works, with: make sync"),
+    ],
+)  # fmt: skip
+def test_all_that_went_wrong_is_one_line(
+    failed: list[str],
+    undelivered: int,
+    said: str,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run that failed and a store that was not reached, as when a disk is full, are told together."""
+    monkeypatch.setattr(command_line, "ROOT", project)
+    monkeypatch.setattr("harness.execute.check", lambda *_: {})
+    monkeypatch.setattr("harness.pick.settle", lambda planned, *_: planned)
+    monkeypatch.setattr("harness.tracking.Tracker", lambda _: None)
+    monkeypatch.setattr("harness.execute.execute", lambda *_: Outcome(failed=failed, undelivered=undelivered))
+    assert main(["run", "quickstart"]) == 1
+    assert _one_line(capsys.readouterr().err) == said
 
 
 def test_list_shows_every_model_and_question(capsys: pytest.CaptureFixture[str]) -> None:
