@@ -18,6 +18,7 @@ from harness.evaluate import ShouldStop, predict, score
 from harness.facts import DataFacts, Diverged, Fact, Failed, Finished, LRFound, ModelFacts, Scores, Started
 from harness.lr_find import find_lr
 from harness.machine import environment, peak_memory_bytes, reset_peak_memory
+from harness.memory import batch_that_fits
 from harness.parts import DeviceData, DeviceSplit, Parts, build, new_state, weights_sha256
 from harness.plan import steps_per_epoch
 from harness.spec import Design, RunSpec
@@ -124,7 +125,7 @@ class Attempt:
         """Recorded, with the traceback in a file; made again, the run goes on from its last checkpoint."""
         with contextlib.suppress(OSError):
             (self.folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
-        fact = Failed(time=time.time(), error=_one_line(error, self.spec))
+        fact = Failed(time=time.time(), error=self._one_line(error))
         self.journal.append(fact)
         return fact
 
@@ -192,6 +193,21 @@ class Attempt:
         flip = self.recipe.test_time_flip
         return predict(self.state.network, split.images, self.parts.normaliser, self.stop, flip)
 
+    def _one_line(self, error: Exception) -> str:
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "not enough memory" in text:
+            fewer = " or fewer SEEDS at once" if self.recipe.step == "fused" else ""
+            return f"out of memory: {text}; {self._what_would_fit()}{fewer}"
+        return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}"
+
+    def _what_would_fit(self) -> str:
+        try:
+            fits = batch_that_fits(self.recipe, self.data.dataset)
+        except Exception:  # there may be no memory even to find out, or no such model
+            fits = 0
+        asked = f"batch_size is {self.recipe.batch_size}"
+        return f"{asked}, {fits} should fit: batch_size={fits}" if fits else f"{asked}, take a smaller one"
+
 
 def sweep(spec: RunSpec, data: DeviceData, workers: int = 0) -> LRFound:
     """A run's LR range test alone.
@@ -207,11 +223,3 @@ def sweep(spec: RunSpec, data: DeviceData, workers: int = 0) -> LRFound:
 
 def _sweep(spec: RunSpec, data: DeviceData, parts: Parts, stop: ShouldStop) -> LRFound:
     return find_lr(parts.model, parts.source, data.train.labels, spec.recipe, spec.seed, parts.normaliser, stop)
-
-
-def _one_line(error: BaseException, spec: RunSpec) -> str:
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "not enough memory" in text:
-        fewer = " or fewer SEEDS at once" if spec.recipe.step == "fused" else ""
-        return f"out of memory: {text}; try a smaller batch_size than {spec.recipe.batch_size}{fewer}"
-    return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}"

@@ -32,6 +32,7 @@ _DECIDES_NOTHING = {
     "figures.py",
     "record.py",
     "catalog.py",
+    "memory.py",
     "__main__.py",
 }
 """Files of the harness that cannot change what a run computes."""

@@ -18,7 +18,6 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import nn
 
 from harness import catalog, journal
 from harness.courier import Courier
@@ -28,6 +27,7 @@ from harness.evaluate import Normaliser
 from harness.execute import execute
 from harness.facts import EpochDone
 from harness.machine import detect, peak_memory_bytes
+from harness.memory import kept_by_autograd
 from harness.plan import Plan, plan
 from harness.run import run_folder
 from harness.tracking import Tracker
@@ -119,27 +119,13 @@ def needed(work: Work) -> tuple[int, int]:
     recipe = work.recipe
     normaliser = Normaliser.make(MEAN, STD, recipe.device, recipe.memory_format, recipe.precision)
     model = work.model(normaliser.memory_format)
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    inputs = normaliser(torch.from_numpy(work.images).to(recipe.device))
-    targets = torch.from_numpy(work.labels).to(recipe.device)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        with normaliser.autocast:
-            logits = model(inputs)
-        loss = nn.functional.cross_entropy(logits.float(), targets)
-    loss.backward()
+    images, labels = torch.from_numpy(work.images).to(recipe.device), torch.from_numpy(work.labels).to(recipe.device)
+    kept = kept_by_autograd(model, normaliser, images, labels)
     optimizer = work.default_optimizer(model)
     optimizer.step()
     state = [value for entry in optimizer.state.values() for value in entry.values() if torch.is_tensor(value)]
     tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters() if p.grad is not None), *state]
-    return sum(kept.values()), sum(tensor.nbytes for tensor in tensors)
+    return kept, sum(tensor.nbytes for tensor in tensors)
 
 
 def main(experiment: str, device: str, batch: int, images: int, epochs: int) -> WholeRun:

@@ -204,7 +204,7 @@ def test_an_error_is_every_runs_fact(runs: Runs, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Stack, "step", fail)
     group = Group(runs, "group")
     list(group.events())
-    said = "out of memory: no room; try a smaller batch_size than 16 or fewer SEEDS at once"
+    said = "out of memory: no room; batch_size is 16, 8 should fit: batch_size=8 or fewer SEEDS at once"
     assert [fact.error for fact in ends(group) if isinstance(fact, Failed)] == [said] * 3
     assert (group.one(2).folder / "traceback.txt").read_text().endswith("MemoryError: no room\n")
 

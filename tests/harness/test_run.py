@@ -243,10 +243,10 @@ def test_a_changed_run_without_checkpoint_begins_anew(runs: Runs, dataset: Datas
         (RuntimeError("boom\n  at line 3"), "RuntimeError: boom"),
         (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
         (HarnessError("`x` must be y"), "`x` must be y"),
-        (MemoryError(), "out of memory: MemoryError; try a smaller batch_size than 16"),
+        (MemoryError(), "out of memory: MemoryError; batch_size is 16, 8 should fit: batch_size=8"),
         (
             torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB\nMore"),
-            "out of memory: CUDA out of memory. Tried to allocate 3 GiB; try a smaller batch_size than 16",
+            "out of memory: CUDA out of memory. Tried to allocate 3 GiB; batch_size is 16, 8 should fit: batch_size=8",
         ),
     ],
     ids=lambda value: type(value).__name__,
