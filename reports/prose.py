@@ -65,8 +65,16 @@ def changed(selection: Selection) -> Text | None:
     fields = selection.design.changed
     if not fields:
         return None
-    parts = [f"{field} {_value(used)} instead of {_value(declared)}" for field, (declared, used) in fields.items()]
-    return Text(f"Not as in the experiment's file, but changed for these runs: {_listed(parts)}.", selection.numbers())
+    recipe = selection.records[0].started.spec.recipe
+    parts: dict[str, str] = {}
+    for field, (declared, used) in fields.items():
+        whole = field.split(".")[0]
+        if getattr(recipe, whole) is None:
+            parts[whole] = f"{whole} none"
+        else:
+            parts[field] = f"{field} {_value(used)} instead of {_value(declared)}"
+    text = f"Not as in the experiment's file, but changed for these runs: {_listed(list(parts.values()))}."
+    return Text(text, selection.numbers())
 
 
 def _value(value: Any) -> str:

@@ -79,12 +79,14 @@ def test_the_setting_says_what_was_compared_how(tmp_path: Path) -> None:
 def test_what_the_command_line_changed_is_told(tmp_path: Path) -> None:
     selection = records.selection(tmp_path, ("batch",))
     assert prose.changed(selection) is None
-    design = selection.design.model_copy(update={"changed": {"epochs": (24, 2), "clip_norm": (None, 0.5)}})
+    fields = {"epochs": (24, 2), "data.title": (None, "Digits")}
+    fields |= {f"lr_finder.{part}": (1, None) for part in ("start_lr", "end_lr")}
+    design = selection.design.model_copy(update={"changed": fields})
     changed = prose.changed(replace(selection, summary=selection.summary.model_copy(update={"design": design})))
     assert changed
     assert changed.text == (
-        "Not as in the experiment's file, but changed for these runs: epochs 2 instead of 24 and clip_norm 0.5 instead "
-        "of none."
+        "Not as in the experiment's file, but changed for these runs: epochs 2 instead of 24, data.title Digits "
+        "instead of none and lr_finder none."
     )
     assert changed.runs == selection.numbers()
 
