@@ -8,6 +8,7 @@ default; the UI answers to any host name.
 import http.client
 import logging
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,13 +138,36 @@ def local_uri(root: Path) -> str:
 
 
 def serve_ui(root: Path, port: int) -> int:
-    """MLflow's own pages over the local store, on 127.0.0.1 only, answering to no other host name; until Ctrl-C."""
+    """MLflow's own pages over the local store, on 127.0.0.1 only, answering to no other host name; until Ctrl-C.
+
+    However this process is asked to end, the server and its workers end too.
+    """
     connect(root, local_uri(root))
     hosts = f"127.0.0.1:{port},localhost:{port}"
     print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", local_uri(root), "--workers", "1"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", hosts]
-    return subprocess.run([*command, *options], env=os.environ | SETTINGS | _UI_SETTINGS, check=False).returncode
+    with _ending_by_exception(signal.SIGTERM, signal.SIGHUP):
+        environment = os.environ | SETTINGS | _UI_SETTINGS
+        server = subprocess.Popen([*command, *options], env=environment, start_new_session=True)
+        try:
+            return server.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+
+
+@contextmanager
+def _ending_by_exception(*signals: signal.Signals) -> Iterator[None]:
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _lock(root: Path) -> FileLock:

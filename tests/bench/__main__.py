@@ -45,10 +45,12 @@ def _measure(device: str, data: str, quick: bool, root: Path) -> str:
     where = table.machine(root, device, command)
     torch.set_num_threads(where["threads"])
     speeds: Speeds = {}
+    folder, measured, text = root / "reports" / "out" / ("bench-quick" if quick else "bench"), [], ""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        measured = list(rows(QUICK if quick else FULL, device, data, Path(scratch), speeds))
-    folder = root / "reports" / "out" / ("bench-quick" if quick else "bench")
-    return table.write(folder, device, table.record(where, measured, speeds))
+        for row in rows(QUICK if quick else FULL, device, data, Path(scratch), speeds):
+            measured.append(row)  # what is measured is kept, whatever becomes of the rest
+            text = table.write(folder, device, table.record(where, measured, speeds))
+    return text
 
 
 def device_for(gpu: str) -> str:

@@ -11,7 +11,7 @@ import termios
 import time
 from pathlib import Path
 
-_STEPS = re.compile(rb"batch seed 0:.*?/\d+ \[")  # the bar, which is drawn when the first step is done
+_STEPS = re.compile(rb"\] batch:.*?/\d+ \[")  # the bar, which is drawn when the first step is done
 _LIMIT_SECONDS = 600.0
 
 

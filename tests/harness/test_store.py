@@ -5,6 +5,7 @@ A server may be down when it is opened, and says so when it is asked.
 
 import errno
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -14,7 +15,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from mlflow.exceptions import MlflowException
 
@@ -218,13 +221,15 @@ def test_the_ui_answers_on_this_machine_only(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
     monkeypatch.setenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "*")
 
-    def run(command: list[str], env: dict[str, str], **_: object) -> subprocess.CompletedProcess:
+    real = subprocess.Popen
+
+    def start(command: list[str], env: dict[str, str], **rest: Any) -> subprocess.Popen[bytes]:
         commands.append(command)
         environments.append(env)
-        return subprocess.CompletedProcess(command, 3)
+        return real(["sh", "-c", "exit 3"], **rest)
 
     monkeypatch.setattr(store, "connect", lambda root, uri: commands.append([uri]))
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", start)
     assert store.serve_ui(tmp_path, 5001) == 3
     opened, command = commands
     assert opened == [f"sqlite:///{tmp_path / 'mlflow.db'}"]
@@ -242,3 +247,29 @@ def test_the_ui_answers_on_this_machine_only(tmp_path: Path, monkeypatch: pytest
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+SERVE = """
+import subprocess, sys
+from pathlib import Path
+from harness import store
+
+real = subprocess.Popen
+command = ["sh", "-c", "sleep 600 & echo $!; wait"]
+subprocess.Popen = lambda _, **rest: real(command, **rest)
+store.connect = lambda *_: None
+sys.exit(store.serve_ui(Path("."), 5001))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_ui_ends_with_all_its_processes(number: signal.Signals) -> None:
+    """Ctrl-C, `kill` and a closed terminal reach the command alone; the server's workers are gone all the same."""
+    with subprocess.Popen([sys.executable, "-c", SERVE], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout
+        assert "Ctrl-C" in command.stdout.readline()
+        worker = psutil.Process(int(command.stdout.readline()))
+        command.send_signal(number)
+        assert command.wait(60) != 0
+    psutil.wait_procs([worker], timeout=60)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
