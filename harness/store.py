@@ -37,6 +37,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _UI_SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else seven more processes, which run what an API call names
     "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
@@ -147,27 +148,27 @@ def serve_ui(root: Path, port: int) -> int:
     print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", local_uri(root), "--workers", "1"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", hosts]
-    with _ending_by_exception(signal.SIGTERM, signal.SIGHUP):
-        environment = os.environ | SETTINGS | _UI_SETTINGS
-        server = subprocess.Popen([*command, *options], env=environment, start_new_session=True)
-        try:
-            return server.wait()
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
+    server: subprocess.Popen[bytes] | None = None
+    asked: list[int] = []
 
-
-@contextmanager
-def _ending_by_exception(*signals: signal.Signals) -> Iterator[None]:
     def end(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
+        asked.append(128 + number)
+        if server:  # while it is being started its exception would lose it
+            raise SystemExit(asked[0])
 
+    signals = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, end) for number in signals}
     try:
-        yield
+        server = subprocess.Popen(
+            [*command, *options], env=os.environ | SETTINGS | _UI_SETTINGS, start_new_session=True
+        )
+        return asked[0] if asked else server.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if server:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
 
 
 def _lock(root: Path) -> FileLock:

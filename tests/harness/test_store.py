@@ -223,7 +223,7 @@ def test_the_ui_answers_on_this_machine_only(tmp_path: Path, monkeypatch: pytest
 
     real = subprocess.Popen
 
-    def start(command: list[str], env: dict[str, str], **rest: Any) -> subprocess.Popen[bytes]:
+    def start(command: list[str], env: dict[str, str], **rest: Any) -> subprocess.Popen[Any]:
         commands.append(command)
         environments.append(env)
         return real(["sh", "-c", "exit 3"], **rest)
