@@ -201,8 +201,9 @@ class Attempt:
         return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}"
 
     def _what_would_fit(self) -> str:
+        at_once = len(self.design.seeds) if self.recipe.step == "fused" else 1
         try:
-            fits = batch_that_fits(self.recipe, self.data.dataset)
+            fits = batch_that_fits(self.recipe, self.data.dataset, at_once)
         except Exception:  # there may be no memory even to find out, or no such model
             fits = 0
         asked = f"batch_size is {self.recipe.batch_size}"

@@ -41,12 +41,15 @@ def kept_by_autograd(model: nn.Module, normaliser: Normaliser, images: Tensor, l
     return sum(kept.values())
 
 
-def batch_that_fits(recipe: Recipe, dataset: Dataset, room: Callable[[str], float] | None = None) -> int:
+def batch_that_fits(
+    recipe: Recipe, dataset: Dataset, at_once: int = 1, room: Callable[[str], float] | None = None
+) -> int:
     """The largest power of two below the recipe's batch size that should fit; 0 if not one image does.
 
     Measured on the CPU with small batches, whatever the recipe's device: shapes and types are the same there.
 
     Args:
+        at_once: seeds that train as one, each with a batch of its own.
         room: device → bytes that a step may take; what is free by default.
     """
     here = recipe.model_copy(update={"device": "cpu"})
@@ -55,7 +58,7 @@ def batch_that_fits(recipe: Recipe, dataset: Dataset, room: Callable[[str], floa
     images = torch.from_numpy(dataset.train.images[:4].copy())
     labels = torch.tensor(dataset.train.labels[:4])
     few, more = (kept_by_autograd(model, normaliser, images[:count], labels[:count]) for count in (2, 4))
-    largest = (room or _free)(recipe.device) / (BESIDE * (more - few) / 2)
+    largest = (room or _free)(recipe.device) / (at_once * BESIDE * (more - few) / 2)
     fits = min(largest, recipe.batch_size - 1)
     return 2 ** int(math.log2(fits)) if fits >= 1 else 0
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from harness.data import Dataset
 from harness.evaluate import Normaliser
-from harness.memory import BESIDE, batch_that_fits, kept_by_autograd
+from harness.memory import batch_that_fits, kept_by_autograd
 from harness.spec import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -67,11 +67,14 @@ def test_what_autograd_keeps_is_counted_to_the_byte() -> None:
 
 def test_the_batch_that_fits_follows_the_room(recipe: Recipe, dataset: Dataset) -> None:
     """In powers of two, never what was asked for, and nothing where there is no room for an image."""
-    sizes = {batch: batch_that_fits(recipe, dataset, lambda _, n=batch: n * 2**20) for batch in (0, 1, 2, 1000)}
-    assert sizes[0] == 0
-    assert 1 <= sizes[1] <= sizes[2] <= 2 * sizes[1]
-    assert sizes[1000] == 8  # below the recipe's 16
-    assert BESIDE > 1
+
+    def fits(megabytes: int, at_once: int = 1) -> int:
+        return batch_that_fits(recipe, dataset, at_once, lambda _: megabytes * 2**20)
+
+    assert fits(0) == 0
+    assert 1 <= fits(1) <= fits(2) <= 2 * fits(1)
+    assert fits(1000) == 8  # below the recipe's 16
+    assert fits(3, at_once=3) == fits(1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
