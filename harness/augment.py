@@ -117,9 +117,10 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
     mean, std: (C,) float32, for pixels in 0..1, on the device of the images.
     """
-    scale, bias = (255 * std).reciprocal(), -mean / std
-    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
-    return pixels.mul_(scale[:, None, None]).add_(bias[:, None, None])
+    width = images.shape[2]
+    scale, bias = (255 * std).reciprocal().repeat(width), (-mean / std).repeat(width)
+    lines = images.flatten(2).to(torch.float32)  # channel by channel the CPU takes 5 times as long
+    return lines.mul_(scale).add_(bias).view(images.shape).permute(0, 3, 1, 2)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -58,25 +58,21 @@ def _shift(z: Tensor, bits: int) -> Tensor:
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
-class Step(NamedTuple):
-    """One form of a pipeline and the counters of its draws: a tensor, for inductor cannot compile the arithmetic of
-    `_split` on numbers that it knows beforehand."""
-
-    form: Form
-    counted: Tensor
-
-
 @dataclass(frozen=True, eq=False)
 class Pipeline:
     """Forms in the order of the experiment's transforms."""
 
-    steps: tuple[Step, ...]
+    forms: tuple[Form, ...]
+    counted: Tensor
+    """The counters of all their draws, one form after the other: a tensor, for inductor cannot compile the arithmetic
+    of `_split` on numbers that it knows beforehand."""
 
     def __call__(self, images: Tensor, keys: Tensor) -> Tensor:
         """images: (B, H, W, C) uint8, keys: (B,) int64 from `sample_keys` → (B, H', W', C) uint8."""
         origin = None  # of the forms that only move pixels, since the last one that does more
-        for form, counted in self.steps:
-            parameters = form.draw(draws(keys, counted))
+        drawn = draws(keys, self.counted)
+        for form in self.forms:
+            parameters, drawn = form.draw(drawn[:, : form.count]), drawn[:, form.count :]
             if isinstance(form, Traced):
                 origin = form.trace(Origin.identity(images) if origin is None else origin, parameters)
                 continue
@@ -101,7 +97,8 @@ def pipeline(transforms: Sequence[Any], shape: tuple[int, int, int], device: tor
         NoBatchedForm: the first transform or argument without an exact form.
     """
     images = Input(*shape, device)
-    steps: list[Step] = []
+    forms: list[Form] = []
+    counted = [counters(0, 0, device)]
     for place, transform in enumerate(transforms):
         name = type(transform).__name__
         if transform.p == 0:
@@ -112,8 +109,9 @@ def pipeline(transforms: Sequence[Any], shape: tuple[int, int, int], device: tor
         if (height, width) != images[:2] and transform.p < 1:
             raise NoBatchedForm(f"{name} has no batched form with p={transform.p}: it would resize only some images")
         images = images._replace(height=height, width=width)
-        steps += [Step(form, counters(place, form.count, device)) for form in made]
-    return Pipeline(tuple(steps))
+        forms += made
+        counted += [counters(place, form.count, device) for form in made]
+    return Pipeline(tuple(forms), torch.cat(counted))
 
 
 Made = tuple[list[Form], tuple[int, int]]

@@ -54,8 +54,9 @@ class Origin(NamedTuple):
     def gather(self, images: Tensor) -> Tensor:
         """images: (B, H, W, C) → (B, H', W', C). Selecting whole pixels takes a third of indexing's time."""
         batch, height, width, channels = images.shape
-        first = torch.arange(batch, device=images.device)[:, None, None] * (height * width)
-        pixel = first + self.rows[:, :, None] * width + self.columns[:, None, :]
+        first = torch.arange(batch, device=images.device)[:, None] * (height * width) + self.rows * width
+        # in int32, half the memory to go through: no batch has 2**31 pixels
+        pixel = first.to(torch.int32)[:, :, None] + self.columns.to(torch.int32)[:, None, :]
         return images.reshape(-1, channels).index_select(0, pixel.view(-1)).view(*pixel.shape, channels)
 
 

@@ -96,7 +96,8 @@ def test_moving_pixels_once_equals_moving_them_form_by_form() -> None:
     images, keys = noise(50), sample_keys(0, 0, torch.arange(50))
     policy = pipeline(policy_of_all(), (8, 8, 3), CPU)
     one_by_one = images
-    for form, counted in policy.steps:
+    numbers = policy.counted.split([form.count for form in policy.forms])
+    for form, counted in zip(policy.forms, numbers, strict=True):
         one_by_one = form.apply(one_by_one, form.draw(draws(keys, counted)))
     assert torch.equal(policy(images, keys), one_by_one)
     assert not torch.equal(images, one_by_one)
@@ -156,6 +157,6 @@ def test_what_has_no_exact_form_is_named(transform: Any, reason: str) -> None:
 
 def test_a_transform_that_never_happens_needs_no_form() -> None:
     """p=0 is dropped, and the places of the others, from which their numbers follow, stay."""
-    (step,) = pipeline([A.Rotate(p=0), A.Pad(4, p=0), A.HorizontalFlip(p=1)], (8, 8, 3), CPU).steps
-    assert step.form == Flip(horizontal=True, p=1.0)
-    assert torch.equal(step.counted, counters(2, 1))
+    policy = pipeline([A.Rotate(p=0), A.Pad(4, p=0), A.HorizontalFlip(p=1)], (8, 8, 3), CPU)
+    assert policy.forms == (Flip(horizontal=True, p=1.0),)
+    assert torch.equal(policy.counted, counters(2, 1))

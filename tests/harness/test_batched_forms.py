@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
-from harness.batched import Step, counters, draws, pipeline, sample_keys
-from harness.batched_forms import Chosen, Corner, Flip, Holes
+from harness.batched import counters, draws, pipeline, sample_keys
+from harness.batched_forms import Chosen, Corner, Flip, Form, Holes
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A
@@ -32,13 +32,13 @@ def noise(*shape: int) -> np.ndarray:
 
 def form_of(transform: Any, image: np.ndarray) -> Any:
     """The single form of a transform."""
-    (step,) = steps_of(transform, image)
-    return step.form
+    (form,) = forms_of(transform, image)
+    return form
 
 
-def steps_of(transform: Any, image: np.ndarray) -> tuple[Step, ...]:
+def forms_of(transform: Any, image: np.ndarray) -> tuple[Form, ...]:
     height, width, depth = image.shape
-    return pipeline([transform], (height, width, depth), CPU).steps
+    return pipeline([transform], (height, width, depth), CPU).forms
 
 
 def drawn_by(form: Any, seed: int, number: int) -> Any:
@@ -109,8 +109,8 @@ def test_crops_have_the_librarys_pixels(size: Any, crop: tuple[int, int], kind: 
     transform.set_random_seed(seed)
     parameters = library_parameters(transform, image)
     images, left_top = batch(image), parameters["crop_coords"][:2]
-    *pads, (form, _) = steps_of(transform, image)
-    for pad, _ in pads:
+    *pads, form = forms_of(transform, image)
+    for pad in pads:
         images = pad.apply(images, ())
     corner = Corner(top=column(left_top[1]), left=column(left_top[0]))
     ours = form.apply(images, corner)
