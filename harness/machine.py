@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import joblib
 import psutil
 import torch
 
@@ -39,7 +40,8 @@ _DECIDES_NOTHING = {
 
 
 def detect(device: str = "auto") -> Machine:
-    """The device to run on ("auto": CUDA, else MPS, else CPU), whether it computes bf16 in hardware, and CPU threads.
+    """The device to run on ("auto": CUDA, else MPS, else CPU), whether it computes bf16 in hardware, and CPU threads:
+    as many as there are cores that this process may use (its affinity and its control group's share counted).
 
     Raises:
         HarnessError: the device asked for is not here, or not one.
@@ -54,7 +56,7 @@ def detect(device: str = "auto") -> Machine:
         raise HarnessError(
             f"`device` {device!r} is not on this machine ({present} of its kind); use device=cpu or auto"
         )
-    return Machine(device=device, bf16=_has_bf16(kind), threads=psutil.cpu_count(logical=False) or 1)
+    return Machine(device=device, bf16=_has_bf16(kind), threads=joblib.cpu_count(only_physical_cores=True))
 
 
 def _has_bf16(kind: str) -> bool:

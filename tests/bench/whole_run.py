@@ -86,6 +86,7 @@ class _Timed(Courier):
 
 def _dataset(folder: Path, train: int) -> Dataset:
     """Noise, mapped from files as the product's cache is; a fifth as many test images."""
+    folder.mkdir()
     random = np.random.default_rng(0)
     splits = []
     for name, count in (("train", train), ("test", train // 5)):
@@ -95,10 +96,9 @@ def _dataset(folder: Path, train: int) -> Dataset:
     return Dataset("noise", "noise", classes, splits[0], None, splits[1], "0", MEAN, STD)
 
 
-def _run(planned: Plan, images: int, folder: Path) -> list[float]:
+def _run(planned: Plan, dataset: Dataset, folder: Path) -> list[float]:
     """Seconds of each delivery; every fact goes out on its own, without the pauses that a real run makes."""
-    folder.mkdir()
-    datasets = dict.fromkeys([planned.runs[0].recipe.data], _dataset(folder, images))
+    datasets = dict.fromkeys([planned.runs[0].recipe.data], dataset)
     _Timed.seconds.clear()
     with patch("harness.execute.Courier", _Timed), patch("harness.courier._SHARE", 0):
         outcome = execute(planned, datasets, Tracker(folder, f"sqlite:///{folder}/mlflow.db"), folder, workers=0)
@@ -138,10 +138,11 @@ def main(experiment: str, device: str, batch: int, images: int, epochs: int) -> 
 
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         scratch = Path(name)
-        _run(planned(epochs=1, batch_size=16), 32, scratch / "tiny")
+        _run(planned(epochs=1, batch_size=16), _dataset(scratch / "tiny", 32), scratch / "tiny")
+        dataset = _dataset(scratch / "real", images)
         before = 0 if device.startswith("cuda") else _resident()
         real = planned(epochs=epochs, batch_size=batch)
-        deliveries = _run(real, images, scratch / "real")
+        deliveries = _run(real, dataset, scratch / "real")
         peak = peak_memory_bytes(device) - before
         facts = journal.read(run_folder(scratch / "real", real.runs[0]))
         recipe = real.runs[0].recipe

@@ -31,7 +31,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(machine, "_cpu_flags", frozenset)
-    monkeypatch.setattr(machine.psutil, "cpu_count", lambda logical: 6 if logical else 3)
+    monkeypatch.setattr(machine.joblib, "cpu_count", lambda only_physical_cores: 3 if only_physical_cores else 6)
 
 
 @pytest.mark.usefixtures("bare")
@@ -46,6 +46,17 @@ def test_auto_is_the_best_device_there_is(monkeypatch: pytest.MonkeyPatch) -> No
     assert detect("auto") == Machine("cuda", bf16=True, threads=3)
     assert detect("cuda:1").device == "cuda:1"
     assert detect("cpu").device == "cpu"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system that binds no process to cores")
+def test_a_process_bound_to_one_core_has_one_thread() -> None:
+    """As a cluster's scheduler binds it: two threads on one core would wait for each other, at a fifth of its speed."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert detect("cpu").threads == 1
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.mark.usefixtures("bare")
