@@ -7,6 +7,9 @@ $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 PYTHON ?= python3
 PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
+# What glibc reads only when a process starts: huge pages for a step's tensors, and no caches of small blocks, which keep
+# the room between tensors from growing together again. harness/machine.py, keep_freed_memory, sets the rest.
+run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0
 
 .DEFAULT_GOAL := help
 .PHONY: help run report sync ui list lr-find reproduce test lint check publish report-check bench chaos clean

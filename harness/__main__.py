@@ -23,7 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 some failed or undelivered, 2 bad input, 130, 143 stopped."""
     # torch's optimizers already import its compiler, which would make a folder in the temporary directory
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / "data" / "cache" / "compiled"))
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for huge pages, which are cheaper to come by
     parser = _Parser(prog="harness", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="make every run of an experiment")

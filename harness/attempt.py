@@ -17,7 +17,7 @@ from harness import artifacts, checkpoint, journal
 from harness.evaluate import ShouldStop, predict, score
 from harness.facts import DataFacts, Diverged, Fact, Failed, Finished, LRFound, ModelFacts, Scores, Started
 from harness.lr_find import find_lr
-from harness.machine import environment, peak_memory_bytes, reset_peak_memory
+from harness.machine import environment, give_back_freed_memory, peak_memory_bytes, reset_peak_memory
 from harness.memory import batch_that_fits
 from harness.parts import DeviceData, DeviceSplit, Parts, build, new_state, weights_sha256
 from harness.plan import steps_per_epoch
@@ -88,6 +88,7 @@ class Attempt:
 
     def finish(self) -> Finished:
         """Everything after the last evaluation: predictions, weights and figures, in the run's folder."""
+        give_back_freed_memory()
         facts, recipe = journal.read(self.folder), self.recipe
         epochs = [fact for fact in facts if fact.kind == "epoch"]
         test = self._predict(self.data.test).cpu().numpy()

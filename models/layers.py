@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,43 +24,76 @@ class Residual(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """torch's Dropout (Hinton et al. 2012, arXiv:1207.0580), with few random numbers at low rates on the CPU.
+    """torch's Dropout (Hinton et al. 2012, arXiv:1207.0580); at low rates on the CPU with few random numbers, no mask.
 
     There, a number an element costs small networks a third of their time. Instead the gaps between dropped elements
-    are drawn, which are geometrically distributed (Devroye 1986, chapter X.2): the same mask, at the rate's share of
-    the cost.
+    are drawn, which are geometrically distributed (Devroye 1986, chapter X.2), and those elements alone are kept for
+    the backward pass: the same distribution, at the rate's share of the cost.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and input.device.type == "cpu" and 0 < self.p <= _SPARSE:
-            return input * dropout_mask(input.detach(), self.p)
+            return drop(input, dropped(input.detach(), self.p), 1 / (1 - self.p))
         return super().forward(input)
 
 
-@torch.library.custom_op("models::dropout_mask", mutates_args=())
-def dropout_mask(like: Tensor, p: float) -> Tensor:
-    """0 with probability p, else 1 / (1 - p), independently for every element; shape, type and layout of `like`."""
-    mask = torch.full_like(like, 1 / (1 - p))
-    mask.as_strided((mask.numel(),), (1,)).index_fill_(0, _successes(mask.numel(), p), 0)
-    return mask
+@torch.library.custom_op("models::dropped", mutates_args=())
+def dropped(like: Tensor, p: float) -> Tensor:
+    """Elements of `like`, each with probability p, independently: numbers, (n,) int64, ascending, n the same for every
+    call; those that are no element's, at the end, mean nothing."""
+    enough = _enough(like.numel(), p)
+    return torch.empty(enough, dtype=torch.int64).geometric_(p).cumsum(0) - 1
 
 
-@dropout_mask.register_fake
+def _enough(trials: int, p: float) -> int:
+    """More than the successes among so many trials by eight standard deviations: too few once in 1e15 calls."""
+    return int(trials * p + 8 * math.sqrt(trials * p) + 16)
+
+
+@dropped.register_fake
 def _(like: Tensor, p: float) -> Tensor:
-    return torch.empty_like(like)
+    return torch.empty(_enough(like.numel(), p), dtype=torch.int64)
 
 
-@dropout_mask.register_vmap
-def _(info: object, in_dims: tuple[int | None, None], like: Tensor, p: float) -> tuple[Tensor, int | None]:
+@dropped.register_vmap
+def _(info: object, in_dims: tuple[int | None, None], like: Tensor, p: float) -> tuple[Tensor, None]:
     """Networks that train as one draw from one stream: each element of each has its own number."""
-    return dropout_mask(like, p), in_dims[0]
+    return dropped(like, p), None
 
 
-def _successes(trials: int, p: float) -> Tensor:
-    """Which of so many independent trials succeed, each with probability p: (successes,) int64, ascending."""
-    enough = int(trials * p + 8 * math.sqrt(trials * p) + 16)  # eight standard deviations: too few once in 1e15 calls
-    at = torch.empty(enough, dtype=torch.int64).geometric_(p).cumsum(0) - 1
-    return at[at < trials]
+@torch.library.custom_op("models::drop", mutates_args=())
+def drop(input: Tensor, dropped: Tensor, factor: float) -> Tensor:
+    """`input` times `factor`, with 0 at the elements `dropped`, numbered as they lie in memory; of the same layout."""
+    out = input * factor
+    elements = dropped[: int(torch.searchsorted(dropped, out.numel()))]
+    out.as_strided((out.numel(),), (1,)).index_fill_(0, elements, 0)
+    return out
+
+
+@drop.register_fake
+def _(input: Tensor, dropped: Tensor, factor: float) -> Tensor:
+    return input * factor
+
+
+@drop.register_vmap
+def _(
+    info: object, in_dims: tuple[int | None, None, None], input: Tensor, dropped: Tensor, factor: float
+) -> tuple[Tensor, int | None]:
+    return drop(input, dropped, factor), in_dims[0]
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+    ctx.factor, ctx.strides = inputs[2], output.stride()
+
+
+def _drop_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    if gradient.stride() != ctx.strides:
+        gradient = gradient.new_empty_strided(gradient.shape, ctx.strides).copy_(gradient)
+    return drop(gradient, *ctx.saved_tensors, ctx.factor), None, None
+
+
+drop.register_autograd(_drop_backward, setup_context=_keep_for_backward)
 
 
 class Whitening(nn.Conv2d):

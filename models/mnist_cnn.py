@@ -28,7 +28,7 @@ def mnist_cnn(in_channels: int = 1, image_size: int = 28, classes: int = 10) -> 
             block2=_block(64, 128, 256),
             flatten=nn.Flatten(),
             hidden=nn.Linear(256 * last_map**2, 50),
-            relu=nn.ReLU(),
+            relu=nn.ReLU(inplace=True),
             head=nn.Linear(50, classes),
         )
     )
@@ -37,4 +37,4 @@ def mnist_cnn(in_channels: int = 1, image_size: int = 28, classes: int = 10) -> 
 def _block(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
     """(B, in, S, S) → (B, out, (S - 4) // 2, (S - 4) // 2); the ReLU follows the pool, as in the seed's forward."""
     first, second = nn.Conv2d(in_channels, middle, 3), nn.Conv2d(middle, out_channels, 3)
-    return nn.Sequential(first, nn.ReLU(), second, nn.MaxPool2d(2), nn.ReLU())
+    return nn.Sequential(first, nn.ReLU(inplace=True), second, nn.MaxPool2d(2), nn.ReLU(inplace=True))

@@ -84,7 +84,7 @@ def _unit(
 ) -> nn.Sequential:
     """→ (B, out_channels, size, size)."""
     conv = conv3x3(in_channels, out_channels, padding)
-    return nn.Sequential(conv, nn.ReLU(), *_norms(norm, out_channels, size), *dropouts(dropout))
+    return nn.Sequential(conv, nn.ReLU(inplace=True), *_norms(norm, out_channels, size), *dropouts(dropout))
 
 
 def _norms(norm: Norm, channels: int, size: int) -> list[nn.Module]:

@@ -63,4 +63,4 @@ def _block(
         fixed = Whitening(in_channels)
         convolutions = [fixed, nn.Conv2d(fixed.out_channels, out_channels, 1, bias=False)]
     halve = [nn.MaxPool2d(2)] if pool else []
-    return nn.Sequential(*convolutions, *halve, nn.BatchNorm2d(out_channels), nn.ReLU(), *dropouts(dropout))
+    return nn.Sequential(*convolutions, *halve, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True), *dropouts(dropout))

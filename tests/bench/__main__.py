@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `harness.__main__` does; all loops have it
 
 import torch
 

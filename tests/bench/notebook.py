@@ -1,7 +1,7 @@
 """The loop of the seed documents and of most tutorials: every habit that costs time, none of them a straw man.
 
-A DataLoader with workers, albumentations image by image, fp32 NCHW, `.item()` and a call of the tracker every step.
-It runs in our process, so what `keep_freed_memory` saves our loop it saves this one too.
+A DataLoader with workers, albumentations image by image, fp32 NCHW, torch's own layers, `.item()` and a call of the
+tracker every step. It runs in our process, so what our allocator's settings save our loop they save this one too.
 """
 
 import time
@@ -56,7 +56,7 @@ def notebook(work: Work) -> Loop:
 
     def loop() -> Trained:
         run_id, step = client.create_run("0").info.run_id, 0
-        model = work.model()
+        model = work.torchs_model()
         optimizer = work.default_optimizer(model)
         scheduler = build_scheduler(optimizer, recipe.schedule, LR, work.steps, recipe.epochs)
         means = []

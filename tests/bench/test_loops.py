@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from experiments.resnet_onecycle import RECIPE
 from harness.augment import source as build_source
@@ -62,6 +63,20 @@ def test_the_fused_loop_learns_as_the_notebooks_loop(work: Work) -> None:
     losses = fused(work, 2)().losses
     expected = [loss for loss in notebook(work)().losses for _ in range(2)]
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
+
+
+def test_a_notebooks_network_is_ours_with_torchs_layers(tmp_path: Path) -> None:
+    """The same weights and the same logits; no layer's class is ours, and no ReLU saves itself memory."""
+    model = Model(name="norm_cnn", dropout=0.05)
+    recipe = Recipe(data=Data(name="cifar10"), model=model, optimizer=SGD(lr=LR), epochs=1, device="cpu", threads=1)
+    work = Work.of_noise(recipe, 1, tmp_path)
+    theirs, own = work.torchs_model(), work.model()
+    layers = [layer for layer in theirs.modules() if not list(layer.children())]
+    assert {type(layer).__module__.split(".")[0] for layer in layers} == {"torch"}
+    assert {layer.p for layer in layers if isinstance(layer, nn.Dropout)} == {0.05}
+    assert not any(layer.inplace for layer in layers if isinstance(layer, nn.ReLU))
+    images = torch.randn(4, 3, 32, 32)
+    assert torch.equal(theirs.eval()(images), own.eval()(images))
 
 
 def test_loops_take_turns_and_the_first_round_only_warms_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ class _Module(lightning.LightningModule):
 
     def __init__(self, work: Work):
         super().__init__()
-        self.work, self.model = work, work.model()
+        self.work, self.model = work, work.torchs_model()
         self.losses: list[torch.Tensor] = []
         self.seconds = 0.0
 

@@ -14,6 +14,7 @@ import models
 from harness.hyperparameters import SGD, Adam, AdamW
 from harness.plan import steps_per_epoch
 from harness.spec import Recipe
+from models.layers import Dropout
 
 LR = 0.01
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -51,6 +52,17 @@ class Work:
         torch.manual_seed(0)
         model = models.build(self.recipe.model.name, **self.recipe.model.options).to(self.recipe.device)
         return model.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue] torch's stub lacks it
+
+    def torchs_model(self) -> nn.Module:
+        """The network with the same weights as people write it: with torch's own Dropout, and no ReLU in place."""
+        model = self.model()
+        for parent in list(model.modules()):
+            for name, layer in list(parent.named_children()):
+                if isinstance(layer, Dropout):
+                    setattr(parent, name, nn.Dropout(layer.p))
+                elif isinstance(layer, nn.ReLU):
+                    layer.inplace = False
+        return model
 
     def default_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's optimiser as most people write it: torch's defaults, so not fused."""
