@@ -83,12 +83,12 @@ class Attempt:
 
     def evaluate(self) -> tuple[Scores | None, Scores]:
         """The network as it is now on the validation split, if there is one, and on the test split."""
+        give_back_freed_memory()
         validation = self.data.validation
         return self._score(validation) if validation else None, self._score(self.data.test)
 
     def finish(self) -> Finished:
         """Everything after the last evaluation: predictions, weights and figures, in the run's folder."""
-        give_back_freed_memory()
         facts, recipe = journal.read(self.folder), self.recipe
         epochs = [fact for fact in facts if fact.kind == "epoch"]
         test = self._predict(self.data.test).cpu().numpy()
