@@ -226,7 +226,8 @@ def test_a_published_report_reads_well_from_disk(browser: Browser, published: Pa
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(published.as_uri())
-    assert page.evaluate("Array.from(document.images, image => image.naturalWidth > 100)").count(True) >= 7
+    figures = len(list((published.parent / "figures").glob("*.png")))
+    assert page.evaluate("Array.from(document.images, image => image.naturalWidth > 100)").count(True) >= figures >= 6
     assert page.evaluate("Array.from(document.images).every(image => image.complete && image.naturalWidth)")
     for width in (1400, 400):
         page.set_viewport_size({"width": width, "height": 900})
