@@ -119,7 +119,7 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """
     width = images.shape[2]
     scale, bias = (255 * std).reciprocal().repeat(width), (-mean / std).repeat(width)
-    lines = images.flatten(2).to(torch.float32)  # channel by channel the CPU takes 5 times as long
+    lines = images.flatten(2).to(torch.float32)  # channel by channel the CPU takes 4 times as long
     return lines.mul_(scale).add_(bias).view(images.shape).permute(0, 3, 1, 2)
 
 

@@ -251,6 +251,9 @@ def test_whole_numbers() -> None:
             whole_number(text, "SEEDS")
 
 
+LOADER = next(Path("/lib64").glob("ld-linux*"), None)
+
+
 @pytest.fixture
 def makefile(tmp_path: Path) -> Path:
     """The Makefile, beside an environment whose python only notes its arguments and ends as it is told."""
@@ -289,6 +292,19 @@ def test_make_run_reports_what_was_made(makefile: Path, status: int, reported: b
     """A report even when some runs failed, none after bad input or Ctrl-C; make fails when the runs did."""
     code, calls = _make(makefile, "run", "EXP=quickstart", status=status)
     assert (code != 0, len(calls)) == (status != 0, 1 + reported)
+
+
+@pytest.mark.skipif(LOADER is None, reason="another C library")
+def test_training_starts_with_settings_that_glibc_knows(makefile: Path) -> None:
+    """It ignores what it does not know without a word; asked what is set, it names each of the Makefile's."""
+    python = makefile / ".venv" / "bin" / "python"
+    python.write_text(f"#!/bin/sh\n{LOADER} --list-tunables >tunables\n")
+    clean = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    subprocess.run(["make", "run", "EXP=quickstart"], cwd=makefile, env=clean, check=True, capture_output=True)
+    known = dict(line.split(": ") for line in re.findall(r"^\S+: \S+", (makefile / "tunables").read_text(), re.M))
+    settings = re.findall(r"(glibc\.\w+\.\w+)=(\d+)", (makefile / "Makefile").read_text())
+    assert len(settings) == 3
+    assert {name: int(known[name], 0) for name, _ in settings} == {name: int(value) for name, value in settings}
 
 
 def test_make_help_shows_the_targets() -> None:
