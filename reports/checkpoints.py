@@ -77,11 +77,12 @@ def bootstrap_accuracy_difference(
 ) -> tuple[float, float]:
     """Percentile interval of accuracy a - accuracy b, 0..1, resampling images; correct_*: (images,) bool.
 
-    An image counts for a, for b or for neither, so a resample of the images is a draw of these three counts.
+    An image counts for a, for b or for neither, so a resample of the images is a draw of these three counts. They come
+    from numpy's old generator, the one whose numbers stay the same from version to version (NEP 19).
     """
     table = mcnemar(correct_a, correct_b)
     counts = np.array([table.only_a, table.only_b, table.both + table.neither])
-    draws = np.random.default_rng(_SEED).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
+    draws = np.random.RandomState(_SEED).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
     tail = (1 - confidence) / 2
     low, high = np.quantile((draws[:, 0] - draws[:, 1]) / counts.sum(), [tail, 1 - tail])
     return float(low), float(high)
