@@ -63,7 +63,7 @@ publish: .venv/requirements.stamp ## Keep a report with the data it was built fr
 report-check: .venv/requirements.stamp ## Rebuild every published report from its data; fails if a number no longer follows [UPDATE=1 rewrites]
 	@$(PY) -m reports check
 
-bench: .venv/requirements-bench.stamp ## Speed beside what people use instead, into reports/out/bench; half an hour [GPU=1 DATA=]
+bench: .venv/requirements-bench.stamp ## Speed beside what people use instead, into reports/out/bench; a quarter of an hour [GPU=1 DATA=]
 	@$(PY) -m tests.bench --gpu="$$GPU" --data="$$DATA"
 
 chaos: .venv/requirements-dev.stamp ## Kill it, damage it, fill its disk, into reports/out/chaos (hours) [SECTIONS="kills disk"]

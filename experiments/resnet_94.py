@@ -4,7 +4,7 @@ The parts are those of "How to train your ResNet" (Page 2019, part 8; there 94.1
 whitening layer, logits scaled by 0.125, label smoothing 0.2, Nesterov's momentum, the weights' moving average, and the
 mean over an image and its mirror image at test time.
 Expected: 94% with all of them on CIFAR-10, less on JPEG images; each part alone a few tenths of a point.
-Command: make run EXP=resnet_94. Cost: about 40 minutes a run on 2 CPU cores with bf16, 56 runs.
+Command: make run EXP=resnet_94. Cost: about 45 minutes a run on one CPU core with bf16, 56 runs.
 """
 
 from experiments.resnet_onecycle import CROP, CUTOUT, FLIP, PAD

@@ -88,8 +88,10 @@ def _plan(chosen: argparse.Namespace) -> Plan:
 
 
 def _workers(chosen: argparse.Namespace) -> int:
+    import joblib  # only where something trains
+
     given = whole_number(chosen.workers, "WORKERS")
-    return min(4, os.cpu_count() or 1) if given is None else given
+    return min(4, joblib.cpu_count()) if given is None else given
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ changes the images accordingly (`apply`). Shapes are static and nothing waits fo
 or captured in a CUDA graph. `harness.batched` decides which transforms and arguments they stand for.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -60,11 +61,12 @@ class Origin(NamedTuple):
         return images.reshape(-1, channels).index_select(0, pixel.view(-1)).view(*pixel.shape, channels)
 
 
-class Traced:
+class Traced(ABC):
     """A form that only moves pixels: consecutive ones share one gather."""
 
+    @abstractmethod
     def trace(self, origin: Origin, parameters: Any) -> Origin:
-        raise NotImplementedError
+        """`origin`, and then this form: from where each pixel of its output comes."""
 
     def apply(self, images: Tensor, parameters: Any) -> Tensor:
         return self.trace(Origin.identity(images), parameters).gather(images)

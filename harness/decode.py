@@ -6,11 +6,11 @@ silence). Nothing is cached here; `harness.data` does that.
 """
 
 import logging
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,7 +84,7 @@ def _decode_all(folder: Folder, files: list[File], image_size: int | None) -> tu
                 images[index] = pixels
             return len(chunk)
 
-        threads = 1 if size[0] * size[1] <= _SMALL_PIXELS else os.cpu_count()
+        threads = 1 if size[0] * size[1] <= _SMALL_PIXELS else joblib.cpu_count()
         with (
             ThreadPoolExecutor(threads) as pool,
             tqdm(total=len(files), desc="decoding", unit="image", mininterval=0.5) as bar,

@@ -2,7 +2,7 @@
 
 The notebook's loop, Lightning's Trainer and the bare step take turns with ours, for `resnet` and `norm_cnn`; then the
 augmentation alone, tracking's share, memory and start-up. `make bench GPU=1` does the same on CUDA, and times the
-public command. About half an hour on 2 CPU cores; leave the machine alone meanwhile.
+public command. About a quarter of an hour on 2 CPU cores; leave the machine alone meanwhile.
 """
 
 import argparse

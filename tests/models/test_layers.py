@@ -78,7 +78,7 @@ def test_every_element_is_dropped_alike_and_independently(rate: float):
 
 
 def test_dropout_keeps_layout_and_type_and_gradients_follow_the_mask():
-    """The mask comes in the input's memory format, so that a channels_last network stays one."""
+    """The result has the input's memory format, so that a channels_last network stays one."""
     images = torch.full((8, 6, 9, 9), 3.0, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     images.requires_grad_()
     out = Dropout(0.05)(images)
