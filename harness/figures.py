@@ -132,5 +132,9 @@ def grid(images: NDArray[np.float32], titles: Sequence[str], title: str) -> Figu
 
 def plain(text: str) -> str:
     """Text that matplotlib shows as it is, cut where it would leave no room: a dollar sign would begin a formula."""
-    lines = (line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…" for line in text.split("\n"))
-    return "\n".join(lines).replace("$", r"\$")
+    return "\n".join(shortened(line, LONGEST) for line in text.split("\n")).replace("$", r"\$")
+
+
+def shortened(text: str, longest: int) -> str:
+    """The text, with an ellipsis for its end where it has more characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

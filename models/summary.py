@@ -131,7 +131,10 @@ _POINTWISE = (
     nn.ReLU | nn.GELU | nn.SiLU | nn.Identity | nn.Dropout | nn.Dropout2d
     | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.InstanceNorm2d
 )  # fmt: skip
-_POINTWISE_CALLS = {torch.relu, nn.functional.relu, operator.add, operator.iadd, torch.add, torch.cat, "add", "relu"}
+_POINTWISE_CALLS = {
+    torch.relu, nn.functional.relu, operator.add, operator.iadd, torch.add, torch.cat, operator.mul, torch.mul,
+    "add", "mul", "relu",
+}  # fmt: skip
 _FLATTEN_CALLS = {torch.flatten, "flatten"}
 
 
@@ -139,7 +142,7 @@ class _Tracer(fx.Tracer):
     """Looks into a layer only where its kind, or torch's own that it extends, says nothing."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _POINTWISE) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, _POINTWISE | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Shapes(fx.Interpreter):

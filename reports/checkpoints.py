@@ -5,6 +5,7 @@ They know nothing of what another seed would have given: whether two recipes dif
 Proportions are 0..1; images are named by their index in the test set.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,11 +35,6 @@ class McNemar:
 class Flips:
     """Which images a variant fixes and breaks compared with a baseline, beside what another seed changes anyway."""
 
-    always_wrong: Ints
-    """Images wrong in every run of every variant given: hard, or mislabelled."""
-    unstable_variant: Ints
-    """Images right in some seeds of the variant and wrong in others."""
-    unstable_baseline: Ints
     fixed: Ints
     """Images that most runs of the baseline get wrong and most of the variant right; half of the runs is not most."""
     broken: Ints
@@ -46,7 +42,8 @@ class Flips:
     """Images wrong in every run of the baseline and right in every run of the variant."""
     surely_broken: Ints
     fixed_per_pair: float
-    """Images wrong in one run of the baseline and right in one of the variant: the mean over all such pairs of runs."""
+    """Images wrong in one run of the baseline and right in one of the variant: the mean over pairs of runs of different
+    seeds, as chance is; over those of the same seed where there are no others."""
     broken_per_pair: float
     by_chance_per_pair: float | None
     """The same mean over pairs of runs of one recipe, averaged over the two recipes; None without a second seed.
@@ -88,23 +85,22 @@ def bootstrap_accuracy_difference(
     return float(low), float(high)
 
 
-def flips(correct: Mapping[str, Bools], variant: str, baseline: str) -> Flips:
-    """What the variant changes, image by image; correct: variant → (seeds, images) bool, seeds may differ in number."""
-    assert len({runs.shape[1] for runs in correct.values()}) == 1, "all runs must have seen the same images"
-    assert all(runs.dtype == bool and len(runs) for runs in correct.values())
-    new, old = correct[variant], correct[baseline]
+def flips(variant: Mapping[int, Bools], baseline: Mapping[int, Bools]) -> Flips:
+    """What the variant changes, image by image; seed → whether its run got each image right, (images,) bool."""
+    new, old = np.stack(list(variant.values())), np.stack(list(baseline.values()))
+    assert new.dtype == old.dtype == bool
+    assert new.shape[1] == old.shape[1], "all runs must have seen the same images"
     new_share, old_share = new.mean(axis=0), old.mean(axis=0)
     within = [_changes_within(runs) for runs in (new, old) if len(runs) > 1]
+    every = list(itertools.product(variant, baseline))
+    pairs = [(variant[a], baseline[b]) for a, b in every if a != b] or [(variant[a], baseline[b]) for a, b in every]
     return Flips(
-        always_wrong=np.flatnonzero(~np.concatenate(list(correct.values())).any(axis=0)),
-        unstable_variant=np.flatnonzero((new_share > 0) & (new_share < 1)),
-        unstable_baseline=np.flatnonzero((old_share > 0) & (old_share < 1)),
         fixed=np.flatnonzero((old_share < 0.5) & (new_share > 0.5)),
         broken=np.flatnonzero((old_share > 0.5) & (new_share < 0.5)),
         surely_fixed=np.flatnonzero(~old.any(axis=0) & new.all(axis=0)),
         surely_broken=np.flatnonzero(old.all(axis=0) & ~new.any(axis=0)),
-        fixed_per_pair=float(np.sum((1 - old_share) * new_share)),
-        broken_per_pair=float(np.sum(old_share * (1 - new_share))),
+        fixed_per_pair=float(np.mean([np.sum(ours & ~theirs) for ours, theirs in pairs])),
+        broken_per_pair=float(np.mean([np.sum(theirs & ~ours) for ours, theirs in pairs])),
         by_chance_per_pair=float(np.mean(within)) if within else None,
     )
 

@@ -29,13 +29,25 @@ def correct(selection: Selection) -> dict[str, NDArray[np.bool_]]:
 
 def all_flips(selection: Selection) -> dict[str, Flips]:
     """Variant → what it changes against the baseline, for every other variant."""
-    right = correct(selection)
-    return {v: flips(right, v, selection.baseline) for v in right if v != selection.baseline}
+    right = {v: {record.seed: record.correct for record in runs} for v, runs in selection.variants.items()}
+    base = right.pop(selection.baseline)
+    return {variant: flips(runs, base) for variant, runs in right.items()}
 
 
 def flips_table(selection: Selection, found: Mapping[str, Flips]) -> Table:
-    """Images that change hands between a run of the baseline and a run of the variant, beside chance."""
-    unstable = {variant: len(images) for variant, images in unstable_within(selection).items()}
+    """Images that change hands between a run of the baseline and a run of the variant, beside chance.
+
+    With one run a variant there is no chance to compare with, and most runs are all.
+    """
+    base, images = selection.baseline, len(selection.records[0].labels)
+    caption = f"Of {images:,} test images. Fixed: wrong in {base} and right in the variant; broken: the reverse."
+    if all(len(runs) == 1 for runs in selection.variants.values()):
+        alone: list[tuple[Cell, ...]] = [(variant, len(f.fixed), len(f.broken)) for variant, f in found.items()]
+        return Table(("variant", "fixed", "broken"), alone, caption)
+    unstable = {
+        variant: len(images) if len(selection.variants[variant]) > 1 else None
+        for variant, images in unstable_within(selection).items()
+    }
     rows: list[tuple[Cell, ...]] = [
         (
             variant,
@@ -62,14 +74,13 @@ def flips_table(selection: Selection, found: Mapping[str, Flips]) -> Table:
         "broken by all",
         "unstable",
     )
-    base, images = selection.baseline, len(selection.records[0].labels)
     return Table(
         columns,
         rows,
-        f"Of {images:,} test images. Fixed: wrong in {base} and right in the variant; broken: the reverse. A pair: one "
-        f"run of {base} and one of the variant, the mean over all pairs; by chance: as many are fixed, and as many "
-        "broken, between two runs of one variant that differ in their seed alone. By most, by all: of the runs on "
-        "either side. Unstable: right in some runs of this variant and wrong in others.",
+        f"{caption} A pair: one run of {base} and one of the variant with another seed, the mean over all such pairs; "
+        "by chance: as many are fixed, and as many broken, between two runs of one variant that differ in their seed "
+        "alone. By most, by all: of the runs on either side. Unstable: right in some runs of this variant and wrong in "
+        "others.",
     )
 
 

@@ -1,6 +1,7 @@
 """The figures of a report: variants over all their seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,15 @@ def colours(variants: Sequence[str]) -> dict[str, tuple[float, float, float]]:
     return dict(zip(variants, sns.color_palette(PALETTE, len(variants)), strict=True))
 
 
+def dashes(lines: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """A line style for each: solid, but of lines that coincide the later have gaps, through which the earlier show."""
+    alike: dict[bytes, list[str]] = {}
+    for name, values in lines.items():
+        alike.setdefault(np.round(values, 6).tobytes(), []).append(name)
+    shares = {name: nth / len(names) for names in alike.values() for nth, name in enumerate(names)}
+    return {name: (0, (12 * (1 - share), 12 * share)) if share else "-" for name, share in shares.items()}
+
+
 def curves(selection: Selection) -> Figure:
     """The primary metric, test and training loss, per epoch: the mean over seeds in a band from least to greatest."""
     metric = selection.design.primary_metric
@@ -34,8 +44,12 @@ def curves(selection: Selection) -> Figure:
     ]
     figure = new(12, 3.8)
     for axes, (label, value) in zip(figure.subplots(1, 3), drawn, strict=True):
-        for variant, colour in colours(list(selection.variants)).items():
-            _band(axes, [[value(d) for d in record.epochs] for record in selection.variants[variant]], variant, colour)
+        values = {v: np.array([[value(d) for d in r.epochs] for r in runs]) for v, runs in selection.variants.items()}
+        style = dashes({variant: runs.mean(0) for variant, runs in values.items()})
+        for variant, colour in colours(list(values)).items():
+            runs, epochs = values[variant], np.arange(1, values[variant].shape[1] + 1)
+            axes.plot(epochs, runs.mean(0), color=colour, linestyle=style[variant], label=plain(variant))
+            axes.fill_between(epochs, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
         axes.set(xlabel="epoch", ylabel=label)
     figure.axes[0].legend()
     return figure
@@ -45,11 +59,15 @@ def learning_rates(selection: Selection) -> Figure:
     """The learning rate of every step, above it the training loss by epoch, of each variant's first seed."""
     figure = new(9, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    for variant, colour in colours(list(selection.variants)).items():
-        record = selection.variants[variant][0]
-        steps = [done.step for done in record.epochs]
-        upper.plot(steps, [done.train.loss for done in record.epochs], marker=".", color=colour, label=plain(variant))
-        lower.plot(np.arange(1, steps[-1] + 1), [lr for done in record.epochs for lr in done.lrs], color=colour)
+    first = {variant: runs[0].epochs for variant, runs in selection.variants.items()}
+    losses = {variant: np.array([done.train.loss for done in epochs]) for variant, epochs in first.items()}
+    rates = {variant: np.array([lr for done in epochs for lr in done.lrs]) for variant, epochs in first.items()}
+    loss_style, rate_style = dashes(losses), dashes(rates)
+    for variant, colour in colours(list(first)).items():
+        steps = [done.step for done in first[variant]]
+        label = plain(variant)
+        upper.plot(steps, losses[variant], color=colour, linestyle=loss_style[variant], label=label)
+        lower.plot(np.arange(1, steps[-1] + 1), rates[variant], color=colour, linestyle=rate_style[variant])
     upper.set(ylabel="training loss")
     lower.set(xlabel="step", ylabel="learning rate")
     upper.legend()
@@ -76,9 +94,9 @@ def lr_finder(selection: Selection) -> Figure:
 
 def seeds(results: Mapping[str, Mapping[int, float]], baseline: str, metric: str) -> Figure:
     """Every run as a dot, runs of one seed joined: what pairing by seed compares. `metric` names what is measured."""
-    figure = new(7, 4)
-    axes = figure.subplots()
     variants = list(results)
+    figure = new(max(7.0, 1.2 * len(variants)), 4)
+    axes = figure.subplots()
     shown = [plain(variant) for variant in variants]
     for seed in sorted({seed for runs in results.values() for seed in runs}):
         axes.plot(shown, [results[v].get(seed, np.nan) for v in variants], color="0.8", zorder=1, linewidth=1)
@@ -103,9 +121,12 @@ COSTS = (
 
 
 def cost(frame: pd.DataFrame, metric: str) -> Figure:
-    """Mean accuracy against each cost; the line joins the variants that no other beats in both."""
+    """Mean accuracy against each cost that is known; the line joins the variants that no other beats in both."""
     figure, colour = new(12, 7), colours(list(frame["variant"]))
-    for axes, (column, label, more_is_better) in zip(figure.subplots(2, 3, sharey=True).flat, COSTS, strict=True):
+    drawn = [cost for cost in COSTS if frame[cost[0]].notna().any()]
+    for unused in list(figure.subplots(2, 3, sharey=True).flat)[len(drawn) :]:
+        unused.remove()
+    for axes, (column, label, more_is_better) in zip(figure.axes, drawn, strict=True):
         known = frame[frame[column].notna()]
         values = known[column].to_numpy(dtype=float)
         ordered = known.iloc[pareto(-values if more_is_better else values, known["mean"].to_numpy(dtype=float))]
@@ -199,10 +220,3 @@ def _heatmap(figure: Figure, table: NDArray[np.floating], x: list[str], y: list[
 
 def _confusions(runs: Sequence[Record], classes: int) -> list[NDArray[np.int64]]:
     return [confusion(run.labels, run.logits.argmax(1), classes) for run in runs]
-
-
-def _band(axes, runs: list[list[float]], variant: str, colour: tuple[float, float, float]) -> None:
-    values = np.array(runs)
-    epochs = np.arange(1, values.shape[1] + 1)
-    axes.plot(epochs, values.mean(0), color=colour, label=plain(variant))
-    axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)

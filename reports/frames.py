@@ -99,6 +99,7 @@ SPREAD: Mapping[str, float] = {
     "chosen_test_accuracy": 100,
     "best_test_accuracy": 100,
     "train_seconds": 1,
+    "evaluate_seconds": 1,
     "images_per_second": 1,
     "peak_memory_megabytes": 1,
 }
@@ -120,6 +121,13 @@ def summary_frame(selection: Selection) -> pd.DataFrame:
         row |= {name: first[name] for name in ("parameters", "multiply_adds", "receptive_field")}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def same_weights(selection: Selection, variant: str) -> bool:
+    """Whether each run of the variant ended with the very weights of the baseline's run of its seed."""
+    base = {record.seed: record.finished for record in selection.variants[selection.baseline]}
+    pairs = [(record.finished, base.get(record.seed)) for record in selection.variants[variant]]
+    return all(a and b and a.weights_sha256 == b.weights_sha256 for a, b in pairs)
 
 
 def unpaired(selection: Selection) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness.evaluate import probabilities
-from harness.figures import grid
+from harness.figures import LONGEST, grid, shortened
 from harness.record import Record
 from harness.values import HarnessError
 from reports.errors import Indices, confidence, correct
@@ -72,15 +72,28 @@ def _mean_confidence(selection: Selection) -> NDArray[np.float64]:
 def image_grid(images: Images, chosen: Indices, selection: Selection, variants: Sequence[str], title: str) -> Figure:
     """Test images with their true class and, for each variant, its runs' commonest prediction.
 
-    The percentage is the probability of that class, the mean over the variant's runs.
+    The percentage is the probability of that class, the mean over the variant's runs. Of more than two variants those
+    with the same prediction share a line, their percentage the mean over them.
     """
     shown = [int(index) for index in chosen[:SHOWN]]
     classes, titles = selection.records[0].started.data.classes, []
     for index in shown:
-        lines = [classes[selection.records[0].labels[index]]]
+        predictions: dict[int, dict[str, float]] = {}
         for variant in variants:
             chances = [probabilities(run.logits[index : index + 1])[0] for run in selection.variants[variant]]
-            predicted = np.bincount([chance.argmax() for chance in chances], minlength=len(classes)).argmax()
-            lines.append(f"{variant}: {classes[predicted]} {np.mean([c[predicted] for c in chances]):.0%}")
-        titles.append("\n".join(lines))
+            predicted = int(np.bincount([chance.argmax() for chance in chances], minlength=len(classes)).argmax())
+            predictions.setdefault(predicted, {})[variant] = float(np.mean([c[predicted] for c in chances]))
+        lines = [
+            _line(names, classes[predicted], float(np.mean([found[name] for name in names])), len(variants))
+            for predicted, found in predictions.items()
+            for names in ([list(found)] if len(variants) > 2 else [[name] for name in found])
+        ]
+        titles.append("\n".join([classes[selection.records[0].labels[index]], *lines]))
     return grid(images.take(shown).astype(np.float32) / np.float32(255), titles, title)
+
+
+def _line(names: Sequence[str], predicted: str, chance: float, of: int) -> str:
+    """batch: cat 91%; 3 of 4: cat 91%. A long name is cut rather than the percentage."""
+    said = f": {shortened(predicted, LONGEST // 2)} {chance:.0%}"
+    who = names[0] if len(names) == 1 else f"all {of}" if len(names) == of else f"{len(names)} of {of}"
+    return shortened(who, LONGEST - len(said)) + said

@@ -99,7 +99,7 @@ def _shown(value: Any) -> str:
     """A recipe's value as a reader sees it; transforms by name and arguments."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return " → ".join(_transform(item) for item in value)
-    if value == []:
+    if value is None or value == []:
         return "none"
     return str(value)
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from harness.plan import within
+from reports import frames, guard
 from reports.checkpoints import Flips
 from reports.document import Text
-from reports.frames import summary_frame
-from reports.guard import Difference
 from reports.select import Selection
 from reports.statistics import Comparison, explain, measured
 from reports.tables import spread
@@ -25,19 +27,22 @@ def answer(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text
 
 def headline(selection: Selection, comparisons: Sequence[Comparison]) -> Text:
     """Which variant came out highest, and whether these runs show that it is the best."""
-    frame = summary_frame(selection)
-    best = frame.iloc[int(frame["mean"].argmax())]
-    seeds = "1 seed" if best["n"] == 1 else f"{best['n']} seeds"
-    result = f"{spread(best['mean'], best['std'], 2)}% {metric_name(selection)} over {seeds}"
+    frame = frames.summary_frame(selection)
+    tied = frame[np.isclose(frame["mean"], frame["mean"].max(), rtol=1e-12, atol=0)]
+    tied = tied.sort_values("variant", key=lambda names: names != selection.baseline, kind="stable")
+    best, level = tied.iloc[0], list(tied["variant"][1:])
+    result = f"{spread(best['mean'], best['std'], 2)}% {metric_name(selection)} over {count(best['n'], 'seed')}"
     if len(frame) == 1:
         return Text(f"{best['variant']}: {result}.", selection.numbers())
-    known = f"{best['variant']} came out highest: {result}"
-    return Text(f"{known}. {_is_it_real(best['variant'], selection.baseline, comparisons)}", selection.numbers())
+    known = f"{best['variant']} came out highest{f', level with {_listed(level)}' if level else ''}: {result}"
+    return Text(f"{known}. {_is_it_real(best['variant'], selection, comparisons)}", selection.numbers())
 
 
-def _is_it_real(best: str, baseline: str, comparisons: Sequence[Comparison]) -> str:
+def _is_it_real(best: str, selection: Selection, comparisons: Sequence[Comparison]) -> str:
+    baseline = selection.baseline
     if best == baseline:
-        open_ = [c.variant for c in comparisons if c.verdict != "worse"]
+        worse = [c.variant for c in comparisons if c.verdict == "worse"]
+        open_ = [v.name for v in selection.design.variants if v.name not in (best, *worse)]
         if not open_:
             return "Every other variant is shown to be worse, so this is hardly chance."
         return f"These runs do not show that it is better than {_listed(open_, 'or')}."
@@ -51,7 +56,7 @@ def setting(selection: Selection) -> Text:
     data = selection.records[0].started.data
     held = f", {data.validation_images:,} for validation" if data.validation_images else ""
     epochs = sorted({len(record.epochs) for record in selection.records})
-    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
+    length = count(epochs[0], "epoch") if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
     text = f"Images: {data.label}, {data.train_images:,} for training{held} and {data.test_images:,} for testing; "
     text += f"{length} a run. "
     if len(selection.variants) > 1:
@@ -81,12 +86,13 @@ def _value(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def what_differs(selection: Selection, found: Sequence[Difference]) -> Text:
+def what_differs(selection: Selection, found: Sequence[guard.Difference]) -> Text:
     """Whether anything but the factor could explain the results."""
     others = "the images, the training code, the versions of packages, the machine, the number of threads and all "
     others += "other settings"
-    many, factor = len(selection.variants) > 1, _listed(selection.design.factor)
-    runs = f"The variants differ in {factor}" if many else f"All runs are of {selection.baseline}"
+    many, differing = len(selection.variants) > 1, guard.factor_values(selection.records)
+    factor = [field for field in selection.design.factor if any(within(name, [field]) for name in differing)]
+    runs = f"The variants differ in {_listed(factor)}" if many else f"All runs are of {selection.baseline}"
     mattering = [difference.field for difference in found if not difference.harmless]
     if not found:
         text = f"{runs}. Nothing {'else ' * many}differs between these runs: {others} are the same."
@@ -99,13 +105,17 @@ def what_differs(selection: Selection, found: Sequence[Difference]) -> Text:
 
 def changed_hands(selection: Selection, found: Mapping[str, Flips], never_right: int) -> list[Text]:
     """How many images every run gets wrong, and for each variant how many change hands, beside chance."""
-    base, images = selection.baseline, len(selection.records[0].labels)
-    texts = [Text(f"{never_right:,} of {images:,} test images are wrong in every run.", selection.numbers())]
+    base, images = selection.baseline, count(len(selection.records[0].labels), "test image")
+    wrong = f"{never_right:,} of {images} {'is' if never_right == 1 else 'are'} wrong in every run."
+    texts = [Text(wrong, selection.numbers())]
     for variant, flips in found.items():
+        fixed = count(round(flips.fixed_per_pair), "image")
         text = (
-            f"Take a run of {variant} and a run of {base}: {variant} is right on {flips.fixed_per_pair:,.0f} images "
-            f"that {base} gets wrong, and wrong on {flips.broken_per_pair:,.0f} that {base} gets right."
+            f"Take a run of {variant} and a run of {base}: {variant} is right on {fixed} that {base} gets wrong, and "
+            f"wrong on {flips.broken_per_pair:,.0f} that {base} gets right."
         )
+        if frames.same_weights(selection, variant):
+            text += " With the same seed both are one network, weight for weight: only the evaluation differs."
         if flips.by_chance_per_pair is None:
             text += " How many that would be by chance, one seed cannot tell."
         else:
@@ -116,7 +126,7 @@ def changed_hands(selection: Selection, found: Mapping[str, Flips], never_right:
 
 def cost(selection: Selection) -> Text:
     """How long runs of each variant train, beside the baseline's."""
-    seconds = summary_frame(selection).set_index("variant")["train_seconds_mean"]
+    seconds = frames.summary_frame(selection).set_index("variant")["train_seconds_mean"]
     base = seconds[selection.baseline]
     parts = [f"A run of {selection.baseline} trains for {base:,.0f} s"]
     parts += [
@@ -125,6 +135,11 @@ def cost(selection: Selection) -> Text:
         if variant != selection.baseline
     ]
     return Text(f"{', '.join(parts)}.", selection.numbers())
+
+
+def count(number: int, what: str) -> str:
+    """1 image; 2,135 images."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:

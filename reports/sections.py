@@ -117,7 +117,8 @@ def _grids(report: Report, images: Images, found: dict[str, Flips], never: error
     report.add(
         Text(
             f"The pictures show up to {grids.SHOWN} images each. Above an image stands its true class, then for each "
-            "variant the commonest prediction of its runs and the probability that they give it."
+            "variant the commonest prediction of its runs and the probability that they give it. Of more than two "
+            "variants those that predict the same share a line."
         )
     )
     for variant, flipped in found.items():
@@ -127,17 +128,20 @@ def _grids(report: Report, images: Images, found: dict[str, Flips], never: error
             ("broken", flipped.broken, *reversed(pair)),
         ):
             if len(chosen):
-                title = f"{name.capitalize()} by {variant}: {len(chosen):,} images"
+                title = f"{name.capitalize()} by {variant}: {prose.count(len(chosen), 'image')}"
                 figure = grids.image_grid(
                     images, grids.clearest_first(selection, chosen, variant), selection, pair, title
                 )
-                said = f"{title} that most runs of {wrong} get wrong and most of {right} right, clearest first"
+                alone = all(len(selection.variants[side]) == 1 for side in pair)
+                who = (f"{wrong} gets", right) if alone else (f"most runs of {wrong} get", f"most of {right}")
+                said = f"{title} that {who[0]} wrong and {who[1]} right, clearest first"
                 report.draw(f"{name}_{variant}", figure, said)
     unstable = grids.most_unstable(selection)
     for name, chosen, title, said in (
-        ("unstable", unstable, f"Unstable: {len(unstable):,} images", "on which seeds of one variant disagree"),
-        ("always_wrong", never, f"Always wrong: {len(never):,} images", "that no run gets right, surest first"),
+        ("unstable", unstable, "Unstable", "on which seeds of one variant disagree"),
+        ("always_wrong", never, "Always wrong", "that no run gets right, surest first"),
     ):
+        title = f"{title}: {prose.count(len(chosen), 'image')}"
         if len(chosen):
             figure = grids.image_grid(images, chosen, selection, variants, title)
             report.draw(name, figure, f"{title} {said}")
@@ -168,7 +172,8 @@ def course(report: Report) -> None:
     """How training went."""
     selection = report.selection
     report.heading("Training")
-    report.draw("curves", figures.curves(selection), "By epoch: lines are means over seeds, bands span the seeds")
+    curves = f"By epoch: lines are means over seeds, bands span the seeds.{tables.smoothing(selection)}"
+    report.draw("curves", figures.curves(selection), curves.removesuffix("."))
     report.add(training.speed_table(selection))
     caption = "Training loss, and under it the learning rate, by step: the first seed of each variant"
     report.draw("learning_rates", figures.learning_rates(selection), caption)

@@ -61,14 +61,16 @@ class Comparison:
     probability_better: float
     """The probability that a run of the variant beats a run of the baseline, ties counted half."""
     smallest_p: float
-    """The least p_holm that so many pairs can give, whatever the difference."""
+    """The least p_holm that so many pairs, of this variant and the others, can give, whatever the difference."""
     smallest_difference: float
     """The smallest difference that matters, as the experiment declared it."""
     detectable_difference: float | None
     """True difference that these pairs would show four times in five; None if they can show none."""
-    seeds_needed: int
-    """Pairs of seeds that would show smallest_difference four times in five; at a single pair, whose spread is unknown,
-    the least that can show any difference."""
+    seeds_needed: int | None
+    """Pairs of seeds that would show smallest_difference four times in five; None at a single pair, whose spread is
+    unknown."""
+    fewest_pairs: int
+    """With fewer, no difference can be shown."""
     negligible: bool
     """The 90% interval lies within ±smallest_difference: whatever the verdict, it hardly matters."""
     verdict: Verdict
@@ -108,14 +110,19 @@ def compare(
     others = [variant for variant in results if variant != baseline]
     differences = [paired(results[variant], results[baseline]) for variant in others]
     p_values = [sign_flip_p(array) for array in differences]
+    smallest = holm([smallest_p(len(array)) for array in differences])
+    hardest = alpha / max(1, len(others))  # Holm's first step
     made = []
-    for variant, array, p_value, p_holm in zip(others, differences, p_values, holm(p_values), strict=True):
+    for variant, array, p_value, p_holm, least in zip(
+        others, differences, p_values, holm(p_values), smallest, strict=True
+    ):
         superiority = probability_of_superiority(list(results[variant].values()), list(results[baseline].values()))
-        mean = float(array.mean())
+        level = abs(array.sum()) <= 1e-9 * np.abs(array).sum()  # rounding decides no sign
+        mean = 0.0 if level else float(array.mean())
         narrow = bca_interval(array, 0.90)
         negligible = narrow is not None and max(map(abs, narrow)) < smallest_difference
         low, high = bca_interval(array) or (None, None)
-        detectable, needed = _plan(array, smallest_difference, alpha / len(others))  # Holm's first step, the hardest
+        std = summarize(array.tolist()).std
         made.append(
             Comparison(
                 variant=variant,
@@ -127,10 +134,11 @@ def compare(
                 p_value=p_value,
                 p_holm=p_holm,
                 probability_better=superiority if higher_is_better else 1 - superiority,
-                smallest_p=smallest_p(len(array), len(others)),
+                smallest_p=least,
                 smallest_difference=smallest_difference,
-                detectable_difference=detectable,
-                seeds_needed=needed,
+                detectable_difference=None if std is None else detectable_difference(std, len(array), alpha=hardest),
+                seeds_needed=None if std is None else seeds_needed(std, smallest_difference, alpha=hardest),
+                fewest_pairs=seeds_needed(0.0, smallest_difference, alpha=hardest),
                 negligible=negligible,
                 verdict=_verdict(p_holm < alpha, (mean > 0) == higher_is_better, negligible, len(array)),
             )
@@ -142,7 +150,7 @@ def explain(comparison: Comparison, unit: str = "points") -> str:
     """The comparison as one plain sentence; differences are in `unit`."""
     c = comparison
     size, matters = measured(abs(c.mean_difference), unit), measured(c.smallest_difference, unit)
-    evidence = f"p = {_number(c.p_holm)} after Holm, {c.n_pairs} pairs of seeds"
+    evidence = f"p = {_number(c.p_holm, bound=0.05)} after Holm, {c.n_pairs} pairs of seeds"
     if c.verdict in ("better", "worse"):
         interval = f"95% interval {_number(c.ci_low)} to {_number(c.ci_high)}, " if c.ci_low is not None else ""
         practical = f"; less than the {matters} that matter" if c.negligible else ""
@@ -150,13 +158,13 @@ def explain(comparison: Comparison, unit: str = "points") -> str:
     if c.verdict == "equivalent":
         names = f"{c.variant} and {c.baseline}"
         return f"{names} are equivalent: the 90% interval of their difference lies within ±{matters} ({evidence})."
-    if c.detectable_difference is None:
+    if c.smallest_p >= 0.05:
         pairs = "1 pair" if c.n_pairs == 1 else f"{c.n_pairs} pairs"
         reason = f"but {pairs} of seeds cannot show a difference (the smallest p possible is {_number(c.smallest_p)})"
     else:
         reason = f"within what chance does ({evidence})"
-    side = "below" if c.mean_difference < 0 else "above"
-    return f"Not decided: {c.variant} came out {size} {side} {c.baseline}, {reason}; {_next_step(c, unit)}."
+    side = "level with" if c.mean_difference == 0 else f"{size} {'below' if c.mean_difference < 0 else 'above'}"
+    return f"Not decided: {c.variant} came out {side} {c.baseline}, {reason}; {_next_step(c, unit)}."
 
 
 def measured(value: float, unit: str = "points") -> str:
@@ -165,17 +173,9 @@ def measured(value: float, unit: str = "points") -> str:
     return f"{text} {unit.removesuffix('s') if text == '1' else unit}"
 
 
-def _plan(differences: NDArray[np.float64], smallest: float, alpha: float) -> tuple[float | None, int]:
-    """The difference that so many pairs would show, and the pairs that would show `smallest`."""
-    std = summarize(differences.tolist()).std
-    if std is None:
-        return None, seeds_needed(0.0, smallest, alpha=alpha)
-    return detectable_difference(std, len(differences), alpha=alpha), seeds_needed(std, smallest, alpha=alpha)
-
-
 def _next_step(c: Comparison, unit: str) -> str:
-    if c.n_pairs == 1:
-        return f"run at least {c.seeds_needed} seeds"
+    if c.seeds_needed is None:
+        return f"run at least {c.fewest_pairs} seeds"
     if c.detectable_difference is not None and c.seeds_needed <= c.n_pairs:
         return f"these seeds would show {measured(c.detectable_difference, unit)}"
     count = f"{MOST_SEEDS:,} seeds or more" if c.seeds_needed == MOST_SEEDS else f"about {c.seeds_needed:,} seeds"
@@ -205,8 +205,11 @@ def _check(results: Mapping[str, Mapping[int, float]], baseline: str) -> None:
             )
 
 
-def _number(value: float | None) -> str:
-    """Two significant digits and a true minus: −1.9, 0.031, 12."""
+def _number(value: float | None, bound: float = math.inf) -> str:
+    """Two significant digits, or as many as show that it is below `bound`, and a true minus: −1.9, 0.031, 12."""
     assert value is not None
-    digits = np.format_float_positional(value, precision=2, fractional=False, unique=False, trim="-")
+    for precision in range(2, 8):
+        digits = np.format_float_positional(value, precision=precision, fractional=False, unique=False, trim="-")
+        if value >= bound or float(digits) < bound:
+            break
     return digits.replace("-", "−")

@@ -24,6 +24,7 @@ def variants_table(selection: Selection) -> Table:
         measures.insert(0, ("validation accuracy %", "validation_accuracy", 2))
         measures.append(("test accuracy %, chosen epoch", "chosen_test_accuracy", 2))
         caption += " Chosen epoch: each run's best by the validation images, which no result is read from."
+    caption += f" Train: of the last epoch's augmented images, each as it was trained on.{smoothing(selection)}"
     caption += " Best on test: each run's best epoch by the test images themselves, so too high to be a result."
     rows = [
         (
@@ -39,30 +40,49 @@ def variants_table(selection: Selection) -> Table:
     return Table(columns, rows, caption)
 
 
+def smoothing(selection: Selection) -> str:
+    """What a reader of the training losses must know, as a sentence; "" where it does not apply."""
+    rates = {record.started.spec.recipe.label_smoothing for record in selection.records}
+    if rates == {0.0}:
+        return ""
+    alike = "" if len(rates) == 1 else "; as its rates differ, the variants' train losses do not compare"
+    return f" Train loss has label smoothing in it, test loss has not{alike}."
+
+
 def cost_table(selection: Selection) -> Table:
-    """What a run of each variant costs."""
+    """What a run of each variant costs; the receptive field, where some variant's is known."""
+    frame = summary_frame(selection)
+    unknown = bool(frame["receptive_field"].isna().all())
     rows = [
         (
             row["variant"],
             f"{row['parameters']:,}",
             f"{row['multiply_adds'] / 1e6:.2f}",
-            None if pd.isna(row["receptive_field"]) else int(row["receptive_field"]),
+            *([] if unknown else [None if pd.isna(row["receptive_field"]) else int(row["receptive_field"])]),
             spread(row["train_seconds_mean"], row["train_seconds_std"], 1),
+            spread(row["evaluate_seconds_mean"], row["evaluate_seconds_std"], 1),
             f"{row['images_per_second_mean']:.0f}",
             f"{row['peak_memory_megabytes_mean']:.0f}",
         )
-        for _, row in summary_frame(selection).iterrows()
+        for _, row in frame.iterrows()
     ]
     columns = (
         "variant",
         "parameters",
         "multiply-adds, millions",
-        "receptive field, pixels",
+        *([] if unknown else ["receptive field, pixels"]),
         "training, s",
+        "evaluation, s",
         "images/s",
         "peak memory, MB",
     )
-    return Table(columns, rows, "Per run. Multiply-adds: of one image, forward. Time and memory: of this machine.")
+    twice = any(record.started.spec.recipe.test_time_flip for record in selection.records)
+    return Table(
+        columns,
+        rows,
+        f"Per run. Multiply-adds: of one image, forward{', once; test_time_flip evaluates it twice' if twice else ''}. "
+        "Evaluation: after every epoch, all epochs together. Time and memory: of this machine.",
+    )
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
@@ -77,7 +97,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
             p_value(c.p_value),
             p_value(c.p_holm),
             p_value(c.smallest_p),
-            f"{c.probability_better:.0%}",
+            f"{c.probability_better:.0%}" if c.n_pairs > 1 else None,
             f"{c.detectable_difference:.2f}" if c.detectable_difference is not None else None,
             c.seeds_needed,
         )
@@ -101,9 +121,10 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         columns,
         rows,
         f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p (Holm) "
-        "and the interval. Smallest p: the least that so many pairs can give. Beats baseline: how often a run of the "
-        f"variant is ahead of one of {baseline}. Detectable: the true difference that so many pairs find four times in "
-        f"five. Seeds needed: to find {measured(matters)} four times in five. Every word is explained at the end.",
+        "and, where it says equivalent, from the 90% interval. Smallest p: the least that so many pairs can give. "
+        f"Beats baseline: how often a run of the variant is ahead of one of {baseline}. Detectable: the true "
+        f"difference that so many pairs find four times in five. Seeds needed: to find {measured(matters)} four times "
+        "in five. Every word is explained at the end.",
     )
 
 
@@ -175,5 +196,7 @@ def spread(mean: float, std: float | None, digits: int) -> str:
 
 
 def p_value(p: float) -> str:
-    """Three digits; a p-value is never 0."""
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+    """Three digits, or as many as show that it is below 0.05; a p-value is never 0."""
+    if p < 0.001:
+        return "< 0.001"
+    return next(text for digits in range(3, 18) if float(text := f"{p:.{digits}f}") < 0.05 or p >= 0.05)

@@ -118,6 +118,8 @@ def record(
     labels = np.arange(IMAGES) % len(CLASSES)
     ahead = np.where(np.arange(IMAGES) < 2, -9.0, 2.0)  # the first two images are beyond every run
     logits = random.normal(size=(IMAGES, len(CLASSES))) + ahead[:, None] * np.eye(len(CLASSES))[labels]
+    if end is FINISHED:
+        end = FINISHED.model_copy(update={"weights_sha256": f"{variant}-{seed}"})
     path = folder / f"{variant}-{seed}.npz"
     np.savez_compressed(path, logits=logits.astype(np.float32), labels=labels.astype(np.int32))
     accuracy = float((logits.argmax(1) == labels).mean())

@@ -41,9 +41,19 @@ def test_flips_stand_beside_chance_and_instability(tmp_path: Path) -> None:
     assert chance is not None
     assert rows["group"]["by chance a pair"] == f"{chance:.0f}"
     assert rows["group"]["fixed by all"] == len(found["group"].surely_fixed)
-    assert rows["group"]["unstable"] == len(found["group"].unstable_variant)
-    assert rows["batch"]["unstable"] == len(found["group"].unstable_baseline)
+    unstable = errors.unstable_within(selection)
+    assert rows["group"]["unstable"] == len(unstable["group"])
+    assert rows["batch"]["unstable"] == len(unstable["batch"])
     assert rows["batch"]["fixed a pair"] is None
+
+
+def test_one_run_a_variant_leaves_out_what_only_several_tell(tmp_path: Path) -> None:
+    """No chance, no majority, no instability: what changed hands, once."""
+    selection = records.selection(tmp_path, seeds=(0,))
+    found = errors.all_flips(selection)
+    table = errors.flips_table(selection, found)
+    assert table.columns == ("variant", "fixed", "broken")
+    assert table.rows == [("group", found["group"].fixed_per_pair, found["group"].broken_per_pair)]
 
 
 def test_calibration_stands_beside_the_accuracy_it_is_of(tmp_path: Path) -> None:

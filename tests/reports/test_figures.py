@@ -74,3 +74,19 @@ def test_a_cost_that_is_not_known_is_left_out(tmp_path: Path) -> None:
     points = {axes.get_xlabel(): len(axes.containers) for axes in figure.axes}
     assert (points["receptive field, pixels"], points["parameters"]) == (1, 2)
     save(figure, tmp_path / "figure.png")
+
+
+def test_lines_that_coincide_show_through_each_other() -> None:
+    """The second of two has gaps half of the time; a line of its own has none."""
+    same, other = np.array([0.5, 0.25]), np.array([0.5, 0.3])
+    styles = figures.dashes({"a": same, "b": other, "c": same + 1e-9})
+    assert styles == {"a": "-", "b": "-", "c": (0, (6.0, 6.0))}
+
+
+def test_a_cost_that_nobody_knows_has_no_plot(tmp_path: Path) -> None:
+    frame = summary_frame(records.selection(tmp_path))
+    frame["receptive_field"] = pd.Series([None, None], dtype=object)
+    figure = figures.cost(frame, "test accuracy")
+    assert len(figure.axes) == len(figures.COSTS) - 1
+    assert "receptive field, pixels" not in {axes.get_xlabel() for axes in figure.axes}
+    save(figure, tmp_path / "figure.png")

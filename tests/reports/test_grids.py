@@ -1,5 +1,6 @@
 """Which images the figures show, in which order, on invented predictions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,30 @@ def test_changed_images_come_clearest_first(tmp_path: Path) -> None:
     assert sorted(ordered) == changed.tolist()
     assert (np.diff(np.abs(share["batch"] - share["group"])[ordered]) <= 1e-9).all()
     assert ordered.tolist() != changed.tolist()
+
+
+def test_variants_that_predict_the_same_share_a_line(tmp_path: Path) -> None:
+    """Of three that agree one line; a pair keeps a line each; of a name too long its end goes, never the percentage."""
+    names = ("batch", "group", "a_variant_of_a_very_long_name")
+    made = [records.record(tmp_path, name, 0, records.started("batch", 0)) for name in names]
+    sure = np.where(np.arange(3) == 1, 9.0, 0.0)[None].repeat(records.IMAGES, 0)
+    for record, name in zip(made, names, strict=True):
+        record.__dict__.update(logits=sure, variant=name)
+    made[2].__dict__["logits"] = sure[:, [1, 0, 2]]
+    selection = records.arranged([], records.design(names, (0,)))
+    selection.__dict__.update(
+        records=tuple(made), variants={name: [run] for name, run in zip(names, made, strict=True)}
+    )
+    images = grids.Images(np.zeros((records.IMAGES, 8, 8, 3), np.uint8))
+
+    def lines(variants: Sequence[str]) -> list[str]:
+        figure = grids.image_grid(images, np.array([0]), selection, variants, "Images")
+        return figure.axes[0].texts[0].get_text().split("\n")
+
+    assert lines(names) == ["cat", "2 of 3: dog 100%", "a_variant_of_a_very…: cat 100%"]
+    assert lines(names[:2]) == ["cat", "batch: dog 100%", "group: dog 100%"]
+    made[2].__dict__["logits"] = sure
+    assert lines(names) == ["cat", "all 3: dog 100%"]
 
 
 def test_images_remember_what_was_shown() -> None:

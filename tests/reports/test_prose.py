@@ -54,6 +54,25 @@ def test_another_variant_ahead_is_better_only_if_shown(tmp_path: Path) -> None:
     assert said(tmp_path, "group", "not decided", "worse")[0].endswith(f"over 1 seed. It is not shown to be {end}")
 
 
+def test_variants_that_come_out_level_are_both_named(tmp_path: Path) -> None:
+    """The baseline first, whatever the order."""
+    made = [records.record(tmp_path, variant, 0) for variant in VARIANTS]
+    for record, accuracy in zip(made, (0.8, 0.8, 0.7), strict=True):
+        record.__dict__["epochs"] = [records.epoch(1, 0.1), records.epoch(2, accuracy)]
+    asked = records.design(VARIANTS, (0,)).model_copy(update={"baseline": "group"})
+    text = prose.headline(records.arranged(made, asked), ())
+    assert text.text.startswith("group came out highest, level with batch: 80.00% test accuracy over 1 seed.")
+
+
+def test_what_was_not_compared_is_not_shown_to_be_worse(tmp_path: Path) -> None:
+    """A variant that has no seed in common with the baseline, and one that has no result at all."""
+    made = [records.record(tmp_path, variant, seed) for variant, seed in (("batch", 0), ("group", 1))]
+    for record, accuracy in zip(made, (0.9, 0.7), strict=True):
+        record.__dict__["epochs"] = [records.epoch(1, 0.1), records.epoch(2, accuracy)]
+    selection = records.arranged(made, records.design(VARIANTS, (0, 1)))
+    assert prose.headline(selection, ()).text.endswith("do not show that it is better than group or layer.")
+
+
 def test_a_single_variant_is_the_best_of_nothing(tmp_path: Path) -> None:
     selection = records.selection(tmp_path, ("batch",))
     text = prose.headline(selection, ())
@@ -105,6 +124,9 @@ def test_what_else_differs_is_weighed(tmp_path: Path) -> None:
     assert prose.what_differs(selection, [commit, threads]).text == (
         "The variants differ in model.norm, but also in threads, which could explain a difference."
     )
+    wider = selection.design.model_copy(update={"factor": ("model.norm", "ema_decay")})
+    asked = replace(selection, summary=selection.summary.model_copy(update={"design": wider}))
+    assert prose.what_differs(asked, ()).text.startswith("The variants differ in model.norm. Nothing else")
     alone = records.selection(tmp_path, ("batch",), seeds=(0,))
     assert prose.what_differs(alone, ()).text.startswith("All runs are of batch. Nothing differs between these runs:")
     assert prose.what_differs(alone, [threads]).text == (
@@ -125,6 +147,16 @@ def test_images_that_change_hands_are_counted_beside_chance(tmp_path: Path) -> N
         f"alone exchange {flips.by_chance_per_pair:.0f} each way."
     )
     assert (group.runs, layer.runs) == ((1, 2, 3, 4, 5, 6), (1, 2, 3, 7, 8, 9))
+
+
+def test_variants_that_share_their_weights_are_said_to_be_one_network(tmp_path: Path) -> None:
+    selection = records.selection(tmp_path)
+    said = "With the same seed both are one network, weight for weight: only the evaluation differs."
+    assert said not in prose.changed_hands(selection, errors.all_flips(selection), 0)[1].text
+    for batch, group in zip(*selection.variants.values(), strict=True):
+        group.__dict__["finished"] = batch.finished
+    assert said in prose.changed_hands(selection, errors.all_flips(selection), 1)[1].text
+    assert prose.changed_hands(selection, {}, 1)[0].text == "1 of 40 test images is wrong in every run."
 
 
 def test_one_seed_knows_nothing_of_chance(tmp_path: Path) -> None:

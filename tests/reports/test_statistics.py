@@ -85,8 +85,29 @@ def test_fewer_than_six_pairs_decide_nothing():
 
 
 def test_one_pair_knows_only_how_many_could_show_anything():
+    """Its spread is unknown, and so what the question needs."""
     c = only({0: 93.0})
-    assert (c.n_pairs, c.p_value, c.smallest_p, c.seeds_needed, c.verdict) == (1, 1.0, 1.0, 6, "not decided")
+    assert (c.n_pairs, c.p_value, c.smallest_p, c.verdict) == (1, 1.0, 1.0, "not decided")
+    assert (c.seeds_needed, c.fewest_pairs) == (None, 6)
+
+
+def test_the_smallest_p_is_what_holm_gives_unequal_pairs():
+    """Of six variants one lacks a seed: where all others show a difference, so can its 7 pairs, by 2 / 128."""
+    names = [f"v{number}" for number in range(5)]
+    runs = {"batch": EIGHT, **{name: shifted(1.0) for name in names}, "short": shifted(1.0, seeds=7)}
+    made = {c.variant: c for c in compare(runs, "batch", 0.5)}
+    assert made["v0"].smallest_p == made["v0"].p_holm == 6 * 2 / 256
+    assert made["short"].smallest_p == made["short"].p_holm == max(6 * 2 / 256, 2 / 128)
+    assert made["short"].verdict == "better"
+    alike = compare({"batch": EIGHT, "a": shifted(1.0, seeds=6), "b": shifted(0.0, seeds=6)}, "batch", 0.5)
+    assert [c.smallest_p for c in alike] == [2 * 2 / 64] * 2
+
+
+def test_differences_that_cancel_are_level_and_rounding_gives_no_sign():
+    """73.84 - 73.07 and 73.05 - 73.82 sum to 7e-15."""
+    (c,) = compare({"batch": {0: 73.07, 1: 73.82}, "group": {0: 73.84, 1: 73.05}}, "batch", 0.5)
+    assert c.mean_difference == 0
+    assert explain(c).startswith("Not decided: group came out level with batch, but 2 pairs of seeds cannot show")
 
 
 def test_holm_runs_over_all_variants_of_the_report():
@@ -99,7 +120,7 @@ def test_holm_runs_over_all_variants_of_the_report():
     assert [(c.p_value, c.p_holm, c.smallest_p, c.verdict) for c in both] == [
         (1 / 32, 1 / 16, 1 / 16, "not decided")
     ] * 2
-    assert [c.seeds_needed for c in both] == [7, 7]
+    assert [c.fewest_pairs for c in both] == [7, 7]
 
 
 def test_equivalence_is_rarely_claimed_of_a_difference_that_matters():
@@ -160,6 +181,7 @@ WORSE = Comparison(
     smallest_difference=0.5,
     detectable_difference=0.4,
     seeds_needed=6,
+    fewest_pairs=6,
     negligible=False,
     verdict="worse",
 )
@@ -175,6 +197,16 @@ FEW = replace(CHANCE, n_pairs=3, ci_low=None, ci_high=None, smallest_p=0.25, det
         (
             WORSE,
             "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.031 after Holm, 6 pairs of seeds).",
+        ),
+        (
+            replace(WORSE, p_holm=51 / 1024),
+            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.0498 after Holm, "
+            "6 pairs of seeds).",
+        ),
+        (
+            replace(CHANCE, detectable_difference=None),
+            "Not decided: group came out 0.3 points above batch, within what chance does "
+            "(p = 0.31 after Holm, 6 pairs of seeds); about 9 seeds would show 0.5 points.",
         ),
         (
             replace(CHANCE, verdict="equivalent", negligible=True, mean_difference=0.05),
@@ -197,7 +229,7 @@ FEW = replace(CHANCE, n_pairs=3, ci_low=None, ci_high=None, smallest_p=0.25, det
             "(the smallest p possible is 0.25); about 9 seeds would show 0.5 points.",
         ),
         (
-            replace(FEW, n_pairs=1, smallest_p=1.0, seeds_needed=7),
+            replace(FEW, n_pairs=1, smallest_p=1.0, seeds_needed=None, fewest_pairs=7),
             "Not decided: group came out 0.3 points above batch, but 1 pair of seeds cannot show a difference "
             "(the smallest p possible is 1); run at least 7 seeds.",
         ),

@@ -46,12 +46,68 @@ def test_comparisons_say_what_the_seeds_can_show(tmp_path: Path) -> None:
     table = tables.comparisons_table((comparison,))
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["verdict"], row["pairs"], row["smallest p"], row["95% interval"]) == ("not decided", 3, "0.250", None)
+    assert comparison.seeds_needed is not None
     assert row["seeds needed"] == comparison.seeds_needed > 6
     assert "Seeds needed: to find 0.5 points four times in five." in table.caption
 
 
-@pytest.mark.parametrize(("p", "shown"), [(1.0, "1.000"), (0.0312, "0.031"), (0.001, "0.001"), (0.0, "< 0.001")])
-def test_a_p_value_is_never_shown_as_zero(p: float, shown: str) -> None:
+def test_one_pair_plans_nothing(tmp_path: Path) -> None:
+    """Of one pair the spread is unknown: how many seeds the question needs, and how often the variant is ahead."""
+    (comparison,) = compare(frames.results(records.selection(tmp_path, seeds=(0,))), "batch", 0.5)
+    table = tables.comparisons_table((comparison,))
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["seeds needed"] is row["beats baseline"] is row["detectable, points"] is None
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ((0.0, 0.0), ""),
+        ((0.2, 0.2), " Train loss has label smoothing in it, test loss has not."),
+        (
+            (0.2, 0.0),
+            " Train loss has label smoothing in it, test loss has not; as its rates differ, the variants' train losses "
+            "do not compare.",
+        ),
+    ],
+)
+def test_train_losses_of_other_smoothing_are_said_not_to_compare(
+    tmp_path: Path, rates: tuple[float, float], said: str
+) -> None:
+    selection = records.selection(tmp_path, seeds=(0,))
+    for record, rate in zip(selection.records, rates, strict=True):
+        spec = record.started.spec
+        recipe = spec.recipe.model_copy(update={"label_smoothing": rate})
+        update = {"spec": spec.model_copy(update={"recipe": recipe})}
+        record.__dict__["started"] = record.started.model_copy(update=update)
+    assert tables.smoothing(selection) == said
+    assert said in tables.variants_table(selection).caption
+
+
+def test_what_no_network_tells_has_no_column(tmp_path: Path) -> None:
+    selection = records.selection(tmp_path)
+    assert "receptive field, pixels" in tables.cost_table(selection).columns
+    for record in selection.records:
+        unknown = record.started.model.model_copy(update={"receptive_field": None})
+        record.__dict__["started"] = record.started.model_copy(update={"model": unknown})
+    table = tables.cost_table(selection)
+    assert "receptive field, pixels" not in table.columns
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (row["training, s"], row["evaluation, s"]) == ("4.0 ± 0.0", "1.0 ± 0.0")
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (1.0, "1.000"),
+        (0.0312, "0.031"),
+        (0.001, "0.001"),
+        (0.0, "< 0.001"),
+        (0.05, "0.050"),
+        (51 / 1024, "0.0498"),
+    ],
+)
+def test_a_p_value_is_never_shown_as_zero_nor_as_the_bound_that_it_keeps(p: float, shown: str) -> None:
     """Below a thousandth only that is said; the cell still sorts as a number."""
     assert tables.p_value(p) == shown
     assert number(shown) is not None
