@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.augment_library import AugmentError, LibrarySource, build, one_line, resolve
-from harness.batched import NoBatchedForm, Pipeline, pipeline, sample_keys
+from harness.batched import NoBatchedForm, Pipeline, epoch_key, keys_in, pipeline
 from harness.spec import Transform
 
 __all__ = ["AugmentError", "Source", "check", "normalise", "source", "to_device"]
@@ -140,9 +140,10 @@ def together(sources: Sequence[Source], epoch: int, index_batches: Sequence[Sequ
     """The batches of M runs of one recipe at once, (M, B, H, W, C) uint8; index_batches: for each run its own."""
     own = [source for source in sources if isinstance(source, _OnDevice)]
     if len(own) == len(sources):
-        seeds = torch.tensor([source.seed for source in own])[:, None]
+        keys = epoch_key(torch.tensor([source.seed for source in own])[:, None], epoch)
+        keys = to_device(keys, own[0].device)  # once: a copy to the device in every step is dear
         for indices in zip(*index_batches, strict=True):
-            yield own[0].make(seeds, epoch, torch.stack(indices))
+            yield own[0].make(keys, torch.stack(indices))
     else:
         each = (source.batches(epoch, batches) for source, batches in zip(sources, index_batches, strict=True))
         yield from map(torch.stack, zip(*each, strict=True))
@@ -152,27 +153,27 @@ class _OnDevice:
     """Images gathered where they lie, and augmented as whole batches on the device."""
 
     def __init__(self, images: Tensor, seed: int, device: torch.device, pipeline: Pipeline | None):
-        self._images, self.seed, self._device, self._pipeline = images, seed, device, pipeline
+        self._images, self.seed, self.device, self._pipeline = images, seed, device, pipeline
         self.backend, self.reason = "none", "no transforms"
         if pipeline:
             self.backend, self.reason = "batched", "every transform has an exact batched form"
 
     def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        key = int(epoch_key(self.seed, epoch))
         for group in self._groups(index_batches):
-            images = self.make(self.seed, epoch, torch.cat(group))
+            images = self.make(key, torch.cat(group))
             yield from images.split([len(part) for part in group])
 
-    def make(self, seed: int | Tensor, epoch: int, index: Tensor) -> Tensor:
-        """index: (B,) on the CPU → (B, H, W, C); or seed (M, 1) and index (M, B) → (M, B, H, W, C)."""
-        images = _gather(self._images, index.flatten(), self._device)
+    def make(self, epoch_key: int | Tensor, index: Tensor) -> Tensor:
+        """index: (B,) on the CPU → (B, H, W, C); or, of M runs' keys (M, 1), index (M, B) → (M, B, H, W, C)."""
+        images = _gather(self._images, index.flatten(), self.device)
         if self._pipeline:
-            keys = sample_keys(seed, epoch, to_device(index, self._device))
-            images = self._pipeline(images, keys.flatten())
+            images = self._pipeline(images, keys_in(epoch_key, to_device(index, self.device)).flatten())
         return images.unflatten(0, index.shape)
 
     def _groups(self, index_batches: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         """Batches one by one on the CPU, several together on a GPU, where launching the kernels takes longest."""
-        room = 0 if self._device.type == "cpu" else _CHUNK_BYTES // self._images[0].numel()
+        room = 0 if self.device.type == "cpu" else _CHUNK_BYTES // self._images[0].numel()
         group: list[Tensor] = []
         for index in index_batches:
             if group and sum(map(len, group)) + len(index) > room:

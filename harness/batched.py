@@ -25,14 +25,19 @@ class NoBatchedForm(Exception):
     """A transform or an argument that no tensor code here reproduces exactly; the message names it."""
 
 
-def sample_keys(seed: int | Tensor, epoch: int, index: Tensor) -> Tensor:
-    """The 64-bit key from which all of a sample's randomness follows; index: (B,) int64 → (B,) int64.
+def sample_keys(seed: int, epoch: int, index: Tensor) -> Tensor:
+    """The 64-bit key from which all of a sample's randomness follows; index: (B,) int64 → (B,) int64."""
+    return keys_in(int(epoch_key(seed, epoch)), index)
 
-    Args:
-        seed: the run's; or (M, 1) int64, for the samples (M, B) of M runs.
-    """
-    of_epoch = _split(_split(torch.as_tensor(seed), torch.tensor(0)), torch.tensor(epoch))
-    return _split(of_epoch.to(index.device) if of_epoch.dim() else int(of_epoch), index)
+
+def epoch_key(seed: int | Tensor, epoch: int) -> Tensor:
+    """From which the keys of an epoch's samples follow, on the CPU: of a run; or of M runs, (M, 1) → (M, 1) int64."""
+    return _split(_split(torch.as_tensor(seed), torch.tensor(0)), torch.tensor(epoch))
+
+
+def keys_in(epoch_key: int | Tensor, index: Tensor) -> Tensor:
+    """The samples' keys: index (B,) → (B,); or, of M runs' keys (M, 1) and index (M, B), both there, → (M, B)."""
+    return _split(epoch_key, index)
 
 
 def counters(place: int, count: int, device: torch.device | str = "cpu") -> Tensor:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from harness.augment import Source, together
+from harness.augment import Source, to_device, together
+from harness.average import follow, tensors
 from harness.evaluate import Normaliser
 from harness.facts import EpochDone
 from harness.optim import build_optimizer
@@ -34,6 +35,7 @@ class Stack:
         self.states, self.recipe = states, recipe
         models = [state.model for state in states]
         self._skeleton = copy.deepcopy(models[0]).to("meta").train()
+        self._halved = _cast_layers(self._skeleton) if recipe.precision == "bf16" else set()
         self._parameters: dict[str, Tensor] = {
             name: nn.Parameter(_stacked([model.get_parameter(name) for model in models]), first.requires_grad)
             for name, first in models[0].named_parameters()
@@ -42,6 +44,8 @@ class Stack:
             name: _stacked([model.get_buffer(name) for model in models]) for name, _ in models[0].named_buffers()
         }
         self._trained = [p for p in self._parameters.values() if isinstance(p, nn.Parameter) and p.requires_grad]
+        averages = [tensors(state.averaged.module) for state in states if state.averaged]
+        self._averages = [_stacked(of_runs) for of_runs in zip(*averages, strict=True)]
         self._optimizer = build_optimizer(nn.ParameterList(self._trained), recipe, lr=1.0)
         self._adopt_optimizer_states()
         sums, bad = torch.stack([state.sums for state in states]), torch.stack([state.first_bad for state in states])
@@ -53,8 +57,9 @@ class Stack:
     def step(self, images: Tensor, labels: Tensor, autocast: torch.autocast) -> None:
         """One optimiser step of every run on images (M, B, C, H, W) and labels (M, B)."""
         count = labels.shape[1]
+        parameters = {n: p.bfloat16() if n in self._halved else p for n, p in self._parameters.items()}
         with autocast:
-            logits = vmap(self._forward, randomness="different")(self._parameters, self._buffers, images).float()
+            logits = vmap(self._forward, randomness="different")(parameters, self._buffers, images).float()
         each = functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), label_smoothing=self.recipe.label_smoothing, reduction="none"
         )
@@ -84,13 +89,14 @@ class Stack:
         self._optimizer.zero_grad(set_to_none=True)
         if fresh:
             self._share_optimizer_state()
+        if self._averages:
+            decay, followed = self.recipe.ema_decay, [*self._parameters.values(), *self._buffers.values()]
+            follow(self._averages, followed, decay or 0.0, self.states[0].step)
         rate = float(group["lr"])
         for state in self.states:
             state.lrs.append(rate)
             state.scheduler.step()
             state.step += 1
-            if state.averaged is not None:
-                state.averaged.update_parameters(state.model)
 
     def _clip(self, largest: float) -> None:
         """As `clip_grad_norm_`, run by run."""
@@ -123,6 +129,26 @@ class Stack:
                     state.optimizer.state[parameter][name] = value[number] if value.shape == stack.shape else value
 
 
+_HALVED = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+_WHOLE = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm
+
+
+def _cast_layers(model: nn.Module) -> set[str]:
+    """Have convolutions and linear layers take bf16 and norms fp32; returns whose parameters are to be bf16.
+
+    Autocast does not see a convolution under vmap on a CPU, and on CUDA vmap's batch norm mixes bf16 images with fp32
+    statistics, which its backward pass refuses (pytorch#192617).
+    """
+    halved: set[str] = set()
+    for name, layer in model.named_modules():
+        if isinstance(layer, _HALVED):
+            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].bfloat16(),))
+            halved |= {f"{name}.{own}".lstrip(".") for own, _ in layer.named_parameters(recurse=False)}
+        elif isinstance(layer, _WHOLE):
+            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+    return halved
+
+
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     """(M, ...), of which each tensor becomes a view."""
     stack = torch.stack([tensor.detach() for tensor in tensors])
@@ -152,13 +178,15 @@ def train(
         if not alive or states[0].step == total:
             return
         epoch, first = divmod(states[0].step, per_epoch)
-        orders = [epoch_order(seed, epoch, len(labels)).split(recipe.batch_size)[first:] for seed in seeds]
+        orders = [epoch_order(seed, epoch, len(labels)) for seed in seeds]
+        indices = [order.split(recipe.batch_size)[first:] for order in orders]
+        targets = labels[to_device(torch.stack(orders), labels.device)].split(recipe.batch_size, dim=1)[first:]
         for state in states:
             state.model.train()
         clock = time.perf_counter()
-        for indices, images in zip(zip(*orders, strict=True), together(sources, epoch, orders), strict=True):
+        for target, images in zip(targets, together(sources, epoch, indices), strict=True):
             inputs = normaliser(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-            stack.step(inputs, labels[torch.stack(indices).to(labels.device)], normaliser.autocast)
+            stack.step(inputs, target, normaliser.autocast)
             last = states[0].step % per_epoch == 0
             bad = stack.bad() if last or not labels.is_cuda else {}  # on CUDA the host waits once an epoch
             for state in states:
@@ -169,7 +197,7 @@ def train(
             if not alive:
                 return
             if not last:
-                yield alive[0], StepDone(states[0].step, total, states[0].step % per_epoch, per_epoch)
+                yield alive[0], StepDone(states[0].step, total)
             clock = time.perf_counter()
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import TqdmExperimentalWarning
 
-from harness.augment import Source
+from harness.augment import Source, to_device
 from harness.evaluate import Interrupted, Normaliser, ShouldStop
 from harness.facts import LRFound
 from harness.hyperparameters import LRFinder
@@ -152,8 +152,10 @@ class _Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for epoch in itertools.count():
-            indices = epoch_order(self.seed, epoch, len(self.labels)).split(self.batch_size)
-            for index, images in zip(indices, self.source.batches(epoch, indices), strict=True):
+            order = epoch_order(self.seed, epoch, len(self.labels))
+            targets = self.labels[to_device(order, self.labels.device)].split(self.batch_size)
+            images = self.source.batches(epoch, order.split(self.batch_size))
+            for target, batch in zip(targets, images, strict=True):
                 if self.stop():
                     raise Interrupted
-                yield self.normaliser(images), self.labels[index.to(self.labels.device)]
+                yield self.normaliser(batch), target

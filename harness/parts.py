@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import models
 from harness.augment import Source, to_device
 from harness.augment import source as build_source
+from harness.average import Average
 from harness.data import Dataset, Split
 from harness.evaluate import Normaliser
 from harness.machine import keep_freed_memory
@@ -111,6 +111,8 @@ def build_model(recipe: Recipe, dataset: Dataset, seed: int) -> tuple[dict[str, 
     torch.set_num_threads(int(recipe.threads))
     if recipe.device == "cpu":
         keep_freed_memory()
+    elif recipe.device.startswith("cuda"):
+        torch.backends.cudnn.deterministic = True  # else it may sum a gradient in another order every time
     torch.manual_seed(seed)
     options = model_options(recipe, dataset)
     model = models.build(recipe.model.name, **options).to(recipe.device)
@@ -142,16 +144,11 @@ def new_state(model: nn.Module, recipe: Recipe, lr: float, images: int) -> State
         model,
         optimizer,
         build_scheduler(optimizer, recipe.schedule, lr, per_epoch, recipe.epochs),
-        averaged=_averaged(model, recipe.ema_decay) if recipe.ema_decay else None,
+        averaged=Average(model, recipe.ema_decay) if recipe.ema_decay else None,
         forward=_compiled(model, recipe.device) if recipe.step == "compiled" else model,
         sums=torch.zeros(2, device=recipe.device),
         first_bad=torch.tensor(torch.inf).to(recipe.device),
     )
-
-
-def _averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the network that follows its weights and its norms' statistics; the first step sets it to them."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def _compiled(model: nn.Module, device: str) -> Callable[[Tensor], Tensor]:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
-from harness.augment import Source
+from harness.augment import Source, to_device
+from harness.average import Average
 from harness.evaluate import Normaliser
 from harness.facts import EpochDone, Scores
 from harness.plan import steps_per_epoch
@@ -29,12 +29,10 @@ Evaluate = Callable[[], tuple[Scores | None, Scores]]
 
 @dataclass(frozen=True)
 class StepDone:
-    """`step` optimiser steps of `total` are done; this one was number `in_epoch` of `per_epoch`."""
+    """`step` optimiser steps of `total` are done."""
 
     step: int
     total: int
-    in_epoch: int
-    per_epoch: int
 
 
 Where = Literal["train", "evaluation", "lr_finder"]
@@ -58,8 +56,7 @@ class State:
     scheduler: LRScheduler
     forward: Callable[[Tensor], Tensor]
     """What a whole batch goes through: the model, or its compiled form."""
-    averaged: AveragedModel | None = None
-    """The moving average of the model, where the recipe asks for one."""
+    averaged: Average | None = None
     step: int = 0
     """Optimiser steps taken."""
     sums: Tensor = field(default_factory=lambda: torch.zeros(2))
@@ -81,7 +78,7 @@ class State:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "averaged": self.averaged.module.state_dict() if self.averaged else None,
             "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if k != "lr_lambdas"},
             "step": self.step,
             "sums": self.sums,
@@ -89,7 +86,7 @@ class State:
             "lrs": self.lrs,
             "seconds": self.seconds,
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self.sums.is_cuda else [],
+            "random_cuda": torch.cuda.get_rng_state(self.sums.device) if self.sums.is_cuda else None,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -97,7 +94,7 @@ class State:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.averaged is not None:
-            self.averaged.load_state_dict(saved["averaged"])
+            self.averaged.module.load_state_dict(saved["averaged"])
         lambdas = {"lr_lambdas": self.scheduler.state_dict().get("lr_lambdas", [])}
         self.scheduler.load_state_dict(saved["scheduler"] | lambdas)
         self.step, self.lrs, self.seconds = saved["step"], list(saved["lrs"]), saved["seconds"]
@@ -105,7 +102,7 @@ class State:
         self.first_bad.copy_(saved["first_bad"])
         torch.set_rng_state(saved["random"])
         if self.sums.is_cuda:
-            torch.cuda.set_rng_state_all(saved["random_cuda"])
+            torch.cuda.set_rng_state(saved["random_cuda"], self.sums.device)
 
 
 def epoch_order(seed: int, epoch: int, images: int) -> Tensor:
@@ -137,17 +134,19 @@ def train(
     while state.step < total or state.lrs:
         epoch, first = divmod(state.step, per_epoch)
         if first or not state.lrs:  # else the epoch was interrupted at its evaluation
-            indices = epoch_order(seed, epoch, len(labels)).split(recipe.batch_size)[first:]
+            order = epoch_order(seed, epoch, len(labels))
+            indices = order.split(recipe.batch_size)[first:]
+            targets = labels[to_device(order, labels.device)].split(recipe.batch_size)[first:]
             state.model.train()
             clock = time.perf_counter()
-            for index, images in zip(indices, source.batches(epoch, indices), strict=True):
-                take_step(state, normaliser(images), labels[index.to(labels.device)], recipe, normaliser.autocast)
+            for target, images in zip(targets, source.batches(epoch, indices), strict=True):
+                take_step(state, normaliser(images), target, recipe, normaliser.autocast)
                 last = state.step % per_epoch == 0
                 if last or not state.sums.is_cuda:  # reading the device makes it wait: on CUDA once an epoch
                     _check(state)
                 state.seconds += time.perf_counter() - clock
                 if not last:
-                    yield StepDone(state.step, total, state.step % per_epoch, per_epoch)
+                    yield StepDone(state.step, total)
                 clock = time.perf_counter()
         yield end_epoch(state, state.step // per_epoch, len(labels), evaluate)
 
@@ -168,7 +167,7 @@ def take_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, auto
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.averaged is not None:
-        state.averaged.update_parameters(state.model)
+        state.averaged.follow(state.model, state.step)
     state.scheduler.step()
     state.step += 1
     with torch.no_grad():

@@ -29,6 +29,7 @@ def ours(work: Work) -> Loop:
 
     def loop() -> Trained:
         state = begin()
+        work.wait()
         clock = time.perf_counter()
         events = list(train(state, source, labels, recipe, 0, normaliser, lambda: (None, Scores(loss=0, accuracy=0))))
         work.wait()

@@ -59,6 +59,8 @@ QUICK = Size(
 )
 GOALS = {"resnet": (2.4, 3.0), "norm_cnn": (2.2, 4.0)}
 """Against the notebook's loop on a CPU with bf16: must and aim."""
+GPU_TIMES = 25
+"""As many more steps on a GPU: else what comes once an epoch would outweigh steps of a millisecond."""
 TRACKED_EPOCHS = NORM_COMPARISON.base.epochs
 
 
@@ -75,14 +77,15 @@ def rows(size: Size, device: str, data: str, scratch: Path, speeds: Speeds) -> I
     """
     if device == "cuda":
         yield from _public_command(data or RESNET_ONECYCLE.base.data.name, scratch)
+    gpu = device == "cuda"
     for experiment, steps, step in (
-        (RESNET_ONECYCLE, size.resnet_steps, "eager"),
-        (NORM_COMPARISON, size.norm_cnn_steps, "compiled"),
+        (RESNET_ONECYCLE, size.resnet_steps * (GPU_TIMES if gpu else 1), "compiled" if gpu else "eager"),
+        (NORM_COMPARISON, size.norm_cnn_steps * (GPU_TIMES if gpu else 1), "compiled"),
     ):
         changes = {"optimizer.lr": LR, "epochs": 1, "batch_size": size.batch, "device": device, "step": step}
         recipe = resolve(overrides.apply(experiment.base, changes), detect(device))
         yield from _loops(Work.of_noise(recipe, steps, scratch), size.rounds, speeds)
-    yield from _fused(Work.of_noise(recipe, size.norm_cnn_steps, scratch), size.rounds, speeds)
+    yield from _fused(Work.of_noise(recipe, steps, scratch), size.rounds, speeds)
     yield from _augmentation(Work.of_noise(recipe, size.augmented_steps, scratch), size.rounds, speeds)
     yield from _whole_runs(size, device)
     yield from _start_up(size, scratch)

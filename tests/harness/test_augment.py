@@ -169,7 +169,7 @@ def test_the_device_changes_nothing(backend: Backend) -> None:
     """The same batches from the CPU and from CUDA, where several batches are made at once."""
     images, index = noise(50), torch.arange(50)
     expected = list(source(CIFAR, backend, images, MEAN, 5).batches(0, index.split(7)))
-    made = list(source(CIFAR, backend, images.cuda(), MEAN, 5).batches(0, index.split(7)))
+    made = list(source(CIFAR, backend, images.cuda(), MEAN, 5, device="cuda").batches(0, index.split(7)))
     assert all(torch.equal(a, b.cpu()) for a, b in zip(expected, made, strict=True))
 
 

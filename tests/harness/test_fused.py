@@ -10,7 +10,7 @@ import torch
 import harness.attempt
 from harness import checkpoint, journal
 from harness.augment import source, together
-from harness.evaluate import Interrupted
+from harness.evaluate import Interrupted, Normaliser
 from harness.facts import Diverged, Fact, Failed
 from harness.fused import Stack
 from harness.hyperparameters import SGD, Adam, OneCycle
@@ -114,6 +114,38 @@ def test_each_step_is_the_solo_step(runs: Runs, name: str, device: str) -> None:
         ours, theirs = one.state_dict(), other.state_dict()
         assert (ours.pop("lrs"), ours.pop("scheduler")) == (theirs.pop("lrs"), theirs.pop("scheduler"))
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)  # sums of losses are kept in float32
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("norm", ["batch", pytest.param("group", marks=OLD), "layer_chw"])
+def test_in_bf16_a_step_is_the_solo_step_but_for_rounding(runs: Runs, norm: str, device: str) -> None:
+    """Convolutions really compute in bf16, and norms' statistics stay fp32: the loss and each weight's first change are
+    nearer to the solo bf16 step's than that is to the one in fp32."""
+    model = Model(name="norm_cnn", norm=norm, head="gap", dropout=0.0)
+    changes: dict[str, dict[str, Any]] = {"solo": {}, "fused": {"step": "fused"}, "fp32": {"precision": "fp32"}}
+    images = torch.randint(256, (3, 16, 12, 12, 3), dtype=torch.uint8, device=device)
+    labels = torch.randint(3, (3, 16), device=device)
+    losses, moved = {}, {}
+    for kind, change in changes.items():
+        given = {"model": model, "precision": "bf16", "device": device, "memory_format": "channels_last"} | change
+        recipe = runs.changed(kind, **given).spec.recipe
+        parts = [build_model(recipe, runs.data.dataset, seed)[1] for seed in SEEDS]
+        before = [model.get_parameter("head.weight").detach().clone() for model in parts]
+        states = [new_state(model, recipe, 0.05, 72) for model in parts]
+        normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, device, recipe.memory_format, recipe.precision)
+        inputs = normaliser(images.flatten(0, 1)).unflatten(0, (3, 16))
+        if kind == "fused":
+            Stack(states, recipe).step(inputs, labels, normaliser.autocast)
+        else:
+            for state, own_images, own_labels in zip(states, inputs, labels, strict=True):
+                take_step(state, own_images, own_labels, recipe, normaliser.autocast)
+        losses[kind] = torch.stack([state.sums[0] for state in states]) / 16
+        after = [model.get_parameter("head.weight").detach() for model in parts]
+        moved[kind] = torch.stack([new - old for new, old in zip(after, before, strict=True)])
+    for value in (losses, moved):
+        apart = {kind: float((value[kind] - value["solo"]).norm()) for kind in ("fused", "fp32")}
+        assert apart["fp32"] > 0
+        assert apart["fused"] < apart["fp32"], apart
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from harness.data import Dataset, Split
-from harness.hyperparameters import SGD
-from harness.parts import build, device_data, model_options, new_state, weights_sha256
-from harness.spec import Model, Recipe, Transform
-from harness.train import take_step
+from harness.parts import build, device_data, model_options, weights_sha256
+from harness.spec import Model, Transform
 from harness.values import HarnessError
 from tests.harness.runs import Runs
 
@@ -35,22 +33,6 @@ def test_fixed_weights_come_from_the_training_images_alone(runs: Runs) -> None:
     images = parts[0].normaliser(runs.data.train.images)
     white = torch.nn.functional.conv2d(images, first).transpose(0, 1).flatten(1)
     torch.testing.assert_close(white.cov(), torch.eye(27), atol=0.1, rtol=0)
-
-
-def test_the_average_follows_the_weights(recipe: Recipe) -> None:
-    """The first step sets it to them; each further one keeps `ema_decay` of it; BatchNorm's statistics are averaged
-    alike."""
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 3))
-    averaged = recipe.model_copy(update={"ema_decay": 0.75, "optimizer": SGD(lr=0.5)})
-    state = new_state(model, averaged, lr=0.5, images=48)
-    autocast, followed = torch.autocast("cpu", enabled=False), []
-    for step in range(3):
-        take_step(state, torch.randn(16, 1, 2, 2) + step, torch.arange(16) % 3, averaged, autocast)
-        followed.append({name: value.clone() for name, value in model.state_dict().items()})
-    for name, value in state.network.state_dict().items():
-        if value.is_floating_point():
-            expected = 0.75**2 * followed[0][name] + 0.25 * 0.75 * followed[1][name] + 0.25 * followed[2][name]
-            torch.testing.assert_close(value, expected)
 
 
 def test_hash_sees_one_bit_of_any_tensor() -> None:

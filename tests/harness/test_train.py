@@ -127,8 +127,8 @@ def test_events_count_steps_and_epochs(start: Start) -> None:
         return None, FINE
 
     state, events = start(evaluate=evaluate)
-    seen = [(event.step, getattr(event, "in_epoch", "epoch")) for event in events]
-    assert seen == [(s, s % 5 or "epoch") for s in range(1, 11)]
+    seen = [(event.step, type(event)) for event in events]
+    assert seen == [(s, StepDone if s % 5 else EpochDone) for s in range(1, 11)]
     assert calls == [5, 10]
 
 
