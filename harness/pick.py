@@ -10,6 +10,7 @@ import json
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from tqdm import tqdm
 
 from harness.data import Dataset
 from harness.evaluate import Normaliser
+from harness.files import write_whole
 from harness.fused import Stack
 from harness.hyperparameters import Constant
-from harness.machine import code_digest
+from harness.machine import code_at_start
 from harness.parts import build_model, new_state
 from harness.plan import Plan, steps_per_epoch, with_step, within
 from harness.spec import Data, Recipe
@@ -30,9 +32,12 @@ from harness.values import Values, flatten
 
 WORTH_SECONDS = 120.0
 """A variant whose runs train for less in all is not worth compiling anything for."""
+FUSED_WORTH_SECONDS = 5.0
+"""Nor, below this, worth trying whether its seeds as one are faster, for which nothing is compiled."""
 GAIN = 1.05
 """Compiling has to win by this much, its own time counted."""
 ROUNDS = 3
+INF = math.inf
 
 Step = Callable[[], None]
 
@@ -47,6 +52,8 @@ class Measured(Values):
     """None where it was not tried, or failed."""
     reason: str = ""
     """Empty: the training is too short to try."""
+    runs: int = 1
+    """Of a variant, when it was measured."""
 
     @property
     def step(self) -> str:
@@ -66,27 +73,41 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path) -> Plan:
     any_recipe = plan.runs[0].recipe
     name = _name(plan, any_recipe, datasets[any_recipe.data].train.images.shape, root)
     with FileLock(path.with_suffix(".lock")):
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        if name not in kept:
-            kept[name] = _measure(plan, recipes, datasets).model_dump()
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(kept, indent=2))
-            temporary.replace(path)
-    measured = Measured.model_validate(kept[name])
+        kept = _read(path)
+        if name not in kept or (not kept[name].reason and kept[name].runs < _runs(plan)):
+            try:
+                kept[name] = _measure(plan, recipes, datasets)
+            except Exception:  # such as too little memory: the runs will meet it too, and record it
+                return with_step(plan, "eager")
+            write_whole(path, json.dumps({n: m.model_dump() for n, m in kept.items()}, indent=2).encode())
+    measured = kept[name]
     if measured.reason:
         tqdm.write(f"training step: {measured.step} ({measured.reason})")
     return with_step(plan, measured.step)
 
 
+def _read(path: Path) -> dict[str, Measured]:
+    try:
+        return {name: Measured.model_validate(values) for name, values in json.loads(path.read_bytes()).items()}
+    except (FileNotFoundError, ValueError, AttributeError):  # none yet, or not ours: then it is measured anew
+        return {}
+
+
+def _runs(plan: Plan) -> int:
+    """Of the variant that has most of them."""
+    return max(Counter(spec.variant for spec in plan.runs).values())
+
+
 def _name(plan: Plan, recipe: Recipe, shape: tuple[int, ...], root: Path) -> str:
     """What the choice belongs to: neither seeds nor variants count, so that runs stay made when some are added."""
     common = {field: value for field, value in flatten(recipe).items() if not within(field, plan.design.factor)}
-    parts = json.dumps([common, shape, code_digest(root), torch.__version__], sort_keys=True)
+    parts = json.dumps([common, shape, code_at_start(root)["code"], torch.__version__], sort_keys=True)
     return f"{plan.design.experiment}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
 
 def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Dataset]) -> Measured:
     eager = compiled = fused = 0.0
+    problem = ""
     for variant, recipe in recipes.items():
         dataset = datasets[recipe.data]
         runs = sum(spec.variant == variant for spec in plan.runs)
@@ -94,39 +115,57 @@ def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Datase
         plain = _step(recipe, "eager", dataset)
         plain()
         once = _seconds(plain)
-        if once * steps < WORTH_SECONDS:
-            return Measured(eager_seconds=once * steps, compiled_seconds=None)
-        tqdm.write(f"measuring whether compiling {variant!r} pays (once; up to a minute)")
-        try:
-            took, pairs = _pairs(plain, _step(recipe, "compiled", dataset))
-        except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: whatever it is, eager works
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            return Measured(eager_seconds=once * steps, compiled_seconds=None, reason=f"compiling failed: {line[:200]}")
-        eager += steps * statistics.median(a for a, _ in pairs)
-        compiled += steps * statistics.median(b for _, b in pairs) + took
-        fused += steps / runs * _fused_seconds(recipe, dataset, runs)
-    reason = f"measured: compiling makes all runs' steps {eager / compiled:.2f} times as fast, its own time counted"
-    if fused < math.inf:
-        reason += f"; training all seeds as one {eager / fused:.2f} times"
+        fused += steps / runs * _fused_seconds(recipe, dataset, runs) if once * steps > FUSED_WORTH_SECONDS else INF
+        compiled = compiled if once * steps > WORTH_SECONDS else INF
+        if compiled < INF:
+            tqdm.write(f"measuring whether compiling {variant!r} pays (once; up to a minute)")
+            try:
+                once, more, made = _compiled_seconds(plain, recipe, dataset, runs)
+                compiled += steps * more + made
+            except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: eager works all the same
+                compiled, problem = INF, f"compiling failed: {_first_line(error)}; remove runs/steps.json to try again"
+            torch.compiler.reset()  # with it goes the memory of its CUDA graphs
+        eager += steps * once
+        if compiled == fused == INF:
+            break
+    said = [problem] if problem else []
+    if compiled < INF:
+        said.append(f"measured: compiling makes all steps {eager / compiled:.2f} times as fast, its own time counted")
+    if fused < INF:
+        said.append(f"measured: training all seeds as one makes them {eager / fused:.2f} times as fast")
     return Measured(
         eager_seconds=eager,
-        compiled_seconds=compiled,
-        fused_seconds=fused if fused < math.inf else None,
-        reason=reason,
+        compiled_seconds=compiled if compiled < INF else None,
+        fused_seconds=fused if fused < INF else None,
+        reason="; ".join(said),
+        runs=_runs(plan),
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _compiled_seconds(plain: Step, recipe: Recipe, dataset: Dataset, runs: int) -> tuple[float, float, float]:
+    """Of an eager step, of a compiled one, taken in turns, and of all runs' compiling: the second finds it kept."""
+    first, pairs = _pairs(plain, _step(recipe, "compiled", dataset))
+    again = _seconds(_step(recipe, "compiled", dataset)) if runs > 1 else 0.0
+    eager, compiled = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return eager, compiled, first + (runs - 1) * again
 
 
 def _fused_seconds(recipe: Recipe, dataset: Dataset, runs: int) -> float:
     """Of one step of so many runs at once; infinite where they cannot train as one, or where it never pays."""
     if runs == 1 or recipe.optimizer.lr == "find" or not recipe.device.startswith("cuda"):
-        return math.inf
+        return INF
     try:
         fused = _step(recipe, "fused", dataset, runs)
         fused()
         return statistics.median(_seconds(fused) for _ in range(ROUNDS))
-    except Exception:  # most often their memory does not fit
+    except Exception as error:  # most often their memory does not fit
+        tqdm.write(f"training all seeds as one failed: {_first_line(error)}")
         torch.cuda.empty_cache()
-        return math.inf
+        return INF
 
 
 def _pairs(eager: Step, compiled: Step) -> tuple[float, list[tuple[float, float]]]:

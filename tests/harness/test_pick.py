@@ -82,6 +82,54 @@ def test_the_choice_is_kept_for_other_seeds_and_variants(
     assert len(json.loads((tmp_path / "runs" / "steps.json").read_text())) == 2
 
 
+def test_what_was_too_short_is_asked_again_of_more_runs(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial of one seed decides nothing for the many that follow it; asked again, it finds its own run again."""
+    assert steps(settle(plan, datasets, tmp_path)) == {"eager"}
+    measuring(monkeypatch, 0.0, 1.0, 0.5)
+    assert steps(settle(plan, datasets, tmp_path)) == {"eager"}
+    more = replace(plan, runs=(*plan.runs, plan.runs[0].model_copy(update={"seed": 1})))
+    assert steps(settle(more, datasets, tmp_path)) == {"compiled"}
+    assert steps(settle(plan, datasets, tmp_path)) == {"compiled"}
+
+
+def test_every_runs_compiling_counts(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run's is timed apart from the others', whose code is kept: 2 + 3 times that of a step here."""
+    monkeypatch.setattr(pick, "WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(pick, "_seconds", lambda step: 5.0)
+    monkeypatch.setattr(pick, "_pairs", lambda *_: (2.0, [(1.0, 0.5)] * 3))
+    recipe, dataset = plan.runs[0].recipe, next(iter(datasets.values()))
+    assert pick._compiled_seconds(lambda: None, recipe, dataset, runs=4) == (1.0, 0.5, 2.0 + 3 * 5.0)
+    assert pick._compiled_seconds(lambda: None, recipe, dataset, runs=1) == (1.0, 0.5, 2.0)
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b"[]", b'{"a": {"unheard": 1}}'])
+def test_a_file_that_cannot_be_read_is_measured_anew(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "steps.json").write_bytes(torn)
+    measuring(monkeypatch, 0.0, 1.0, 0.5)
+    assert steps(settle(plan, datasets, tmp_path)) == {"compiled"}
+    assert len(json.loads((tmp_path / "runs" / "steps.json").read_text())) == 1
+
+
+def test_what_fails_while_it_is_measured_is_left_to_the_run(
+    plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too little memory, a network that fails: the run meets it too and records it; nothing is kept."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pick, "take_step", fail)
+    assert steps(settle(plan, datasets, tmp_path)) == {"eager"}
+    assert not (tmp_path / "runs" / "steps.json").exists()
+
+
 @pytest.mark.parametrize(
     ("compiled", "fused", "step"),
     [(0.9, 0.5, "fused"), (0.5, 0.9, "compiled"), (None, 0.5, "fused"), (None, 0.96, "eager"), (0.5, None, "compiled")],
@@ -132,4 +180,5 @@ def test_without_a_compiler_the_step_is_eager(
     monkeypatch.setattr(torch, "compile", fail)
     assert steps(settle(plan, datasets, tmp_path)) == {"eager"}
     said = capsys.readouterr().out.splitlines()
-    assert said[-1] == "training step: eager (compiling failed: No working C++ compiler found)"
+    problem = "compiling failed: No working C++ compiler found; remove runs/steps.json to try again"
+    assert said[-1] == f"training step: eager ({problem})"
