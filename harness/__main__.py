@@ -97,9 +97,11 @@ def _workers(chosen: argparse.Namespace) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     planned, workers = _plan(chosen), _workers(chosen)
     from harness.execute import check, execute
+    from harness.machine import code_at_start
     from harness.pick import settle
     from harness.tracking import Tracker
 
+    code_at_start(ROOT)
     datasets = check(planned, ROOT)
     tracker = Tracker(ROOT)
     planned = settle(planned, datasets, ROOT)
@@ -107,6 +109,12 @@ def _run(chosen: argparse.Namespace) -> int:
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + outcome.signal
+    if outcome.asked_otherwise:
+        print(
+            f"another command has asked otherwise of {planned.design.experiment} meanwhile, and the report is of that; "
+            f"one of all: make run EXP={planned.design.experiment}",
+            file=sys.stderr,
+        )
     problems = []
     if outcome.failed:
         problems.append(f"{len(outcome.failed)} of {len(planned.runs)} runs failed or diverged: see above")

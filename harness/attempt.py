@@ -53,7 +53,7 @@ class Attempt:
         """Up to the first step.
 
         Raises:
-            HarnessError: the data or the code changed since the run's checkpoint.
+            HarnessError: the data or the code changed since the run's checkpoint; this is recorded as any failure is.
         """
         dataset, images = self.data.dataset, len(self.data.train.labels)
         reset_peak_memory(self.recipe.device)

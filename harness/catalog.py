@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import re
 import traceback
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from harness.files import write_whole
 from harness.overrides import explain
 from harness.spec import Experiment
 from harness.values import SpecError, nearest
@@ -77,9 +77,7 @@ def model_lines(root: Path) -> list[str]:
     lines = [_model_line(name) for name in models.names()]
     with suppress(OSError):  # a project that cannot be written to can still be listed
         kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(f".{os.getpid()}")
-        temporary.write_text("\n".join(lines))
-        temporary.replace(kept)
+        write_whole(kept, "\n".join(lines).encode())
     return lines
 
 

@@ -8,12 +8,13 @@ checksum decides; a damaged file is passed over for the one before it.
 import contextlib
 import hashlib
 import io
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from harness.files import write_whole
 
 KEPT = 2
 
@@ -29,18 +30,7 @@ def save(folder: Path, state: dict[str, Any], step: int) -> Path:
     torch.save(_whole(state), buffer)
     payload = buffer.getbuffer()
     path = folder / f"step-{step:09d}.ckpt"
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(hashlib.sha256(payload).digest())
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    _fsync_folder(folder)
+    write_whole(path, hashlib.sha256(payload).digest(), payload)
     for old in _newest_first(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
@@ -65,7 +55,7 @@ def load_latest(folder: Path, at_most: int | None = None) -> dict[str, Any] | No
 
 def exists(folder: Path) -> bool:
     """Whether there is any checkpoint, whole or damaged."""
-    return any(folder.glob("step-*"))
+    return any(path.suffix != ".tmp" for path in folder.glob("step-*"))
 
 
 def remove(folder: Path) -> None:
@@ -85,11 +75,3 @@ def _whole(value: Any) -> Any:
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.ckpt"), reverse=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,13 +4,13 @@ Everything is on disk before: journals, and `runs/<experiment>/plan.json` for wh
 slow or hanging loses nothing and costs a run no more than a small share of its time.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness import journal, store
 from harness.delivery import Delivered, Delivery, Receipt, is_held, lacking
+from harness.files import write_whole
 from harness.store import TrackingError, Unreachable
 from harness.tracking import Summary, Tracker, failing_in_one_line
 
@@ -43,7 +43,8 @@ class Courier:
             OSError: it cannot be kept.
         """
         folder = self._root / "runs" / summary.design.experiment
-        _keep(folder / _PLAN, summary)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / _PLAN, summary.model_dump_json(indent=2).encode())
         died = [each for each in _run_folders(self._root) if _untold(each) and not is_held(each)]
         self._waiting = dict.fromkeys([*died, folder])
         self._carry()
@@ -54,6 +55,11 @@ class Courier:
         self._waiting[folder] = None
         if now or time.monotonic() >= self._not_before:
             self._carry()
+
+    def is_latest(self, summary: Summary) -> bool:
+        """Whether nobody here has asked anything of this experiment since."""
+        path = self._root / "runs" / summary.design.experiment / _PLAN
+        return Summary.model_validate_json(path.read_bytes()).asked <= summary.asked
 
     def finish(self, folders: Iterable[Path]) -> list[Path]:
         """Deliver everything that is left, patiently; returns those of these folders of which MLflow lacks facts."""
@@ -135,13 +141,3 @@ def _run_folders(root: Path) -> list[Path]:
 def _untold(folder: Path) -> bool:
     """Whether MLflow was last told that the run is going on, or nothing of it."""
     return Receipt.read(folder).state in ("running", None)
-
-
-def _keep(path: Path, summary: Summary) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # other processes may ask of the same experiment
-    with temporary.open("w") as file:
-        file.write(summary.model_dump_json(indent=2))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from harness import journal, rows
 from harness.facts import Fact, Started
+from harness.files import write_whole
 from harness.store import TrackingError
 from harness.tracking import Tracker, failing_in_one_line
 
@@ -64,9 +66,7 @@ class Receipt:
         return cls()
 
     def save(self, folder: Path) -> None:
-        temporary = folder / "delivered.tmp"
-        temporary.write_text(json.dumps(vars(self)))
-        temporary.replace(folder / "delivered.json")
+        write_whole(folder / "delivered.json", json.dumps(vars(self)).encode())
 
 
 class Delivery:
@@ -76,6 +76,7 @@ class Delivery:
         self._tracker, self._client = tracker, tracker.client
         self._known: dict[Path, float] = {}
         """Folder → attempt, of the runs that this process has found or made in the store."""
+        self._origin = _origin(tracker.store.root)
 
     def deliver(self, folder: Path) -> Delivered | None:
         """Deliver what the run in this folder has recorded and MLflow does not have yet; None if it had everything.
@@ -131,10 +132,12 @@ class Delivery:
         return Receipt(started.time, run.info.run_id, 0, told)
 
     def _find(self, started: Started, run_id: str | None) -> "Run | None":
-        """The run of this attempt. Others at its key are deleted: attempts given up, and a second run that MLflow made
-        after all when the first answer did not come in time."""
+        """The run of this attempt. This project's others at its key are deleted: attempts given up, and a second run
+        that MLflow made after all when the first answer did not come in time. What another project has made of the
+        same specification, in a store that both use, is not touched."""
         experiment_id = self._tracker.experiment_id(started.spec.experiment)
         found = self._tracker.search(experiment_id, f"tags.run_key = '{started.spec.key}'")
+        found = [run for run in found if run.data.tags.get("origin", self._origin) == self._origin]
         own = [run for run in found if run.data.tags.get("attempt") == _attempt(started)]
         kept = next((run for run in own if run.info.run_id == run_id), own[0] if own else None)
         for run in found:
@@ -148,6 +151,7 @@ class Delivery:
             "kind": "run",
             "run_key": spec.key,
             "attempt": _attempt(started),
+            "origin": self._origin,
             "experiment": spec.experiment,
             "variant": spec.variant,
             "seed": str(spec.seed),
@@ -204,6 +208,15 @@ def lacking(folder: Path) -> bool:
 def _begun(facts: Sequence[Fact]) -> Started | None:
     """A run that failed before it began, for want of memory say, may have begun since."""
     return next((fact for fact in facts if isinstance(fact, Started)), None)
+
+
+def _origin(root: Path) -> str:
+    """A project's own name, drawn once: it tells its runs from those of others in the same store."""
+    path = root / "runs" / "origin"
+    path.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(uuid4().hex)
+    return path.read_text()
 
 
 def is_held(folder: Path) -> bool:

@@ -22,8 +22,9 @@ from harness.courier import Courier
 from harness.data import Dataset, load
 from harness.evaluate import Interrupted
 from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
+from harness.optim import check_schedule
 from harness.parts import DeviceData, device_data, model_options
-from harness.plan import Plan, together
+from harness.plan import Plan, steps_per_epoch, together
 from harness.run import ended, run_folder, run_together
 from harness.spec import Data, RunSpec
 from harness.tracking import PlannedRun, Summary, Tracker
@@ -68,13 +69,15 @@ class Outcome:
     """The signal that stopped it."""
     undelivered: int = 0
     """Folders of runs/ that hold something which MLflow does not have."""
+    asked_otherwise: bool = False
+    """Another command has asked something else of the experiment meanwhile, and reports are of that."""
 
 
 def check(plan: Plan, root: Path) -> dict[Data, Dataset]:
     """Everything that can be found wrong before the first run begins; returns the data sets, loaded.
 
     Raises:
-        HarnessError: a model, option, transform, data set or batch size that cannot be used.
+        HarnessError: a model, option, transform, data set, batch size or schedule that cannot be used.
     """
     datasets: dict[Data, Dataset] = {}
     for recipe in {spec.variant: spec.recipe for spec in plan.runs}.values():
@@ -89,6 +92,7 @@ def check(plan: Plan, root: Path) -> dict[Data, Dataset]:
             raise SpecError(
                 f"`batch_size` must be 1..{images}, the training images of {dataset.label!r}; got {recipe.batch_size}"
             )
+        check_schedule(recipe.schedule, recipe.epochs * steps_per_epoch(images, recipe.batch_size))
     return datasets
 
 
@@ -104,7 +108,8 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
     planned = tuple(PlannedRun(key=spec.key, variant=spec.variant, seed=spec.seed) for spec in plan.runs)
     outcome, stop, show = Outcome(), Stop(), Progress(plan)
     courier = Courier(tracker, root, show.say)
-    courier.begin(Summary(design=plan.design, runs=planned, asked=time.time()))
+    summary = Summary(design=plan.design, runs=planned, asked=time.time())
+    courier.begin(summary)
     on_device: dict[tuple[Data, str], DeviceData] = {}
 
     def make(specs: list[RunSpec]) -> None:
@@ -147,16 +152,21 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
     outcome.signal = stop.signal
     if stop.signal is None:
         outcome.undelivered = len(courier.finish(run_folder(root, spec) for spec in plan.runs))
+        outcome.asked_otherwise = not courier.is_latest(summary)
     return outcome
 
 
 def find_lrs(plan: Plan, datasets: dict[Data, Dataset], workers: int) -> Iterator[str]:
     """Each run's LR range test alone, nothing recorded: one line a run, with its suggestion."""
+    on_device: dict[tuple[Data, str], DeviceData] = {}
     for spec in plan.runs:
         if spec.recipe.lr_finder is None:
             yield f"{spec.variant} seed {spec.seed}: optimizer.lr is given, {spec.recipe.optimizer.lr}"
             continue
-        found = sweep(spec, device_data(datasets[spec.recipe.data], spec.recipe.device), workers)
+        where = (spec.recipe.data, spec.recipe.device)
+        if where not in on_device:
+            on_device[where] = device_data(datasets[spec.recipe.data], spec.recipe.device)
+        found = sweep(spec, on_device[where], workers)
         lowest = min(found.losses)
         yield (
             f"{spec.variant} seed {spec.seed}: suggests {found.suggestion:.3g}; {len(found.lrs)} iterations from "

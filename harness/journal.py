@@ -9,6 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.facts import FACT, Fact
+from harness.files import write_whole
+from harness.values import HarnessError
 
 NAME = "journal.jsonl"
 
@@ -36,15 +38,25 @@ def parse(text: bytes) -> list[Fact]:
 
 
 class Journal:
-    """Appends to a run's journal. A fact that is already there (a resumed run repeats epochs) is not written twice."""
+    """Appends to a run's journal. A fact that is already there (a resumed run repeats epochs) is not written twice.
+
+    Raises:
+        HarnessError: a whole line that is no fact; nothing is changed.
+    """
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        facts = read(folder)
-        whole = b"".join(FACT.dump_json(fact) + b"\n" for fact in facts)
         self._path = folder / NAME
-        if self._path.exists() and self._path.stat().st_size != len(whole):
-            _replace(self._path, whole)  # drops a torn last line
+        text = self._path.read_bytes() if self._path.exists() else b""
+        facts = parse(text)
+        lines = text.splitlines(keepends=True)
+        if any(line.endswith(b"\n") for line in lines[len(facts) :]):
+            raise HarnessError(
+                f"line {len(facts) + 1} of {self._path} cannot be read, by this version of the harness at least; go "
+                f"back to the version that wrote it, or remove {folder} to begin that run anew"
+            )
+        if len(lines) > len(facts):
+            write_whole(self._path, *lines[: len(facts)])  # drops a torn last line
         self._known = {_identity(fact) for fact in facts}
 
     @classmethod
@@ -78,12 +90,3 @@ class Journal:
 def _identity(fact: Fact) -> tuple[str, float]:
     """What makes two facts the same one: an epoch by its number, a failure by its time, the rest by their kind."""
     return fact.kind, fact.epoch if fact.kind == "epoch" else fact.time if fact.kind == "failed" else 0
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

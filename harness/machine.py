@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -25,6 +26,7 @@ _DECIDES_NOTHING = {
     "tracking.py",
     "delivery.py",
     "courier.py",
+    "files.py",
     "rows.py",
     "store.py",
     "execute.py",
@@ -77,15 +79,24 @@ def _cpu_flags() -> frozenset[str]:
 def environment(root: Path, device: str) -> dict[str, Any]:
     """What else could have changed a result: commit, dirty flag, the code's digest, versions, processor, device."""
     return {
-        "commit": _git(root, "rev-parse", "HEAD"),
-        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
-        "code": code_digest(root),
+        **code_at_start(root),
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": _processor(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "cuda": torch.version.cuda if device.startswith("cuda") else None,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+@functools.cache
+def code_at_start(root: Path) -> dict[str, Any]:
+    """Commit, dirty flag and digest of the code as it was when a process first asked: of what it runs, also when files
+    are edited meanwhile."""
+    return {
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "code": code_digest(root),
     }
 
 

@@ -33,6 +33,19 @@ def build_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.
             )
 
 
+def check_schedule(schedule: hyperparameters.Schedule, steps: int) -> None:
+    """Whether a schedule suits a training of so many steps.
+
+    Raises:
+        SpecError: a One Cycle too short for its own rise.
+    """
+    if isinstance(schedule, hyperparameters.OneCycle) and schedule.pct_start * steps == 1:  # torch would divide by 0
+        raise SpecError(
+            f"`schedule.pct_start` must leave more than one step to the rise; got {schedule.pct_start} of {steps} "
+            "steps; raise it, or epochs"
+        )
+
+
 def build_scheduler(
     optimizer: torch.optim.Optimizer, schedule: hyperparameters.Schedule, lr: float, steps_per_epoch: int, epochs: int
 ) -> LRScheduler:
@@ -40,17 +53,9 @@ def build_scheduler(
 
     Args:
         lr: the peak rate, which the optimiser was built with.
-
-    Raises:
-        SpecError: a One Cycle too short for its own rise.
     """
     match schedule:
         case hyperparameters.OneCycle():
-            if schedule.pct_start * epochs * steps_per_epoch == 1:  # torch would divide by a rise of 0 steps
-                raise SpecError(
-                    f"`schedule.pct_start` must leave more than one step to the rise; got {schedule.pct_start} of "
-                    f"{epochs * steps_per_epoch} steps; raise it, or epochs"
-                )
             return OneCycleLR(
                 optimizer,
                 max_lr=lr,

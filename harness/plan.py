@@ -69,7 +69,7 @@ def plan(
         primary_metric=experiment.primary_metric,
         smallest_difference_points=experiment.smallest_difference_points,
         published=tuple(p for p in experiment.published if p.variant in chosen),
-        changed=_changed(resolve(experiment.base, machine), resolve(base, machine)),
+        changed=_changed(experiment.base, base, machine),
     )
     runs = tuple(
         RunSpec(experiment=experiment.name, variant=name, seed=seed, recipe=recipes[name])
@@ -128,9 +128,11 @@ def differences(recipes: Mapping[str, Recipe]) -> dict[str, dict[str, Any]]:
     return {field: values for field, values in table.items() if len({repr(v) for v in values.values()}) > 1}
 
 
-def _changed(declared: Recipe, used: Recipe) -> dict[str, tuple[Any, Any]]:
-    found = differences({"declared": declared, "used": used})
-    return {field: (values["declared"], values["used"]) for field, values in found.items()}
+def _changed(declared: Recipe, used: Recipe, machine: Machine) -> dict[str, tuple[Any, Any]]:
+    """Field → what the file says and what is used, where that is not what the file comes to on this machine."""
+    said = flatten(declared)
+    found = differences({"declared": resolve(declared, machine), "used": resolve(used, machine)})
+    return {field: (said.get(field), values["used"]) for field, values in found.items()}
 
 
 def within(field: str, parents: Sequence[str]) -> bool:

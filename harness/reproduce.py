@@ -8,7 +8,8 @@ from harness import journal
 from harness.data import load
 from harness.evaluate import Interrupted
 from harness.execute import Progress, Stop
-from harness.facts import EpochDone, Fact, Finished, LRFound, Started
+from harness.facts import EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.machine import detect
 from harness.parts import device_data
 from harness.plan import Plan
 from harness.run import ended, run
@@ -49,12 +50,13 @@ def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact
     """Make the run again in runs/reproduced/; stopped and called again, it goes on.
 
     Raises:
-        HarnessError: the data are not those that the run had.
+        HarnessError: the data are not those that the run had, or its device is not here.
         Interrupted: `stop` said so; a checkpoint is kept.
     """
     started = facts[0]
     assert isinstance(started, Started)
     spec = started.spec
+    detect(spec.recipe.device)
     dataset = load(spec.recipe.data, root)
     if dataset.checksum != started.data.checksum:
         raise HarnessError(
@@ -126,6 +128,9 @@ def reproduce(name: str, root: Path, workers: int) -> int:
         return 128 + stop.signal
     started = before[0]
     assert isinstance(started, Started)
+    if now and isinstance(now[-1], Failed):
+        print(f"not reproduced: the replay failed: {now[-1].error}")
+        return 1
     folder, found, other = replay_folder(root, started.spec.key), differences(before, now), elsewhere(before, now)
     if not found:
         shutil.rmtree(folder)

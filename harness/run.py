@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from harness import checkpoint, fused
+from harness import checkpoint, fused, journal
 from harness.attempt import Attempt
 from harness.evaluate import Interrupted, ShouldStop
 from harness.facts import EpochDone, Fact, Finished
@@ -55,11 +55,13 @@ def run(
 
     Raises:
         Interrupted: see `stop`.
-        HarnessError: another process is at this run; the data or the code changed since its checkpoint.
+        HarnessError: another process is at this run, or its journal cannot be read.
     """
     with ExitStack() as held:
         folder = folder or run_folder(root, spec)
         _hold(folder, spec, held)
+        if ended(journal.read(folder)):  # by another process, while this one waited
+            return
         this = Attempt(spec, design, data, root, folder, stop, workers)
         if spec.recipe.step == "fused":
             yield from (event for _, event in _attempt_together([this], stop))
@@ -84,8 +86,9 @@ def run_together(
         for spec in specs:
             folder = run_folder(root, spec)
             _hold(folder, spec, held)
-            attempts.append(Attempt(spec, design, data, root, folder, stop, workers))
-        for this, event in _attempt_together(attempts, stop):
+            if not ended(journal.read(folder)):
+                attempts.append(Attempt(spec, design, data, root, folder, stop, workers))
+        for this, event in _attempt_together(attempts, stop) if attempts else ():
             yield this.spec, event
 
 

@@ -3,7 +3,11 @@
 Runs get there by `delivery`. Only these two and `store` import MLflow.
 """
 
+import atexit
 import contextlib
+import functools
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +60,13 @@ def failing_in_one_line(what: str = "written") -> Iterator[None]:
     except Exception as error:
         line = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise store.TrackingError(f"MLflow cannot be {what}: {line}") from error
+
+
+@functools.cache
+def _downloads() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="harness-artifacts-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class Tracker:
@@ -134,7 +145,9 @@ class Tracker:
         for run in self.search(self.experiment_id(experiment), "tags.kind = 'run'"):
             tags = run.data.tags
             epochs = int(tags["epochs_recorded"]) if "epochs_recorded" in tags else None
-            found[tags["run_key"]] = Recorded(run.info.run_id, tags["state"], epochs)
+            key = tags["run_key"]
+            if key not in found or found[key].state != "finished":  # another project may have made it too
+                found[key] = Recorded(run.info.run_id, tags["state"], epochs)
         return found
 
     @failing_in_one_line("read")
@@ -144,8 +157,12 @@ class Tracker:
 
     @failing_in_one_line("read")
     def artifact(self, run_id: str, name: str) -> Path:
-        """A local copy of one artifact of a run."""
-        return Path(self.client.download_artifacts(run_id, name))
+        """One artifact of a run: the local store's own file, or a copy that lasts as long as the process."""
+        if self.store.artifact_root:
+            return Path(self.client.download_artifacts(run_id, name))
+        folder = _downloads() / run_id
+        folder.mkdir(exist_ok=True)
+        return Path(self.client.download_artifacts(run_id, name, str(folder)))
 
     def _summary_run(self, experiment_id: str) -> "Run | None":
         runs = self.search(experiment_id, "tags.kind = 'summary'")

@@ -1,9 +1,8 @@
 """From selections of runs to a report: its text, its figures and its CSV files, put in place all at once."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.spreadsheet import write_csv
@@ -40,9 +39,15 @@ def replacing(folder: Path) -> Iterator[Path]:
         fresh = Path(made) / folder.name
         fresh.mkdir()
         yield fresh
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
+        for more in (2, 1, 0):  # tries: another process may put its own there between the two renames
+            with suppress(FileNotFoundError):
+                folder.rename(Path(made) / f"old{more}")
+            try:
+                fresh.rename(folder)
+                return
+            except OSError:
+                if not more:
+                    raise
 
 
 def _build(

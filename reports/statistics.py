@@ -208,8 +208,5 @@ def _check(results: Mapping[str, Mapping[int, float]], baseline: str) -> None:
 def _number(value: float | None, bound: float = math.inf) -> str:
     """Two significant digits, or as many as show that it is below `bound`, and a true minus: −1.9, 0.031, 12."""
     assert value is not None
-    for precision in range(2, 8):
-        digits = np.format_float_positional(value, precision=precision, fractional=False, unique=False, trim="-")
-        if value >= bound or float(digits) < bound:
-            break
-    return digits.replace("-", "−")
+    texts = (np.format_float_positional(value, d, fractional=False, unique=False, trim="-") for d in range(2, 18))
+    return next(text for text in texts if value >= bound or float(text) < bound).replace("-", "−")

@@ -20,6 +20,7 @@ import harness.artifacts
 import harness.attempt
 import harness.checkpoint
 import harness.figures
+import harness.files
 import harness.lr_find
 import harness.train
 from harness.journal import Journal
@@ -157,7 +158,7 @@ POINTS: dict[str, Arm] = {
     "a checkpoint is half written": halfway("step-", 18),
     "a checkpoint is written, not fsynced": before(os, "fsync", 5, _open_at("step-")),
     "a checkpoint is fsynced, not renamed": before(Path, "replace", 6, _checkpoint),
-    "a checkpoint is renamed, its folder not fsynced": before(harness.checkpoint, "_fsync_folder", 7),
+    "a checkpoint is renamed, its folder not fsynced": before(harness.files, "_fsync_folder_of", 7, _checkpoint),
     "before an old checkpoint is deleted": before(Path, "unlink", 3, _whole_checkpoint),
     "an epoch's steps are done, it is not evaluated": before(harness.attempt.Attempt, "evaluate", 2),
     "in an evaluation": after(harness.attempt, "predict", 3),

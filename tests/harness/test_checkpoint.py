@@ -14,7 +14,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import checkpoint
 from harness.checkpoint import exists, load_latest, remove, save
 
 
@@ -139,7 +138,7 @@ def test_a_failing_write_leaves_what_was_there(
 
     with monkeypatch.context() as broken_disk:
         if broken == "fsync":
-            broken_disk.setattr(checkpoint.os, "fsync", full)
+            broken_disk.setattr(os, "fsync", full)
         else:
             broken_disk.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="No space left on device"):
@@ -168,13 +167,13 @@ def test_the_content_is_on_disk_before_the_name(tmp_path: Path, monkeypatch: pyt
 
     for step in (1, 2):
         save(tmp_path, {}, step)
-    monkeypatch.setattr(checkpoint.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", rename)
     monkeypatch.setattr(Path, "unlink", delete)
     save(tmp_path, {}, 3)
     assert happened == [
         "fsync file",
-        "rename step-000000003.tmp step-000000003.ckpt",
+        f"rename step-000000003.ckpt.{os.getpid()}.tmp step-000000003.ckpt",
         "fsync folder",
         "delete step-000000001.ckpt",
     ]

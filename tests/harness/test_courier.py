@@ -115,7 +115,7 @@ def test_sync_brings_what_is_missing_and_says_what_changed(
     run_folder(tmp_path, named, 2, 2)
     Delivery(project).deliver(cut)
     write(cut, named[3:4])
-    harness.courier._keep(whole.parent / "plan.json", asked(design, named))
+    (whole.parent / "plan.json").write_text(asked(design, named).model_dump_json())
     assert courier.sync() == 0
     assert said[:2] == [f"{whole.name}: 5 facts delivered, finished", f"{cut.name}: 1 facts delivered, interrupted"]
     assert said[-1] == "3 runs here: 3 brought up to date"

@@ -274,6 +274,23 @@ def test_an_abandoned_attempt_is_replaced(
     assert client.get_run(old.info.run_id).info.lifecycle_stage == "deleted"
 
 
+def test_what_another_project_made_of_the_same_run_is_left_alone(
+    client: MlflowClient, tracker: Tracker, named: list[Fact], tmp_path: Path
+) -> None:
+    """Two projects that record in one store: each keeps its run, and a reader gets one that is finished."""
+    projects = [tmp_path / name for name in ("ours", "theirs")]
+    for project, facts in zip(projects, (named, named[:3]), strict=True):
+        project.mkdir()
+        first = begun(named).model_copy(update={"time": 2000.0}) if project.name == "theirs" else begun(named)
+        write(project / "run", [first, *facts[1:]])
+        Delivery(Tracker(project, tracker.store.uri)).deliver(project / "run")
+    made = mlflow_runs(client, named)
+    assert sorted(run.data.tags["state"] for run in made) == ["finished", "interrupted"]
+    assert len({run.data.tags["origin"] for run in made}) == 2
+    (one,) = tracker.runs(begun(named).spec.experiment).values()
+    assert one.state == "finished"
+
+
 def test_a_parameter_lost_on_the_way_is_sent_again(
     deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

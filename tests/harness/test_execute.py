@@ -17,11 +17,11 @@ from harness import artifacts, checkpoint, journal
 from harness.data import Dataset
 from harness.execute import Outcome, Progress, Stop, check, execute, find_lrs
 from harness.facts import Fact
-from harness.hyperparameters import SGD, LRFinder
+from harness.hyperparameters import SGD, LRFinder, OneCycle
 from harness.plan import Plan
 from harness.run import run_folder
 from harness.spec import Data, Design, Model, RunSpec, Transform
-from harness.tracking import Tracker
+from harness.tracking import Summary, Tracker
 from harness.train import StepDone
 from harness.values import HarnessError
 
@@ -45,6 +45,9 @@ class Listener:
     def finish(self, folders: Any) -> list[Path]:
         self.heard += [("finish", folder.name) for folder in folders]
         return []
+
+    def is_latest(self, summary: Any) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -204,6 +207,25 @@ def test_a_store_that_fails_costs_no_run(
     assert (tmp_path / "runs" / "tiny_trial" / "plan.json").exists()
 
 
+def test_another_command_that_asks_otherwise_meanwhile_is_noticed(
+    plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report is of what was asked last: whoever asked before is told so, and is told nothing if nobody did."""
+    monkeypatch.setattr(artifacts, "write", lambda *_: None)
+    one = replace(plan, runs=plan.runs[:1])
+    assert not execute(one, of(plan, dataset), Tracker(tmp_path), tmp_path, workers=0).asked_otherwise
+    finish = harness.execute.Courier.finish
+
+    def meanwhile(courier: Any, folders: Any) -> Any:
+        path = tmp_path / "runs" / "tiny_trial" / "plan.json"
+        asked = Summary.model_validate_json(path.read_text())
+        path.write_text(asked.model_copy(update={"asked": asked.asked + 1}).model_dump_json())
+        return finish(courier, folders)
+
+    monkeypatch.setattr(harness.execute.Courier, "finish", meanwhile)
+    assert execute(one, of(plan, dataset), Tracker(tmp_path), tmp_path, workers=0).asked_otherwise
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -215,8 +237,9 @@ def test_a_store_that_fails_costs_no_run(
         ),
         ({"model": Model(name="norm_cnn", head="avgpool4")}, r"^`model.image_size` must be 20 to 35 .*; got 12$"),
         ({"augmentation": (CROP_8,)}, "must keep images at 12x12x3; got 8x8x3"),
+        ({"schedule": OneCycle(pct_start=0.1)}, r"^`schedule.pct_start` must leave more .*; got 0.1 of 10 steps;"),
     ],
-    ids=["batch size", "model", "option", "size", "augmentation"],
+    ids=["batch size", "model", "option", "size", "augmentation", "schedule"],
 )
 def test_what_cannot_run_is_found_before_the_first_run(
     plan: Plan, dataset: Dataset, tmp_path: Path, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
@@ -253,6 +276,6 @@ def test_the_time_left_counts_what_this_command_made(
     show.skip(long.runs[0])
     show.start([long.runs[1]])
     for step in range(36, 41):
-        show.event(long.runs[1], StepDone(step, total=40, in_epoch=step - 35, per_epoch=5))
+        show.event(long.runs[1], StepDone(step, total=40))
     show.event(long.runs[1], facts[2].model_copy(update={"epoch": 8, "step": 40}))
     assert capsys.readouterr().out.rstrip().endswith("left about 08:00")

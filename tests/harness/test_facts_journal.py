@@ -29,6 +29,7 @@ from harness.hyperparameters import SGD
 from harness.journal import NAME, Journal, parse, read
 from harness.plan import Machine, plan
 from harness.spec import Data, Experiment, Model, Recipe
+from harness.values import HarnessError
 
 PLAN = plan(
     Experiment(
@@ -161,6 +162,18 @@ def test_a_torn_journal_goes_on(tmp_path: Path, cut: int) -> None:
         reopened.append(fact)
     assert (tmp_path / NAME).read_bytes() == TEXT
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_a_whole_line_that_cannot_be_read_is_never_thrown_away(tmp_path: Path) -> None:
+    """Of a later version, or damaged: what was recorded stays as it is, and the one line says where and what to do."""
+    later = TEXT.replace(b'"kind":"epoch"', b'"unheard":1,"kind":"epoch"', 1)
+    assert later != TEXT
+    (tmp_path / NAME).write_bytes(later)
+    number = sum(end <= later.index(b"unheard") for end in ENDS) + 1
+    rule = rf"^line {number} of .*{NAME} cannot be read, by this version of the harness at least; go back"
+    with pytest.raises(HarnessError, match=rule):
+        Journal(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == later
 
 
 def test_a_whole_journal_is_not_rewritten(tmp_path: Path) -> None:

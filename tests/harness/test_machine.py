@@ -13,6 +13,7 @@ import torch
 from harness import machine
 from harness.machine import (
     PACKAGES,
+    code_at_start,
     code_digest,
     detect,
     environment,
@@ -135,6 +136,8 @@ def test_the_environment_names_commit_and_dirt(tmp_path: Path) -> None:
     clean = environment(tmp_path, "cpu")
     assert (clean["commit"], clean["dirty"]) == (_git(tmp_path, "rev-parse", "HEAD"), False)
     (tmp_path / "file").write_text("2")
+    assert environment(tmp_path, "cpu")["dirty"] is False  # what this process runs was read before
+    code_at_start.cache_clear()
     assert environment(tmp_path, "cpu")["dirty"] is True
     assert clean["versions"].keys() == set(PACKAGES)
     assert clean["versions"]["torch"] == torch.__version__.split("+")[0]
@@ -147,6 +150,7 @@ def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert environment(tmp_path, "cpu")["commit"] is None
     monkeypatch.setenv("PATH", str(tmp_path))
+    code_at_start.cache_clear()
     assert environment(tmp_path, "cpu")["commit"] is None
 
 

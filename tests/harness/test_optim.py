@@ -9,7 +9,7 @@ from torch import nn
 
 from harness import spec
 from harness.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, OneCycle, Schedule, Step
-from harness.optim import build_optimizer, build_scheduler
+from harness.optim import build_optimizer, build_scheduler, check_schedule
 from harness.spec import Recipe
 from harness.values import SpecError
 
@@ -79,7 +79,8 @@ def test_one_cycle_without_room_to_rise_is_refused(three_phase: bool) -> None:
     schedule = OneCycle(pct_start=0.25, three_phase=three_phase)
     rule = r"^`schedule.pct_start` must leave more than one step to the rise; got 0.25 of 4 steps; raise it, or epochs$"
     with pytest.raises(SpecError, match=rule):
-        rates(schedule, 0.1, 4, 1)
+        check_schedule(schedule, 4)
+    check_schedule(schedule, 5)
     assert max(rates(schedule, 0.1, 5, 1)) <= 0.1
 
 

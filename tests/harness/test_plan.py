@@ -58,6 +58,8 @@ def test_the_design_travels_with_its_digests() -> None:
 def test_the_design_tells_what_the_command_line_changed() -> None:
     """And nothing that it gave the value which the file has, or that the machine settled."""
     assert plan(EXPERIMENT, CPU, seeds=5).design.changed == {}
+    assert plan(EXPERIMENT, CPU, changes={"threads": CPU.threads}).design.changed == {}
+    assert plan(EXPERIMENT, CPU, changes={"threads": 7}).design.changed == {"threads": ("auto", 7)}
     changes = {"epochs": 2, "optimizer.lr": 0.1, "clip_norm": 1.0}
     design = plan(EXPERIMENT, CPU, data="folder:images", changes=changes).design
     assert design.changed == {

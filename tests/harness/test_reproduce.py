@@ -120,6 +120,26 @@ def test_a_stopped_replay_goes_on(
     assert "epoch  1/2" not in out
 
 
+def test_a_replay_that_fails_is_one_line(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its beginning even, as when the model has been renamed since."""
+
+    def fail(*_: object) -> None:
+        raise HarnessError("no such model")
+
+    monkeypatch.setattr("harness.attempt.build", fail)
+    assert reproduce(project.spec.key, project.root, workers=0) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "not reproduced: the replay failed: no such model"
+
+
+def test_a_device_that_is_not_here_is_refused(project: Project) -> None:
+    recipe = project.spec.recipe.model_copy(update={"device": "cuda:99"})
+    project.rewrite(Started, spec=project.spec.model_copy(update={"recipe": recipe}))
+    with pytest.raises(HarnessError, match=r"^`device` 'cuda:99' is not on this machine"):
+        reproduce(project.spec.key, project.root, workers=0)
+
+
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "*"])
 def test_a_name_that_cannot_be_one_is_refused(project: Project, name: str) -> None:
     with pytest.raises(HarnessError, match=r"^RUN must be a run's key in runs/ or its id in MLflow; got "):

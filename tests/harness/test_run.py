@@ -16,6 +16,7 @@ from harness.data import Dataset, Split
 from harness.evaluate import Interrupted, predict
 from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
 from harness.hyperparameters import SGD, Adam, LRFinder, OneCycle, Step
+from harness.machine import code_at_start
 from harness.parts import device_data
 from harness.run import ended, run
 from harness.spec import Model, Transform
@@ -210,6 +211,7 @@ def test_a_checkpoint_of_other_data_or_code_is_refused(runs: Runs, dataset: Data
     code = next(fact.environment["code"] for fact in journal.read(stopped.folder) if isinstance(fact, Started))
     (stopped.root / "models").mkdir()
     (stopped.root / "models" / "new.py").write_text("")
+    code_at_start.cache_clear()  # as in a new process
     other = Runs(stopped.root, stopped.spec, stopped.design, device_data(replace(dataset, checksum="9876"), "cpu"))
     *_, last = other.events()
     assert isinstance(last, Failed)
@@ -219,6 +221,7 @@ def test_a_checkpoint_of_other_data_or_code_is_refused(runs: Runs, dataset: Data
     assert last.error.endswith(end)
     assert "\n" not in last.error
     (stopped.root / "models" / "new.py").unlink()
+    code_at_start.cache_clear()
     assert stopped.finish().weights_sha256 == expected.weights_sha256
 
 
@@ -287,6 +290,14 @@ def test_one_process_at_a_run(runs: Runs) -> None:
     with pytest.raises(HarnessError, match=rf"^run {runs.spec.key} is being made by another process; wait for it or"):
         next(runs.events())
     assert isinstance(list(events)[-1], Finished)
+
+
+def test_a_run_that_ended_while_it_was_waited_for_is_not_made_again(runs: Runs) -> None:
+    """Two commands may both have seen it missing: the second finds it made, and says and writes nothing."""
+    runs.finish()
+    before = (runs.folder / journal.NAME).read_bytes()
+    assert list(runs.events()) == []
+    assert (runs.folder / journal.NAME).read_bytes() == before
 
 
 def test_the_validation_split_is_scored_apart(runs: Runs, dataset: Dataset) -> None:

@@ -1,0 +1,33 @@
+"""Files that are whole or not there."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
+    """Put a file in place of `path` at once, and for good: whoever reads it meanwhile, or after a crash, finds the old
+    one or the new.
+
+    Raises:
+        OSError: the disk is full or read-only; the old file is untouched.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # other processes may write the same file
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _fsync_folder_of(path)
+
+
+def _fsync_folder_of(path: Path) -> None:
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
