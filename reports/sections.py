@@ -114,13 +114,12 @@ def changed_hands(report: Report, images: Images | None) -> None:
 
 def _grids(report: Report, images: Images, found: dict[str, Flips], never: errors.Indices) -> None:
     selection, variants = report.selection, list(report.selection.variants)
-    report.add(
-        Text(
-            f"The pictures show up to {grids.SHOWN} images each. Above an image stands its true class, then for each "
-            "variant the commonest prediction of its runs and the probability that they give it. Of more than two "
-            "variants those that predict the same share a line."
-        )
+    said = (
+        f"The pictures show up to {grids.SHOWN} images each. Above an image stands its true class, then for each "
+        "variant the commonest prediction of its runs and the probability that they give it."
     )
+    share = " Where all variants are shown, those that predict the same share a line." * (len(variants) > 2)
+    report.add(Text(said + share))
     for variant, flipped in found.items():
         pair = [selection.baseline, variant]
         for name, chosen, wrong, right in (
