@@ -117,7 +117,7 @@ def _run(chosen: argparse.Namespace) -> int:
         )
     problems = []
     if outcome.failed:
-        problems.append(f"{len(outcome.failed)} of {len(planned.runs)} runs failed or diverged: see above")
+        problems.append(f"{len(outcome.failed)} of {len(planned.runs)} runs have no result: see above")
     if outcome.undelivered:
         problems.append(
             f"MLflow lacks what {outcome.undelivered} folders of runs/ hold; deliver it, once the store works, with: "

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +21,12 @@ from harness.attempt import sweep
 from harness.courier import Courier
 from harness.data import Dataset, load
 from harness.evaluate import Interrupted
-from harness.facts import Diverged, EpochDone, Fact, Failed, LRFound
+from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound
 from harness.optim import check_schedule
 from harness.parts import DeviceData, device_data, model_options
 from harness.plan import Plan, steps_per_epoch, together
 from harness.run import ended, run_folder, run_together
-from harness.spec import Data, RunSpec
+from harness.spec import Data, Recipe, RunSpec
 from harness.tracking import PlannedRun, Summary, Tracker
 from harness.train import StepDone
 from harness.values import HarnessError, SpecError
@@ -64,7 +64,7 @@ class Outcome:
     """How an execution ended."""
 
     failed: list[str] = field(default_factory=list)
-    """Keys of the runs that failed or diverged."""
+    """Keys of the runs without a result: that failed, diverged or could not begin, and are not made elsewhere since."""
     signal: int | None = None
     """The signal that stopped it."""
     undelivered: int = 0
@@ -110,15 +110,12 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
     courier = Courier(tracker, root, show.say)
     summary = Summary(design=plan.design, runs=planned, asked=time.time())
     courier.begin(summary)
-    on_device: dict[tuple[Data, str], DeviceData] = {}
+    on_device, tried = _on_device(datasets), list[RunSpec]()
 
     def make(specs: list[RunSpec]) -> None:
-        recipe = specs[0].recipe
-        where = (recipe.data, recipe.device)
-        if where not in on_device:
-            on_device[where] = device_data(datasets[recipe.data], recipe.device)
+        data = on_device(specs[0].recipe)
         show.start(specs)
-        for spec, event in run_together(specs, plan.design, on_device[where], root, stop, workers):
+        for spec, event in run_together(specs, plan.design, data, root, stop, workers):
             show.event(spec, event)
             if not isinstance(event, StepDone):
                 courier.tell(run_folder(root, spec))
@@ -143,30 +140,38 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
                 break
             except HarnessError as error:  # a run could not begin
                 show.leave(str(error))
-                outcome.failed += [spec.key for spec in missing]
-                continue
-            for spec in specs:
-                if isinstance((journal.read(run_folder(root, spec)) or [None])[-1], Diverged | Failed):
-                    outcome.failed.append(spec.key)
+            tried += specs
     show.close()
     outcome.signal = stop.signal
     if stop.signal is None:
         outcome.undelivered = len(courier.finish(run_folder(root, spec) for spec in plan.runs))
         outcome.asked_otherwise = not courier.is_latest(summary)
+    ends = {spec.key: journal.read(run_folder(root, spec))[-1:] for spec in tried}
+    outcome.failed = [key for key, last in ends.items() if not (last and isinstance(last[0], Finished))]
     return outcome
+
+
+def _on_device(datasets: Mapping[Data, Dataset]) -> Callable[[Recipe], DeviceData]:
+    """A recipe → its images on its device, brought there once."""
+    there: dict[tuple[Data, str], DeviceData] = {}
+
+    def bring(recipe: Recipe) -> DeviceData:
+        where = (recipe.data, recipe.device)
+        if where not in there:
+            there[where] = device_data(datasets[recipe.data], recipe.device)
+        return there[where]
+
+    return bring
 
 
 def find_lrs(plan: Plan, datasets: dict[Data, Dataset], workers: int) -> Iterator[str]:
     """Each run's LR range test alone, nothing recorded: one line a run, with its suggestion."""
-    on_device: dict[tuple[Data, str], DeviceData] = {}
+    on_device = _on_device(datasets)
     for spec in plan.runs:
         if spec.recipe.lr_finder is None:
             yield f"{spec.variant} seed {spec.seed}: optimizer.lr is given, {spec.recipe.optimizer.lr}"
             continue
-        where = (spec.recipe.data, spec.recipe.device)
-        if where not in on_device:
-            on_device[where] = device_data(datasets[spec.recipe.data], spec.recipe.device)
-        found = sweep(spec, on_device[where], workers)
+        found = sweep(spec, on_device(spec.recipe), workers)
         lowest = min(found.losses)
         yield (
             f"{spec.variant} seed {spec.seed}: suggests {found.suggestion:.3g}; {len(found.lrs)} iterations from "

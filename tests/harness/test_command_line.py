@@ -193,9 +193,9 @@ def test_the_real_program_refuses(project: Path, experiment: str, server: str, s
 @pytest.mark.parametrize(
     ("failed", "undelivered", "said"),
     [
-        (["a"], 0, "1 of 9 runs failed or diverged: see above"),
+        (["a"], 0, "1 of 9 runs have no result: see above"),
         ([], 2, "MLflow lacks what 2 folders of runs/ hold; deliver it, once the store works, with: make sync"),
-        (["a"], 2, "1 of 9 runs failed or diverged: see above; MLflow lacks what 2 folders of runs/ hold; deliver it, "
+        (["a"], 2, "1 of 9 runs have no result: see above; MLflow lacks what 2 folders of runs/ hold; deliver it, "
                    "once the store works, with: make sync"),
     ],
 )  # fmt: skip

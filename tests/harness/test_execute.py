@@ -141,6 +141,23 @@ def test_a_run_made_elsewhere_is_not_waited_for(
     assert "it is being made by another process\n" in capsys.readouterr().out
 
 
+def test_a_run_that_another_process_ends_meanwhile_has_a_result(
+    go: Callable[..., Outcome], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not begin here, and is there when this command ends."""
+    run_together = harness.execute.run_together
+
+    def locked(specs: list[RunSpec], *rest: Any) -> Iterator[Any]:
+        if specs[0].seed == 0:
+            raise HarnessError("it is being made by another process")
+        if specs[0].seed == 1:
+            list(run_together([plan.runs[0]], *rest))
+        return run_together(specs, *rest)
+
+    monkeypatch.setattr(harness.execute, "run_together", locked)
+    assert go() == Outcome()
+
+
 def test_a_run_killed_at_its_very_end_leaves_no_checkpoints(
     go: Callable[..., Outcome], plan: Plan, tmp_path: Path
 ) -> None:

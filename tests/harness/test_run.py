@@ -139,6 +139,21 @@ def test_a_compiled_run_is_the_same_run(runs: Runs) -> None:
     assert stopped.rows == whole.rows
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("step", ["eager", "compiled", "fused"])
+def test_on_cuda_a_stopped_run_ends_as_if_never_stopped(runs: Runs, dataset: Dataset, step: str) -> None:
+    """With all that a step can hold: bf16, dropout, an average; the same weights and journal rows, bit for bit."""
+    on_device = device_data(dataset, "cuda")
+    changes = {"device": "cuda", "precision": "bf16", "step": step, "ema_decay": 0.9, "test_time_flip": True}
+    whole, stopped = (runs.changed(root, **changes) for root in ("whole", "stopped"))
+    whole.data = stopped.data = on_device
+    end = whole.finish()
+    stopped.interrupt(8)
+    assert stopped.finish().weights_sha256 == end.weights_sha256
+    assert stopped.rows == whole.rows
+
+
 def test_a_crash_goes_on_from_the_last_timed_checkpoint(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed without a word after step 8, with a checkpoint after every step, it goes on with step 9."""
     expected = runs.elsewhere("whole").finish()

@@ -12,13 +12,15 @@ from torch.nn import functional
 
 import models
 from harness.augment import source
+from harness.data import Dataset
 from harness.evaluate import Normaliser
 from harness.facts import EpochDone, Scores
+from harness.fused import Stack
 from harness.hyperparameters import SGD, OneCycle
 from harness.optim import build_optimizer, build_scheduler
-from harness.parts import DeviceData
+from harness.parts import DeviceData, build_model, new_state
 from harness.spec import Recipe
-from harness.train import NotFinite, State, StepDone, epoch_order, train
+from harness.train import NotFinite, State, StepDone, epoch_order, take_step, train
 
 TRACE = Path(__file__).with_name("loss_trace.json")
 FINE = Scores(loss=1.0, accuracy=0.5)
@@ -130,6 +132,30 @@ def test_events_count_steps_and_epochs(start: Start) -> None:
     seen = [(event.step, type(event)) for event in events]
     assert seen == [(s, StepDone if s % 5 else EpochDone) for s in range(1, 11)]
     assert calls == [5, 10]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_never_waits_for_the_device(recipe: Recipe, dataset: Dataset, fused: bool) -> None:
+    """torch raises where something would, once the first steps have set everything up."""
+    given = recipe.model_copy(update={"device": "cuda", "precision": "bf16", "ema_decay": 0.9, "clip_norm": 1.0})
+    states = [new_state(build_model(given, dataset, seed)[1], given, 0.05, 72) for seed in range(2)]
+    normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cuda", given.memory_format, given.precision)
+    pixels, labels = torch.from_numpy(dataset.train.images).cuda(), torch.from_numpy(dataset.train.labels).cuda()
+    stack = Stack(states, given) if fused else None
+    batches = source((), "auto", pixels, (0.4,) * 3, 0, device="cuda").batches(0, torch.arange(64).split(16))
+    try:
+        for number, images in enumerate(batches):
+            inputs, targets = normaliser(images), labels[16 * number : 16 * (number + 1)]
+            if stack:
+                stack.step(torch.stack([inputs, inputs]), targets.expand(2, -1), normaliser.autocast)
+            else:
+                take_step(states[0], inputs, targets, given, normaliser.autocast)
+            torch.cuda.set_sync_debug_mode("error" if number == 1 else torch.cuda.get_sync_debug_mode())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert states[0].step == 4
 
 
 def test_the_clock_stops_while_the_listener_works(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
