@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from harness import journal, rows
 from harness.facts import Fact, Started
 from harness.files import write_whole
-from harness.store import TrackingError
+from harness.store import Store, TrackingError
 from harness.tracking import Tracker, failing_in_one_line
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Delivery:
         self._tracker, self._client = tracker, tracker.client
         self._known: dict[Path, float] = {}
         """Folder → attempt, of the runs that this process has found or made in the store."""
-        self._origin = _origin(tracker.store.root)
+        self._origin = _origin(tracker.store)
 
     def deliver(self, folder: Path) -> Delivered | None:
         """Deliver what the run in this folder has recorded and MLflow does not have yet; None if it had everything.
@@ -210,12 +210,12 @@ def _begun(facts: Sequence[Fact]) -> Started | None:
     return next((fact for fact in facts if isinstance(fact, Started)), None)
 
 
-def _origin(root: Path) -> str:
+def _origin(store: Store) -> str:
     """A project's own name, drawn once: it tells its runs from those of others in the same store."""
-    path = root / "runs" / "origin"
-    path.parent.mkdir(exist_ok=True)
-    with contextlib.suppress(FileExistsError), path.open("x") as file:
-        file.write(uuid4().hex)
+    path = store.root / "runs" / "origin"
+    with store.lock():
+        if not path.exists():
+            write_whole(path, uuid4().hex.encode())
     return path.read_text()
 
 

@@ -141,7 +141,7 @@ def reproduce(name: str, root: Path, workers: int) -> int:
     if started.spec.recipe.step == "fused":
         print("it trained as one with other seeds (step: fused): they share dropout's random numbers, and rounding")
     if started.spec.recipe.device.startswith("cuda"):
-        print("on CUDA, cuDNN's gradients of convolutions and the backward pass of max pooling add in any order")
+        print("on CUDA some sums, such as in the backward pass of max pooling, may be taken in any order")
     return 1
 
 
