@@ -127,6 +127,9 @@ def test_what_else_differs_is_weighed(tmp_path: Path) -> None:
     wider = selection.design.model_copy(update={"factor": ("model.norm", "ema_decay")})
     asked = replace(selection, summary=selection.summary.model_copy(update={"design": wider}))
     assert prose.what_differs(asked, ()).text.startswith("The variants differ in model.norm. Nothing else")
+    same = wider.model_copy(update={"factor": ("ema_decay",)})  # two variants of one recipe, to see what chance does
+    asked = replace(selection, summary=selection.summary.model_copy(update={"design": same}))
+    assert prose.what_differs(asked, ()).text.startswith("The variants differ in name alone. Nothing else differs")
     alone = records.selection(tmp_path, ("batch",), seeds=(0,))
     assert prose.what_differs(alone, ()).text.startswith("All runs are of batch. Nothing differs between these runs:")
     assert prose.what_differs(alone, [threads]).text == (
