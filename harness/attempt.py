@@ -53,7 +53,8 @@ class Attempt:
         """Up to the first step.
 
         Raises:
-            HarnessError: the data or the code changed since the run's checkpoint; this is recorded as any failure is.
+            HarnessError: the data, the code or the machine changed since the run's checkpoint; this is recorded as any
+                failure is.
         """
         dataset, images = self.data.dataset, len(self.data.train.labels)
         reset_peak_memory(self.recipe.device)
@@ -159,16 +160,15 @@ class Attempt:
         )
 
     def _compare_with_last_attempt(self, now: Started) -> None:
-        """A checkpoint continues only what it was made from; without one a changed run begins anew."""
+        """A checkpoint continues only what it was made from, where it was made: a report compares runs by processor,
+        device and versions, so a run has one of each. Without a checkpoint a changed run begins anew."""
         before = next((fact for fact in journal.read(self.folder) if fact.kind == "started"), None)
         if before is None:  # a journal begins with its run's beginning: what failed before that is no part of it
             self.journal = journal.Journal.anew(self.folder)
             return
-        changes = {
-            "data": (before.data.checksum, now.data.checksum),
-            "code": (before.environment["code"], now.environment["code"]),
-            "package versions": (before.environment["versions"], now.environment["versions"]),
-        }
+        names = [name for name in now.environment if name not in ("commit", "dirty")]  # the code's digest tells
+        changes = {name: (before.environment.get(name), now.environment[name]) for name in names}
+        changes["data"] = (before.data.checksum, now.data.checksum)
         changed = {what: pair for what, pair in changes.items() if pair[0] != pair[1]}
         if changed and checkpoint.exists(self.folder):
             said = ", ".join(f"its {what} changed ({then} → {current})" for what, (then, current) in changed.items())

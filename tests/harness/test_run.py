@@ -1,6 +1,7 @@
 """One run: a function of its spec and data alone, whatever interrupts it, and a fact whichever way it ends."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import harness.attempt
+import harness.machine
 import harness.run
 from harness import checkpoint, journal
 from harness.attempt import sweep
@@ -230,14 +232,24 @@ def test_a_checkpoint_of_other_data_or_code_is_refused(runs: Runs, dataset: Data
     other = Runs(stopped.root, stopped.spec, stopped.design, device_data(replace(dataset, checksum="9876"), "cpu"))
     *_, last = other.events()
     assert isinstance(last, Failed)
-    begin = f"run {stopped.spec.key} cannot go on from its checkpoint: its data changed (0123 → 9876), its code "
-    assert last.error.startswith(f"{begin}changed ({code} → ")
-    end = f"); put that back, or remove runs/tiny_trial/{stopped.spec.key} to begin anew"
-    assert last.error.endswith(end)
+    begin = f"run {stopped.spec.key} cannot go on from its checkpoint: its code changed ({code} → "
+    assert last.error.startswith(begin)
+    assert "), its data changed (0123 → 9876); put that back" in last.error
+    assert last.error.endswith(f", or remove runs/tiny_trial/{stopped.spec.key} to begin anew")
     assert "\n" not in last.error
     (stopped.root / "models" / "new.py").unlink()
     code_at_start.cache_clear()
     assert stopped.finish().weights_sha256 == expected.weights_sha256
+
+
+def test_a_checkpoint_of_another_processor_is_refused(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end with other bits, under the name of the machine on which it began."""
+    stopped = runs.elsewhere("stopped")
+    stopped.interrupt(4)
+    monkeypatch.setattr(harness.machine, "_processor", lambda: "another")
+    *_, last = stopped.events()
+    assert isinstance(last, Failed)
+    assert re.search(r"checkpoint: its processor changed \(.* → another\); put that back, or remove runs/", last.error)
 
 
 def test_a_changed_run_without_checkpoint_begins_anew(runs: Runs, dataset: Dataset) -> None:
