@@ -120,7 +120,7 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     width = images.shape[2]
     scale, bias = (255 * std).reciprocal().repeat(width), (-mean / std).repeat(width)
     lines = images.flatten(2).to(torch.float32)  # channel by channel the CPU takes 4 times as long
-    return lines.mul_(scale).add_(bias).view(images.shape).permute(0, 3, 1, 2)
+    return torch.addcmul(bias, lines, scale, out=lines).view(images.shape).permute(0, 3, 1, 2)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

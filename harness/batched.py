@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from harness.batched_forms import Crop, Cutout, Flip, Form, Lengths, Origin, Pad, Traced
+from harness.batched_forms import Crop, Cutout, Flip, Form, Lengths, Pad
 
 _GAMMA, _FIRST, _SECOND = (  # SplitMix64's constants, as int64 holds them
     constant - (1 << 64) for constant in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -74,16 +74,11 @@ class Pipeline:
 
     def __call__(self, images: Tensor, keys: Tensor) -> Tensor:
         """images: (B, H, W, C) uint8, keys: (B,) int64 from `sample_keys` → (B, H', W', C) uint8."""
-        origin = None  # of the forms that only move pixels, since the last one that does more
         drawn = draws(keys, self.counted)
         for form in self.forms:
             parameters, drawn = form.draw(drawn[:, : form.count]), drawn[:, form.count :]
-            if isinstance(form, Traced):
-                origin = form.trace(Origin.identity(images) if origin is None else origin, parameters)
-                continue
-            images = images if origin is None else origin.gather(images)
-            images, origin = form.apply(images, parameters), None
-        return images if origin is None else origin.gather(images)
+            images = form.apply(images, parameters)
+        return images
 
 
 class Input(NamedTuple):

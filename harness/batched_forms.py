@@ -5,7 +5,6 @@ changes the images accordingly (`apply`). Shapes are static and nothing waits fo
 or captured in a CUDA graph. `harness.batched` decides which transforms and arguments they stand for.
 """
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -41,37 +40,6 @@ class Form(Protocol):
         ...
 
 
-class Origin(NamedTuple):
-    """From which row, (B, H') int64, and column, (B, W'), of its input each pixel of an output comes."""
-
-    rows: Tensor
-    columns: Tensor
-
-    @classmethod
-    def identity(cls, images: Tensor) -> "Origin":
-        batch, height, width, _ = images.shape
-        return cls(*(torch.arange(n, device=images.device).expand(batch, n) for n in (height, width)))
-
-    def gather(self, images: Tensor) -> Tensor:
-        """images: (B, H, W, C) → (B, H', W', C). Selecting whole pixels takes a third of indexing's time."""
-        batch, height, width, channels = images.shape
-        first = torch.arange(batch, device=images.device)[:, None] * (height * width) + self.rows * width
-        # in int32, half the memory to go through: no batch has 2**31 pixels
-        pixel = first.to(torch.int32)[:, :, None] + self.columns.to(torch.int32)[:, None, :]
-        return images.reshape(-1, channels).index_select(0, pixel.view(-1)).view(*pixel.shape, channels)
-
-
-class Traced(ABC):
-    """A form that only moves pixels: consecutive ones share one gather."""
-
-    @abstractmethod
-    def trace(self, origin: Origin, parameters: Any) -> Origin:
-        """`origin`, and then this form: from where each pixel of its output comes."""
-
-    def apply(self, images: Tensor, parameters: Any) -> Tensor:
-        return self.trace(Origin.identity(images), parameters).gather(images)
-
-
 class Corner(NamedTuple):
     """The top left pixel of each crop, (B,) int64."""
 
@@ -80,7 +48,7 @@ class Corner(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Crop(Traced):
+class Crop:
     """RandomCrop and CenterCrop; `down` and `right` are how far the crop can move."""
 
     height: int
@@ -98,10 +66,15 @@ class Crop(Traced):
             return Corner(_below(drawn[:, 0], self.down + 1), _below(drawn[:, 1], self.right + 1))
         return Corner(*(drawn.new_full(drawn.shape[:1], room // 2) for room in (self.down, self.right)))
 
-    def trace(self, origin: Origin, parameters: Corner) -> Origin:
-        rows = parameters.top[:, None] + torch.arange(self.height, device=parameters.top.device)
-        columns = parameters.left[:, None] + torch.arange(self.width, device=parameters.left.device)
-        return Origin(origin.rows.gather(1, rows), origin.columns.gather(1, columns))
+    def apply(self, images: Tensor, parameters: Corner) -> Tensor:
+        batch, height, width, channels = images.shape
+        rows = parameters.top[:, None] + torch.arange(self.height, device=images.device)
+        first = torch.arange(batch, device=images.device)[:, None] * height
+        start = (first + rows) * width + parameters.left[:, None]
+        # From every pixel on, as many as a crop is wide: selecting these takes a tenth of what pixel by pixel takes.
+        from_each = batch * height * width - self.width + 1, self.width * channels
+        lines = images.contiguous().as_strided(from_each, (channels, 1))
+        return lines.index_select(0, start.view(-1)).view(batch, self.height, self.width, channels)
 
 
 class Chosen(NamedTuple):
@@ -111,7 +84,7 @@ class Chosen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Flip(Traced):
+class Flip:
     """HorizontalFlip and VerticalFlip."""
 
     horizontal: bool
@@ -121,11 +94,11 @@ class Flip(Traced):
     def draw(self, drawn: Tensor) -> Chosen:
         return Chosen(_happens(drawn[:, 0], self.p))
 
-    def trace(self, origin: Origin, parameters: Chosen) -> Origin:
-        applied, (rows, columns) = parameters.applied[:, None], origin
-        if self.horizontal:
-            return Origin(rows, torch.where(applied, columns.flip(1), columns))
-        return Origin(torch.where(applied, rows.flip(1), rows), columns)
+    def apply(self, images: Tensor, parameters: Chosen) -> Tensor:
+        batch = len(images)
+        both = torch.cat([images, images.flip(2 if self.horizontal else 1)])
+        # torch.where takes 4 times as long on bytes
+        return both.index_select(0, torch.arange(batch, device=images.device) + batch * parameters.applied)
 
 
 @dataclass(frozen=True, eq=False)

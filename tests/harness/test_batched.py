@@ -91,18 +91,6 @@ def policy_of_all() -> list[Any]:
     ]
 
 
-def test_moving_pixels_once_equals_moving_them_form_by_form() -> None:
-    """Consecutive crops and flips share one gather; the result is that of applying each form by itself."""
-    images, keys = noise(50), sample_keys(0, 0, torch.arange(50))
-    policy = pipeline(policy_of_all(), (8, 8, 3), CPU)
-    one_by_one = images
-    numbers = policy.counted.split([form.count for form in policy.forms])
-    for form, counted in zip(policy.forms, numbers, strict=True):
-        one_by_one = form.apply(one_by_one, form.draw(draws(keys, counted)))
-    assert torch.equal(policy(images, keys), one_by_one)
-    assert not torch.equal(images, one_by_one)
-
-
 def test_a_pipeline_is_one_graph_without_waiting_for_the_device() -> None:
     """torch.compile takes it whole, so no value on the device decides a shape or a branch; pixels stay the same."""
     images, keys = noise(20), sample_keys(0, 0, torch.arange(20))
