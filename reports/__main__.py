@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allowed = os.environ.get("ALLOW", "").split()
     try:
         if chosen.command == "check":
-            return _check(update=bool(os.environ.get("UPDATE")))
+            return _check(update=_asked("UPDATE"))
         names = list(dict.fromkeys(chosen.experiments.split()))
         if not names:
             raise HarnessError('EXP must name one experiment or several, as in: make report EXP="a b"')
@@ -46,6 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = f"{error.strerror or error}: {error.filename or ''} (free or mend it, then run again)"
         print("error:", " ".join(said.splitlines()), file=sys.stderr)
     return 2
+
+
+def _asked(name: str) -> bool:
+    value = os.environ.get(name, "")
+    if value not in ("", "1"):
+        raise HarnessError(f"{name} must be 1 or left out; got {value!r}")
+    return value == "1"
 
 
 def _write(names: Sequence[str], allowed: Sequence[str]) -> int:

@@ -14,6 +14,13 @@ from harness.values import HarnessError, flatten
 
 HARMLESS = ("environment.commit", "environment.dirty", "data.name", "data.title", "data.label")
 """Fields that name what others pin down: the training code by its digest, the images by their checksum."""
+_FOLLOWS = {
+    "augment_backend": ("augmentation.backend",),
+    "data.image_size": ("data.shape", "data.checksum", "data.mean", "data.std"),
+    "data.validation_fraction": ("data.train_images", "data.validation_images"),
+    "device": ("environment.device", "environment.cuda"),
+}
+"""Field of a recipe → what is recorded of it under other names."""
 
 
 class NotComparable(HarnessError):
@@ -44,7 +51,7 @@ def provenance(record: Record) -> dict[str, Any]:
 
 
 def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Difference, ...]:
-    """Every field on which runs disagree, outside the factor. Fields of the model's options follow the factor."""
+    """Every field on which runs disagree, outside the factor and what follows from it."""
     flat = [provenance(record) for record in records]
     fields = dict.fromkeys(name for values in flat for name in values)
     found = []
@@ -90,9 +97,8 @@ def refuse(found: Sequence[Difference], allowed: Sequence[str]) -> tuple[Differe
 
 
 def _with_consequences(factor: Sequence[str]) -> tuple[str, ...]:
-    """The factor, and what is recorded of it under another name."""
-    follows = {"augmentation": "augmentation.backend"}
-    return (*factor, *(follows[name] for name in factor if name in follows))
+    """The factor, and what follows from it."""
+    return (*factor, *(name for field in factor for name in _FOLLOWS.get(field, ())))
 
 
 def _shown(value: Any) -> str:

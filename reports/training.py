@@ -14,7 +14,7 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
 def speed_table(selection: Selection) -> Table:
-    """The first epoch, and the seconds of training, at which the mean test accuracy reaches a level."""
+    """The first epoch, and the seconds of training, at which runs reach a level of test accuracy: means over runs."""
     reached: dict[str, list[str | None]] = {}
     best = max(max(done.test.accuracy for done in record.epochs) for record in selection.records)
     levels = [level for level in LEVELS if level <= best][-4:]
@@ -31,7 +31,7 @@ def speed_table(selection: Selection) -> Table:
             missed = f", {len(known)} of {len(times)} runs" if len(known) < len(times) else ""
             cells.append(f"{epochs:.1f} ({seconds:.0f} s{missed})")
         reached[variant] = cells
-    smooth = {variant: _smoothness(records) for variant, records in selection.variants.items()}
+    smooth = {variant: _roughness(records) for variant, records in selection.variants.items()}
     rows = [(variant, *cells, f"{smooth[variant]:.2f}") for variant, cells in reached.items()]
     return Table(
         ("variant", *(f"{level:.0%}" for level in levels), "roughness"),
@@ -50,7 +50,7 @@ def _reach(record: Record, level: float) -> tuple[int, float] | None:
     return None
 
 
-def _smoothness(records: Sequence[Record]) -> float:
+def _roughness(records: Sequence[Record]) -> float:
     drops = []
     for record in records:
         accuracy = [100 * done.test.accuracy for done in record.epochs]

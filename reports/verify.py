@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -52,9 +53,17 @@ def compare(published: Path, fresh: Path) -> None:
     """Raise what differs between a published report and the same one built anew; see `check`."""
     _compare_files(published, fresh)
     for file in sorted(published.glob("*.csv")):
-        _compare_tables(file, fresh / file.name)
+        _compare_file(_compare_tables, file, fresh / file.name)
     for name in ("report.md", "report.html"):
-        _compare_text(published / name, fresh / name)
+        _compare_file(_compare_text, published / name, fresh / name)
+
+
+def _compare_file(compare: Callable[[Path, Path], None], old: Path, new: Path) -> None:
+    try:
+        compare(old, new)
+    except ValueError as error:  # not a table, not UTF-8
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise HarnessError(f"{old.parent.name}/{old.name} cannot be read ({line}); publish it again") from error
 
 
 def _rebuild(published: Path, fresh: Path) -> None:

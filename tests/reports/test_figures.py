@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from harness.figures import save
 from harness.record import Record
-from reports import figures
+from reports import figures, frames
 from reports.frames import summary_frame
 from tests.reports import records
 
@@ -49,6 +50,32 @@ def test_a_class_without_test_images_stays_empty(tmp_path: Path) -> None:
     low, high = figure.axes[0].collections[0].get_clim()
     assert -low == high > 1
     save(figure, tmp_path / "figure.png")
+
+
+def drawn(figure: Figure) -> list[list[float]]:
+    """The cells of a heat map."""
+    return np.asarray(figure.axes[0].collections[0].get_array()).tolist()
+
+
+def test_differences_are_the_variants_minus_the_baselines(tmp_path: Path) -> None:
+    """Of two classes with 20 images each, "batch" is right on all of one, "group" on all of the other."""
+    runs = relabelled(tmp_path, 2, range(2))
+    for always, variant in enumerate(runs):
+        (run,) = runs[variant]
+        logits = np.tile(np.eye(2, dtype=np.float32)[always], (records.IMAGES, 1))
+        run.__dict__.update(logits=logits, correct=logits.argmax(1) == run.labels)
+    assert drawn(figures.per_class(runs, "batch", records.CLASSES[:2])) == [[-100, 100]]
+    assert drawn(figures.confusion_difference(runs, "group", "batch", records.CLASSES[:2])) == [[-20, 20], [-20, 20]]
+
+
+def test_every_seed_is_a_dot_at_its_result(tmp_path: Path) -> None:
+    """In percent, with a bar at each variant's mean."""
+    results = frames.results(records.selection(tmp_path))
+    seeds = figures.seeds(results, "batch", "test accuracy")
+    points = [np.asarray(dots.get_offsets())[:, 1].tolist() for dots in seeds.axes[0].collections[::2]]
+    assert points == [list(runs.values()) for runs in results.values()]
+    bars = [np.asarray(bar.get_paths()[0].vertices)[:, 1].tolist() for bar in seeds.axes[0].collections[1::2]]
+    assert bars == [[np.mean(list(runs.values()))] * 2 for runs in results.values()]
 
 
 def test_every_cost_has_its_plot_and_a_cheaper_better_variant_its_front(tmp_path: Path) -> None:

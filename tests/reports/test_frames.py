@@ -25,6 +25,7 @@ def test_the_result_is_the_last_epoch(tmp_path: Path) -> None:
     """Results are the last epoch's test accuracy in percent, never the best one's."""
     selection = records.selection(tmp_path)
     for record in selection.records:
+        record.__dict__["epochs"] = [records.epoch(1, 0.99), *record.epochs[1:]]
         assert frames.results(selection)[record.variant][record.seed] == 100 * record.correct.mean()
         assert record.epochs[-1].test.accuracy == pytest.approx(record.correct.mean())
 

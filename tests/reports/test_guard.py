@@ -104,6 +104,23 @@ def test_what_cannot_change_a_result_is_listed_only(field: str, tmp_path: Path) 
     assert refuse(found, ()) == ()
 
 
+FOLLOWING: dict[str, Callable[[Path], Record]] = {
+    "augmentation": lambda folder: with_started(folder, augmentation="albumentations: as requested"),
+    "augment_backend": lambda folder: with_started(folder, augmentation="albumentations: as requested"),
+    "data.validation_fraction": lambda folder: with_data(folder, train_images=9, validation_images=1),
+    "data.image_size": lambda folder: with_data(folder, shape=(1, 9, 9), checksum="beef", mean=(0.3,), std=(0.1,)),
+    "device": lambda folder: with_environment(folder, device="NVIDIA H200", cuda="13.0"),
+}
+
+
+@pytest.mark.parametrize("factor", FOLLOWING)
+def test_what_follows_from_the_factor_is_no_difference(factor: str, tmp_path: Path) -> None:
+    """What a plan lets variants differ in is not refused once all is trained; elsewhere the same difference is one."""
+    runs = pair(tmp_path, FOLLOWING[factor](tmp_path))
+    assert differences(runs, FACTOR) != ()
+    assert differences(runs, (*FACTOR, factor)) == ()
+
+
 def test_the_factor_itself_is_no_difference(tmp_path: Path) -> None:
     """Variants may differ in the factor, which the report shows as the only parameter that differs."""
     runs = pair(tmp_path, records.record(tmp_path, "group", 0))

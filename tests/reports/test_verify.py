@@ -64,6 +64,11 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"report.html line \d+",
     ),
     "a link on the page": (change("report.html", r'href="#R1"', 'href="#R2"'), r"report.html line \d+"),
+    "a table that is none": (
+        lambda report: (report / "flips.csv").write_text(""),
+        r"flips.csv cannot be read \(No col",
+    ),
+    "a text that is none": (lambda report: (report / "report.md").write_bytes(b"\xff"), "report.md cannot be read"),
     "a CSV file gone": (lambda report: (report / "flips.csv").unlink(), "flips.csv is missing"),
     "a figure gone": (lambda report: (report / "figures" / "cost.png").unlink(), "figures/cost.png is missing"),
     "a file too many": (lambda report: (report / "note.md").write_text("x"), "note.md is in no report built from"),
