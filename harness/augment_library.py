@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import tempfile
 import warnings
 import weakref
@@ -151,6 +152,7 @@ class LibrarySource:
             # imports the libraries once (3 s) and starts workers in 0.03 s, where spawning takes 3.5 s every time.
             multiprocessing_context=_fork_server() if workers else None,
             persistent_workers=workers > 0,
+            worker_init_fn=_ignore_ctrl_c,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else every epoch would advance torch's global generator
         )
@@ -168,6 +170,11 @@ class LibrarySource:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         np.save(folder / "images.npy", images)
         return folder / "images.npy"
+
+
+def _ignore_ctrl_c(worker: int) -> None:
+    """A terminal sends it to workers too; they must last until the program has saved its checkpoint."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _fork_server() -> BaseContext:
