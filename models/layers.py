@@ -111,7 +111,7 @@ class Whitening(nn.Conv2d):
     def fit(self, images: Tensor, floor: float = 1e-2) -> None:
         """From images (N, in_channels, H, W) as the network is given them; `floor` is added to every variance, so that
         directions in which images hardly differ are not blown up."""
-        patches = nn.functional.unfold(images.double(), 3).transpose(1, 2).flatten(0, 1)
+        patches = nn.functional.unfold(images.cpu().double(), 3).transpose(1, 2).flatten(0, 1)
         variances, directions = torch.linalg.eigh(patches.T.cov())
         whiten = directions.T / (variances + floor).sqrt().unsqueeze(1)
         self.weight.copy_(whiten.flip(0).reshape(self.weight.shape))  # the most common pattern first

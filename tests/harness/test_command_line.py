@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import harness.__main__ as command_line
+import models
 from harness.__main__ import main, whole_number
 from harness.execute import Outcome
 from harness.values import SpecError
@@ -88,7 +89,7 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
          "did you mean 'dropout'?"),
         (["quickstart", "--set=model.dropout=high"], "`model.dropout` must be a number; got 'high'"),
         (["resnet_dropout", "--data=digits", "--set=model.name=resnt"],
-         "`model.name` must be one of mnist_cnn, norm_cnn, resnet; got 'resnt'; did you mean 'resnet'?"),
+         f"`model.name` must be one of {', '.join(models.names())}; got 'resnt'; did you mean 'resnet'?"),
         (["quickstart", "--set='a\nb'=1"],
          "`a b` is not a field; known: data, model, optimizer, schedule, augmentation, lr_finder, epochs, batch_size, "
          "label_smoothing, clip_norm, ema_decay, test_time_flip, precision, memory_format, augment_backend, step, "
@@ -109,7 +110,7 @@ def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["list", "--model=resnt"], "MODEL must be one of mnist_cnn, norm_cnn, resnet; got 'resnt'"),
+        (["list", "--model=resnt"], f"MODEL must be one of {', '.join(models.names())}; got 'resnt'"),
         (["ui", "--port=http"], "PORT must be a whole number below a billion; got 'http'"),
         (["ui", "--port=0"], "PORT must be 1..65535; got 0"),
         (["ui", "--port=70000"], "PORT must be 1..65535; got 70000"),
