@@ -6,8 +6,9 @@
 import contextlib
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from harness import artifacts, checkpoint, journal
 from harness.evaluate import ShouldStop, predict, score
 from harness.facts import DataFacts, Diverged, Fact, Failed, Finished, LRFound, ModelFacts, Scores, Started
 from harness.lr_find import find_lr
-from harness.machine import environment, give_back_freed_memory, peak_memory_bytes, reset_peak_memory
+from harness.machine import differences, environment, give_back_freed_memory, peak_memory_bytes, reset_peak_memory
 from harness.memory import batch_that_fits
 from harness.parts import DeviceData, DeviceSplit, Parts, build, new_state, weights_sha256
 from harness.plan import steps_per_epoch
@@ -41,6 +42,8 @@ class Attempt:
         self.stop, self.workers = stop, workers
         self.journal = journal.Journal(folder)
         self.recipe = spec.recipe
+        self.at_once = 1
+        """How many runs train as one with this one, itself counted."""
         self._state: State | None = None
         self._saved_at = time.monotonic()
 
@@ -166,14 +169,10 @@ class Attempt:
         if before is None:  # a journal begins with its run's beginning: what failed before that is no part of it
             self.journal = journal.Journal.anew(self.folder)
             return
-        names = [name for name in now.environment if name not in ("commit", "dirty")]  # the code's digest tells
-        changes = {name: (before.environment.get(name), now.environment[name]) for name in names}
-        changes["data"] = (before.data.checksum, now.data.checksum)
-        changed = {what: pair for what, pair in changes.items() if pair[0] != pair[1]}
+        changed = changed_since(before, now.data.checksum, now.environment)
         if changed and checkpoint.exists(self.folder):
-            said = ", ".join(f"its {what} changed ({then} → {current})" for what, (then, current) in changed.items())
             raise HarnessError(
-                f"run {self.spec.key} cannot go on from its checkpoint: {said}; put that back, or remove "
+                f"run {self.spec.key} cannot go on from its checkpoint: {changed}; put that back, or remove "
                 f"{self.folder.relative_to(self.root)} to begin anew"
             )
         if changed:
@@ -202,13 +201,25 @@ class Attempt:
         return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}"
 
     def _what_would_fit(self) -> str:
-        at_once = len(self.design.seeds) if self.recipe.step == "fused" else 1
         try:
-            fits = batch_that_fits(self.recipe, self.data.dataset, at_once)
+            fits = batch_that_fits(self.recipe, self.data.dataset, self.at_once)
         except Exception:  # there may be no memory even to find out, or no such model
             fits = 0
         asked = f"batch_size is {self.recipe.batch_size}"
         return f"{asked}, {fits} should fit: batch_size={fits}" if fits else f"{asked}, take a smaller one"
+
+
+def changed_since(before: Started, checksum: str, environment: Mapping[str, Any]) -> str:
+    """What a run began with that is otherwise now, as in "code c0de → beef, torch 2.11.0 → 2.14.1"; "" if nothing is.
+
+    Args:
+        checksum: of the images as they are now.
+        environment: as `machine.environment` has it now.
+    """
+    found = differences(before.environment, environment)
+    if before.data.checksum != checksum:
+        found["data"] = (before.data.checksum, checksum)
+    return ", ".join(f"{name} {was} → {now}" for name, (was, now) in found.items() if name not in ("commit", "dirty"))
 
 
 def sweep(spec: RunSpec, data: DeviceData, workers: int = 0) -> LRFound:

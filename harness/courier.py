@@ -18,8 +18,8 @@ _SHARE = 20
 """A delivery while runs go on is followed by a pause this many times as long."""
 _AT_ONCE_SECONDS = 1.0
 """After which what else is waiting waits on."""
-_ATTEMPTS, _VAIN_SECONDS = 3, 60.0
-"""At the end: how often each folder is tried, and how long in vain."""
+_ATTEMPTS, _PAUSE_SECONDS, _VAIN_SECONDS = 3, 1.0, 60.0
+"""At the end: how often each folder is tried, what lies between, and how long in vain."""
 _PLAN = "plan.json"
 
 Say = Callable[[str], None]
@@ -103,7 +103,7 @@ class Courier:
     ) -> tuple[list[Path], TrackingError | None]:
         """Try each folder a few times; returns those that could not be delivered, and why the last could not."""
         left, problem, vain = list(folders), None, 0.0
-        for _ in range(_ATTEMPTS):
+        for attempt in range(1, _ATTEMPTS + 1):
             for folder in left.copy():
                 began = time.monotonic()
                 try:
@@ -119,6 +119,10 @@ class Courier:
                         return left, problem
                     if isinstance(error, Unreachable):
                         break
+            if not left:
+                break
+            if attempt < _ATTEMPTS:
+                time.sleep(_PAUSE_SECONDS)
         return left, problem if left else None
 
     def _deliver(self, folder: Path) -> Delivered | None:

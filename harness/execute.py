@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 import models
 from harness import augment, checkpoint, journal
-from harness.attempt import sweep
+from harness.attempt import changed_since, sweep
 from harness.courier import Courier
 from harness.data import Dataset, load
 from harness.evaluate import Interrupted
-from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound
+from harness.facts import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.machine import detect, environment
 from harness.optim import check_schedule
 from harness.parts import DeviceData, device_data, model_options
 from harness.plan import Plan, steps_per_epoch, together
@@ -77,10 +78,11 @@ def check(plan: Plan, root: Path) -> dict[Data, Dataset]:
     """Everything that can be found wrong before the first run begins; returns the data sets, loaded.
 
     Raises:
-        HarnessError: a model, option, transform, data set, batch size or schedule that cannot be used.
+        HarnessError: a device, model, option, transform, data set, batch size or schedule that cannot be used.
     """
     datasets: dict[Data, Dataset] = {}
     for recipe in {spec.variant: spec.recipe for spec in plan.runs}.values():
+        detect(recipe.device)
         _check_model(recipe.model.name, recipe.model.options)
         if recipe.data not in datasets:
             datasets[recipe.data] = load(recipe.data, root)
@@ -126,9 +128,10 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
                 break
             missing = []
             for spec in specs:
-                if ended(journal.read(run_folder(root, spec))):
-                    checkpoint.remove(run_folder(root, spec))  # it may have been killed just before it did so itself
-                    show.skip(spec)
+                folder = run_folder(root, spec)
+                if ended(facts := journal.read(folder)):
+                    checkpoint.remove(folder)  # it may have been killed just before it did so itself
+                    show.skip(spec, _since(facts, datasets[spec.recipe.data], root))
                 else:
                     missing.append(spec)
             try:
@@ -149,6 +152,14 @@ def execute(plan: Plan, datasets: dict[Data, Dataset], tracker: Tracker, root: P
     ends = {spec.key: journal.read(run_folder(root, spec))[-1:] for spec in tried}
     outcome.failed = [key for key, last in ends.items() if not (last and isinstance(last[0], Finished))]
     return outcome
+
+
+def _since(facts: list[Fact], dataset: Dataset, root: Path) -> str:
+    """What is otherwise now than when an ended run began, in words: it stays made, but whoever asks must know."""
+    began = next(fact for fact in facts if isinstance(fact, Started))
+    changed = changed_since(began, dataset.checksum, environment(root, began.spec.recipe.device))
+    folder = run_folder(root, began.spec).relative_to(root)
+    return f"; changed since then: {changed}; to make it again, remove {folder}" if changed else ""
 
 
 def _on_device(datasets: Mapping[Data, Dataset]) -> Callable[[Recipe], DeviceData]:
@@ -193,12 +204,12 @@ class Progress:
         self.bar: tqdm | None = None
         self.title = ""
 
-    def skip(self, spec: RunSpec) -> None:
-        """It was made before."""
+    def skip(self, spec: RunSpec, since: str = "") -> None:
+        """It was made before; `since` tells what has changed."""
         self.begun += 1
         self.ended += 1
         self.not_made_here += 1
-        self.say(f"[{self.begun}/{self.runs}] {spec.variant} seed {spec.seed}: already made")
+        self.say(f"[{self.begun}/{self.runs}] {spec.variant} seed {spec.seed}: already made{since}")
 
     def start(self, specs: Sequence[RunSpec]) -> None:
         """One run, or several that train as one."""

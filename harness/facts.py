@@ -29,7 +29,7 @@ class DataFacts(Values):
 
 
 class ModelFacts(Values):
-    """The network's size: trainable parameters, multiply-adds forward an image, receptive field in pixels."""
+    """The network's size: parameters, multiply-adds forward an image, receptive field in pixels."""
 
     parameters: int
     multiply_adds: int
@@ -50,7 +50,7 @@ class Started(Values):
     augmentation: str
     """Which backend augments, and why."""
     environment: dict[str, Any]
-    """Commit, dirty flag, versions, device, threads."""
+    """As `machine.environment` gives it: commit, the code's digest, versions, processor, device."""
 
 
 class LRFound(Values):

@@ -8,6 +8,7 @@ import importlib.metadata
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ import torch
 from harness.plan import Machine
 from harness.values import HarnessError
 
-PACKAGES = ("torch", "torchvision", "albumentations", "numpy", "mlflow", "torch-lr-finder")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "albumentations",
+    "albucore",
+    "opencv-python-headless",
+    "numpy",
+    "torch-lr-finder",
+)
+"""Whose versions can change what a run computes."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _DECIDES_NOTHING = {
@@ -89,6 +99,13 @@ def environment(root: Path, device: str) -> dict[str, Any]:
     }
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two environments differ in, each package by its name: {"torch": ("2.11.0", "2.14.1")}; what one of them does
+    not record tells nothing."""
+    old, new = ({k: v for k, v in seen.items() if k != "versions"} | seen["versions"] for seen in (before, now))
+    return {name: (value, new[name]) for name, value in old.items() if name in new and value != new[name]}
+
+
 @functools.cache
 def code_at_start(root: Path) -> dict[str, Any]:
     """Commit, dirty flag and digest of the code as it was when a process first asked: of what it runs, also when files
@@ -103,9 +120,9 @@ def code_at_start(root: Path) -> dict[str, Any]:
 def code_digest(root: Path) -> str:
     """SHA-256, twelve digits, of the files that decide what a run computes: models/ and most of harness/."""
     sha = hashlib.sha256()
-    for path in sorted([*root.glob("models/*.py"), *root.glob("harness/*.py")]):
-        if path.name not in _DECIDES_NOTHING:
-            sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    harness = [path for path in root.glob("harness/*.py") if path.name not in _DECIDES_NOTHING]
+    for path in sorted([*root.glob("models/**/*.py"), *harness]):
+        sha.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()[:12]
 
 
@@ -119,7 +136,7 @@ def system_metrics(device: str) -> dict[str, float]:
     }
     if device.startswith("cuda"):
         free, total = torch.cuda.mem_get_info(device)
-        metrics["system/gpu_0_memory_usage_megabytes"] = (total - free) / 1e6
+        metrics[f"system/gpu_{torch.device(device).index or 0}_memory_usage_megabytes"] = (total - free) / 1e6
     return metrics
 
 

@@ -12,7 +12,7 @@ from harness.values import SpecError
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all of the model's parameters, at the peak rate `lr`; fused where torch has it."""
+    """The recipe's optimiser over the model's trainable parameters, at the peak rate `lr`; fused where torch has it."""
     values = recipe.optimizer
     parameters = [p for p in model.parameters() if p.requires_grad]
     fused = parameters[0].device.type in ("cpu", "cuda")

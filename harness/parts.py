@@ -113,6 +113,7 @@ def build_model(recipe: Recipe, dataset: Dataset, seed: int) -> tuple[dict[str, 
         keep_freed_memory()
     elif recipe.device.startswith("cuda"):
         torch.backends.cudnn.deterministic = True  # else it may sum a gradient in another order every time
+        torch.backends.cudnn.allow_tf32 = False  # else convolutions in "fp32" have 10 bits of mantissa
     torch.manual_seed(seed)
     options = model_options(recipe, dataset)
     model = models.build(recipe.model.name, **options).to(recipe.device)

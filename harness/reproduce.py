@@ -4,12 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from harness import journal
+from harness import journal, machine
 from harness.data import load
 from harness.evaluate import Interrupted
 from harness.execute import Progress, Stop
 from harness.facts import EpochDone, Fact, Failed, Finished, LRFound, Started
-from harness.machine import detect
 from harness.parts import device_data
 from harness.plan import Plan
 from harness.run import ended, run
@@ -56,7 +55,7 @@ def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact
     started = facts[0]
     assert isinstance(started, Started)
     spec = started.spec
-    detect(spec.recipe.device)
+    machine.detect(spec.recipe.device)
     dataset = load(spec.recipe.data, root)
     if dataset.checksum != started.data.checksum:
         raise HarnessError(
@@ -103,9 +102,7 @@ def differences(before: list[Fact], now: list[Fact]) -> list[str]:
 def elsewhere(before: list[Fact], now: list[Fact]) -> list[str]:
     """What else differs between the two machines or code bases."""
     old, new = (next(fact.environment for fact in facts if isinstance(fact, Started)) for facts in (before, now))
-    flat = [{**environment, **environment.get("versions", {})} for environment in (old, new)]
-    names = [name for name in flat[0] if name != "versions"]
-    return [f"{n} {flat[0][n]} → {flat[1].get(n)}" for n in names if flat[0][n] != flat[1].get(n)]
+    return [f"{name} {was} → {current}" for name, (was, current) in machine.differences(old, new).items()]
 
 
 def _rows(facts: list[Fact], kind: type[Fact]) -> list[dict[str, Any]]:

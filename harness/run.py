@@ -137,6 +137,8 @@ def _events(this: Attempt) -> Iterator[StepDone | Fact]:
 def _attempt_together(attempts: list[Attempt], stop: ShouldStop) -> Iterator[tuple[Attempt, StepDone | Fact]]:
     """As `_attempt`, for all of them; `alive` are those that have not ended yet."""
     alive = attempts.copy()
+    for this in attempts:
+        this.at_once = len(attempts)
     try:
         for this, event in _events_together(attempts, alive):
             if isinstance(event, NotFinite):

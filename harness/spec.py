@@ -34,7 +34,7 @@ class Data(Values):
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Height and width in pixels to which images are resized when they are decoded; None keeps their own."""
     mean: tuple[NonNegativeFloat, ...] | None = None
-    """Per channel, 0..1, subtracted after augmentation; None takes the training images' own."""
+    """Per channel, 0..1, subtracted after augmentation; None takes all training images' own (held out or not)."""
     std: tuple[PositiveFloat, ...] | None = None
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of the training images held out, stratified by class; 0 holds out none."""

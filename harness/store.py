@@ -112,7 +112,7 @@ def connect(root: Path, uri: str | None = None) -> Store:
             if not _is_server(uri):
                 client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
-        line = str(error).splitlines()[0]
+        line = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrackingError(
             f"the tracking store {uri!r} cannot be opened: {line}; mend it, or unset MLFLOW_TRACKING_URI to record in "
             "mlflow.db"

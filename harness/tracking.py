@@ -1,6 +1,6 @@
 """What MLflow has of an experiment: its runs, and a summary run that says what was asked. Reports read from here.
 
-Runs get there by `delivery`. Only these two and `store` import MLflow.
+Runs get there by `delivery`. Only `store` and `rows` import MLflow.
 """
 
 import atexit

@@ -79,7 +79,7 @@ class State:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.module.state_dict() if self.averaged else None,
-            "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if k != "lr_lambdas"},
+            "scheduler": self.scheduler.state_dict(),
             "step": self.step,
             "sums": self.sums,
             "first_bad": self.first_bad,
@@ -87,6 +87,7 @@ class State:
             "seconds": self.seconds,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.sums.device) if self.sums.is_cuda else None,
+            "random_mps": torch.mps.get_rng_state() if self.sums.is_mps else None,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -95,14 +96,15 @@ class State:
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.averaged is not None:
             self.averaged.module.load_state_dict(saved["averaged"])
-        lambdas = {"lr_lambdas": self.scheduler.state_dict().get("lr_lambdas", [])}
-        self.scheduler.load_state_dict(saved["scheduler"] | lambdas)
+        self.scheduler.load_state_dict(saved["scheduler"])
         self.step, self.lrs, self.seconds = saved["step"], list(saved["lrs"]), saved["seconds"]
         self.sums.copy_(saved["sums"])
         self.first_bad.copy_(saved["first_bad"])
         torch.set_rng_state(saved["random"])
         if self.sums.is_cuda:
             torch.cuda.set_rng_state(saved["random_cuda"], self.sums.device)
+        if self.sums.is_mps:
+            torch.mps.set_rng_state(saved["random_mps"])
 
 
 def epoch_order(seed: int, epoch: int, images: int) -> Tensor:

@@ -18,6 +18,7 @@ from harness.data import Dataset
 from harness.execute import Outcome, Progress, Stop, check, execute, find_lrs
 from harness.facts import Fact
 from harness.hyperparameters import SGD, LRFinder, OneCycle
+from harness.machine import code_at_start
 from harness.plan import Plan
 from harness.run import run_folder
 from harness.spec import Data, Design, Model, RunSpec, Transform
@@ -110,6 +111,22 @@ def test_a_failing_run_leaves_the_others_alone(
     said = capsys.readouterr().out
     assert "[1/3] plain seed 0: already made\n" in said
     assert "[2/3] plain seed 1  epoch  1/2  train " in said
+
+
+def test_what_changed_since_a_run_was_made_is_said(
+    go: Callable[..., Outcome], plan: Plan, dataset: Dataset, tmp_path: Path, capsys: Any
+) -> None:
+    """Other images and other code do not make it again, for what is recorded stays; but nobody takes it for theirs."""
+    assert go() == Outcome()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "new.py").write_text("")
+    code_at_start.cache_clear()
+    capsys.readouterr()
+    others = of(plan, replace(dataset, checksum="9876"))
+    assert execute(plan, others, cast("Tracker", None), tmp_path, workers=0) == Outcome()
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith("[1/3] plain seed 0: already made; changed since then: code ")
+    assert said.endswith(f", data 0123 → 9876; to make it again, remove runs/tiny_trial/{plan.runs[0].key}")
 
 
 def test_a_diverged_run_counts_as_failed_and_is_not_made_again(
@@ -254,9 +271,10 @@ def test_another_command_that_asks_otherwise_meanwhile_is_noticed(
         ),
         ({"model": Model(name="norm_cnn", head="avgpool4")}, r"^`model.image_size` must be 20 to 35 .*; got 12$"),
         ({"augmentation": (CROP_8,)}, "must keep images at 12x12x3; got 8x8x3"),
+        ({"device": "cuda:99"}, r"^`device` 'cuda:99' is not on this machine"),
         ({"schedule": OneCycle(pct_start=0.1)}, r"^`schedule.pct_start` must leave more .*; got 0.1 of 10 steps;"),
     ],
-    ids=["batch size", "model", "option", "size", "augmentation", "schedule"],
+    ids=["batch size", "model", "option", "size", "augmentation", "device", "schedule"],
 )
 def test_what_cannot_run_is_found_before_the_first_run(
     plan: Plan, dataset: Dataset, tmp_path: Path, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch

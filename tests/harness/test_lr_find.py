@@ -68,6 +68,14 @@ def test_suggestion_is_the_librarys_own(model: nn.Module, data: DeviceData, swep
         assert suggest(lrs, losses) == plotted(lrs, losses)
 
 
+def test_the_other_rule_takes_a_tenth_of_the_lowest_loss_rate() -> None:
+    """The lowest loss between the ends that are left out (10 points and 5): lower ones there do not count."""
+    lrs = np.geomspace(1e-6, 1, 40).tolist()
+    losses = [2.0 - 0.01 * number for number in range(40)]
+    losses[20], losses[3], losses[37] = 0.5, 0.1, 0.1
+    assert suggest(lrs, losses, "minimum_tenth") == lrs[20] / 10
+
+
 def test_sweep_is_what_the_recipe_asks_for(model: nn.Module, data: DeviceData, swept: Recipe) -> None:
     """Rates rise geometrically between the given limits; losses are those of plain SGD at those rates, batch by batch.
 

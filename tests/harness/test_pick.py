@@ -11,7 +11,7 @@ from harness import pick
 from harness.data import Dataset
 from harness.pick import Measured, settle
 from harness.plan import Plan
-from harness.spec import Data, Design, RunSpec
+from harness.spec import Data, Design, Recipe, RunSpec
 
 Datasets = dict[Data, Dataset]
 
@@ -141,13 +141,35 @@ def test_the_fastest_form_is_taken(compiled: float | None, fused: float | None, 
 def test_seeds_are_never_fused_where_that_loses(
     plan: Plan, datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a CPU it is not even tried."""
+    """On a CPU it is not even tried, however long the training."""
     measuring(monkeypatch, 0.0, 1.0, 2.0)
-    monkeypatch.setattr(pick, "Stack", None)
+    monkeypatch.setattr(pick, "FUSED_WORTH_SECONDS", 0.0)
+    taken, make = list[str](), pick._step
+
+    def step(recipe: Recipe, form: str, dataset: Dataset, runs: int = 1) -> pick.Step:
+        taken.append(form)
+        return make(recipe, form, dataset, runs)
+
+    monkeypatch.setattr(pick, "_step", step)
     more = replace(plan, runs=(*plan.runs, plan.runs[0].model_copy(update={"seed": 1})))
     assert steps(settle(more, datasets, tmp_path)) == {"eager"}
     (kept,) = json.loads((tmp_path / "runs" / "steps.json").read_text()).values()
     assert kept["fused_seconds"] is None
+    assert taken == ["eager"]
+
+
+def test_a_fused_step_counts_once_for_all_seeds(
+    plan: Plan, datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of 10 steps, as the 10 steps of both at once that take 0.25 s each."""
+    measuring(monkeypatch, 0.0, 1.0, 2.0)
+    monkeypatch.setattr(pick, "FUSED_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(pick, "_fused_seconds", lambda recipe, dataset, runs: 0.125 * runs)
+    both = replace(plan, runs=(*plan.runs, plan.runs[0].model_copy(update={"seed": 1})))
+    measured = pick._measure(both, {"plain": plan.runs[0].recipe}, datasets)
+    assert measured.eager_seconds == 20.0
+    assert measured.fused_seconds == 2.5
+    assert measured.step == "fused"
 
 
 def test_the_fused_step_can_be_timed(spec: RunSpec, dataset: Dataset) -> None:

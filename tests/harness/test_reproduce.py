@@ -8,10 +8,10 @@ import pytest
 
 from harness import execute, journal
 from harness.delivery import Delivery
-from harness.facts import EpochDone, Fact, Finished, Started
+from harness.facts import Diverged, EpochDone, Fact, Finished, Started
 from harness.hyperparameters import SGD, LRFinder
 from harness.parts import device_data
-from harness.reproduce import reproduce
+from harness.reproduce import differences, reproduce
 from harness.run import run, run_folder
 from harness.spec import Data, Design, RunSpec
 from harness.tracking import Tracker
@@ -77,6 +77,17 @@ def test_a_run_is_found_in_mlflow(
     shutil.rmtree(project.folder)
     assert reproduce(run_id, project.root, workers=0) == 0
     assert "reproduced: 2 epochs" in capsys.readouterr().out
+
+
+def test_a_replay_that_ended_otherwise_is_no_equal_one(project: Project) -> None:
+    """An epoch less, one more, or a divergence in the place of the end: rows that have no partner count too."""
+    whole = journal.read(project.folder)
+    *before, last, end = whole
+    assert differences(whole, whole) == []
+    assert differences(whole, [*before, end]) == ["2 rows of EpochDone → 1"]
+    assert differences([*before, end], whole) == ["1 rows of EpochDone → 2"]
+    diverged = Diverged(time=0.0, step=1, where="evaluation")
+    assert differences(whole, [*before, last, diverged]) == ["1 rows of Finished → 0"]
 
 
 def test_what_differs_is_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

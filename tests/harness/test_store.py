@@ -56,9 +56,11 @@ def server(answer: bytes) -> Iterator[str]:
 
 
 def refusal(root: Path, uri: str) -> str:
-    """The one line, which must come within 10 seconds."""
+    """The one line, which must come at once: MLflow alone would try for 100 seconds."""
+    clock = time.monotonic()
     with pytest.raises(TrackingError) as raised:
         connect(root, uri)
+    assert time.monotonic() - clock < 60
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
