@@ -12,7 +12,8 @@ from torch.nn import functional
 from harness.augment import normalise, to_device
 from harness.facts import Scores
 
-BATCH = 500
+BATCH, CPU_BATCH = 500, 100
+"""Images at once. On a CPU caches decide: with 100 a resnet takes three quarters of the time that it takes with 500."""
 
 ShouldStop = Callable[[], bool]
 """Asked again and again in long work; once it says true, the work ends with `Interrupted`."""
@@ -66,7 +67,7 @@ def predict(
     model.eval()
     logits: list[Tensor] = []
     with torch.inference_mode(), normaliser.autocast:
-        for part in images.split(BATCH):
+        for part in images.split(CPU_BATCH if normaliser.mean.device.type == "cpu" else BATCH):
             if stop():
                 raise Interrupted
             inputs = normaliser(to_device(part, normaliser.mean.device))

@@ -53,7 +53,7 @@ def test_a_prediction_stops_when_asked(
     data: DeviceData, normaliser: Normaliser, model: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked before each of four batches; the third time it says so."""
-    monkeypatch.setattr(evaluate, "BATCH", 7)
+    monkeypatch.setattr(evaluate, "CPU_BATCH", 7)
     asked = itertools.count(1)
     with pytest.raises(Interrupted):
         predict(model, data.test.images, normaliser, lambda: next(asked) == 3)
@@ -65,7 +65,7 @@ def test_batches_do_not_change_predictions(
 ) -> None:
     """24 images in batches of 7, the last one of 3, give what one batch gives, in the same order."""
     whole = predict(model, data.test.images, normaliser)
-    monkeypatch.setattr(evaluate, "BATCH", 7)
+    monkeypatch.setattr(evaluate, "CPU_BATCH", 7)
     torch.testing.assert_close(predict(model, data.test.images, normaliser), whole)
 
 
