@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from harness.folders import DataError
 from harness.sources import Archive, Source
+from harness.values import in_one_line
 
 STALL_SECONDS = 30.0
 """A download that is silent for so long counts as no network."""
@@ -65,10 +66,9 @@ def archived(name: str, source: Source, folder: Path) -> dict[str, bytes]:
 
 def unreadable(name: str, folder: Path, error: Exception) -> DataError:
     """The one line for files that are what they claim to be, and yet hold something else than images and labels."""
-    reason = " ".join(str(error).split()) or type(error).__name__
     return DataError(
-        f"`data.name`: the copy of {name} in {str(folder)!r} cannot be read ({reason}); remove it, and a fresh one is "
-        "fetched"
+        f"`data.name`: the copy of {name} in {str(folder)!r} cannot be read ({in_one_line(error)}); remove it, and a "
+        "fresh one is fetched"
     )
 
 
@@ -130,7 +130,7 @@ def _missing(name: str, source: Source, folder: Path, error: OSError) -> DataErr
     found = f" ({', '.join(damaged)} there is not as published, by length or SHA-256)" if damaged else ""
     return DataError(
         f"`data.name`: {str(folder)!r} holds no whole copy of {name}{found} and it cannot be downloaded "
-        f"({' '.join(str(error).split())}); put {', '.join(archive.name for archive in source.archives)} into "
+        f"({in_one_line(error)}); put {', '.join(archive.name for archive in source.archives)} into "
         f"{str((folder / source.archives[0].place).parent)!r}, or use DATA=digits or DATA=folder:PATH, which need no "
         "network"
     )
@@ -144,7 +144,7 @@ def _download(source: Source, archive: Archive, part: Path) -> None:
             _receive(mirror + archive.name, archive, part)
             return
         except (OSError, HTTPException, ValueError) as error:
-            problems.append(f"{urlsplit(mirror).netloc}: {' '.join(str(error).split()) or type(error).__name__}")
+            problems.append(f"{urlsplit(mirror).netloc}: {in_one_line(error)}")
     raise OSError("; ".join(problems))
 
 

@@ -24,7 +24,7 @@ from harness.parts import DeviceData, DeviceSplit, Parts, build, new_state, weig
 from harness.plan import steps_per_epoch
 from harness.spec import Design, RunSpec
 from harness.train import NotFinite, State
-from harness.values import HarnessError
+from harness.values import HarnessError, first_line
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -196,7 +196,7 @@ class Attempt:
         return predict(self.state.network, split.images, self.parts.normaliser, self.stop, flip)
 
     def _one_line(self, error: Exception) -> str:
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        text = first_line(error)
         if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "not enough memory" in text:
             fewer = " or fewer SEEDS at once" if self.recipe.step == "fused" else ""
             return f"out of memory: {text}; {self._what_would_fit()}{fewer}"

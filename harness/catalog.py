@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from harness.files import write_whole
 from harness.overrides import explain
 from harness.spec import Experiment
-from harness.values import SpecError, nearest
+from harness.values import SpecError, in_one_line, nearest
 
 if TYPE_CHECKING:
     from models import ModelSummary
@@ -51,8 +51,7 @@ def load(name: str, root: Path) -> Experiment:
     except ValidationError as error:
         raise SpecError(f"{_place(error, path, root)}: {explain(error)}") from error
     except (Exception, SystemExit) as error:  # a user's own code: whatever it raises is theirs to read
-        said = " ".join(str(error).split())
-        raise SpecError(f"{_place(error, path, root)}: {type(error).__name__}: {said}") from error
+        raise SpecError(f"{_place(error, path, root)}: {type(error).__name__}: {in_one_line(error)}") from error
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
         raise SpecError(f"{where} must define EXPERIMENT = Experiment(...)")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.folders import IMAGE_ENDINGS, DataError, File, Folder
+from harness.values import in_one_line
 
 Pixels = NDArray[np.uint8]
 _GREY_MODES = ("1", "L", "LA")
@@ -114,7 +115,7 @@ def _decode(folder: Folder, file: File, image_size: int | None) -> tuple[Pixels,
             pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
         return np.asarray(pixels), mode in _GREY_MODES, size
     except Exception as error:  # on a damaged file PIL raises nearly anything: OSError, SyntaxError, struct.error
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = in_one_line(error)
         reason = "it is not a JPEG or PNG" if "cannot identify" in said else said
         raise DataError(
             f"`data.name`: {file.name!r} of {str(folder.path)!r} cannot be decoded ({reason}); replace or remove it"

@@ -91,7 +91,7 @@ def per_class_accuracy(labels: NDArray[np.integer], predicted: NDArray[np.intege
     """One bar a class, in percent."""
     total = np.bincount(labels, minlength=len(classes))
     right = np.bincount(labels[labels == predicted], minlength=len(classes))
-    accuracy = 100 * right / np.maximum(total, 1)
+    accuracy = 100 * right / np.where(total, total, np.nan)  # a class without test images has no bar
     figure = new(6.4, max(3.0, 0.25 * len(classes)))
     axes = figure.subplots()
     axes.barh([plain(name) for name in classes], accuracy)

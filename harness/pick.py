@@ -28,7 +28,7 @@ from harness.parts import build_model, new_state
 from harness.plan import Plan, steps_per_epoch, with_step, within
 from harness.spec import Data, Recipe
 from harness.train import take_step
-from harness.values import Values, flatten
+from harness.values import Values, first_line, flatten
 
 WORTH_SECONDS = 120.0
 """A variant whose runs train for less in all is not worth compiling anything for."""
@@ -123,7 +123,10 @@ def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Datase
                 once, more, made = _compiled_seconds(plain, recipe, dataset, runs)
                 compiled += steps * more + made
             except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: eager works all the same
-                compiled, problem = INF, f"compiling failed: {_first_line(error)}; remove runs/steps.json to try again"
+                compiled, problem = (
+                    INF,
+                    f"compiling failed: {first_line(error)[:200]}; remove runs/steps.json to try again",
+                )
             torch.compiler.reset()  # with it goes the memory of its CUDA graphs
         eager += steps * once
         if compiled == fused == INF:
@@ -140,10 +143,6 @@ def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Datase
         reason="; ".join(said),
         runs=_runs(plan),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _compiled_seconds(plain: Step, recipe: Recipe, dataset: Dataset, runs: int) -> tuple[float, float, float]:
@@ -163,7 +162,7 @@ def _fused_seconds(recipe: Recipe, dataset: Dataset, runs: int) -> float:
         fused()
         return statistics.median(_seconds(fused) for _ in range(ROUNDS))
     except Exception as error:  # most often their memory does not fit
-        tqdm.write(f"training all seeds as one failed: {_first_line(error)}")
+        tqdm.write(f"training all seeds as one failed: {first_line(error)[:200]}")
         torch.cuda.empty_cache()
         return INF
 

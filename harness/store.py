@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from harness.values import HarnessError
+from harness.values import HarnessError, first_line
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -112,10 +112,9 @@ def connect(root: Path, uri: str | None = None) -> Store:
             if not _is_server(uri):
                 client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrackingError(
-            f"the tracking store {uri!r} cannot be opened: {line}; mend it, or unset MLFLOW_TRACKING_URI to record in "
-            "mlflow.db"
+            f"the tracking store {uri!r} cannot be opened: {first_line(error)}; mend it, or unset MLFLOW_TRACKING_URI "
+            "to record in mlflow.db"
         ) from error
     return Store(client, uri, root, (root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None)
 

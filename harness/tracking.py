@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from harness import journal, store
 from harness.facts import Fact
 from harness.spec import Design
-from harness.values import HarnessError
+from harness.values import HarnessError, first_line
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -58,8 +58,7 @@ def failing_in_one_line(what: str = "written") -> Iterator[None]:
     except HarnessError:
         raise
     except Exception as error:
-        line = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise store.TrackingError(f"MLflow cannot be {what}: {line}") from error
+        raise store.TrackingError(f"MLflow cannot be {what}: {first_line(error)}") from error
 
 
 @functools.cache

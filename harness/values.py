@@ -36,6 +36,16 @@ class SpecError(HarnessError):
     """A field of an experiment, an override or an option that breaks its rule."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, for a line of ours; the name of its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def in_one_line(error: BaseException) -> str:
+    """As `first_line`, but all that it says."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class Values(BaseModel):
     """The base of every frozen value: no unknown fields, no silent conversions, no infinities."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.record import Record
-from harness.values import HarnessError
+from harness.values import HarnessError, first_line, in_one_line
 from reports.publish import kept_runs, rebuild
 
 TOLERANCE = 1e-4
@@ -62,8 +62,9 @@ def _compare_file(compare: Callable[[Path, Path], None], old: Path, new: Path) -
     try:
         compare(old, new)
     except ValueError as error:  # not a table, not UTF-8
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise HarnessError(f"{old.parent.name}/{old.name} cannot be read ({line}); publish it again") from error
+        raise HarnessError(
+            f"{old.parent.name}/{old.name} cannot be read ({first_line(error)}); publish it again"
+        ) from error
 
 
 def _rebuild(published: Path, fresh: Path) -> None:
@@ -75,8 +76,9 @@ def _rebuild(published: Path, fresh: Path) -> None:
     except HarnessError as error:
         raise HarnessError(f"{published.name}: {error}") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise HarnessError(f"{published.name}: its data cannot be read ({line}); publish it again") from error
+        raise HarnessError(
+            f"{published.name}: its data cannot be read ({first_line(error)}); publish it again"
+        ) from error
 
 
 def _check_accuracy(record: Record) -> None:
@@ -111,7 +113,7 @@ def _compare_tables(old: Path, new: Path) -> None:
     try:
         pd.testing.assert_frame_equal(pd.read_csv(old), pd.read_csv(new), rtol=1e-6, atol=1e-9)
     except AssertionError as error:
-        what = " ".join(str(error).split())
+        what = in_one_line(error)
         raise HarnessError(f"{old.parent.name}/{old.name} no longer follows from its data: {what}") from error
 
 

@@ -104,8 +104,8 @@ def test_confusion_matrix_and_class_accuracy_are_counts(monkeypatch: pytest.Monk
     texts = [text for text, _ in drawn(figure, monkeypatch)]
     assert [text for text in texts if text in names] == [*names, *names]
     bars: Any = figures.per_class_accuracy(labels, predicted, names).axes[0].patches
-    shares = expected.diagonal() / np.maximum(expected.sum(1), 1)
-    assert [bar.get_width() for bar in bars] == pytest.approx(100 * shares)
+    shares = expected.diagonal()[:3] / expected.sum(1)[:3]
+    assert [bar.get_width() for bar in bars] == pytest.approx([*(100 * shares), np.nan], nan_ok=True)
 
 
 def test_curves_show_every_split_that_there_is(epochs: list[EpochDone]) -> None:
