@@ -123,10 +123,8 @@ def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Datase
                 once, more, made = _compiled_seconds(plain, recipe, dataset, runs)
                 compiled += steps * more + made
             except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: eager works all the same
-                compiled, problem = (
-                    INF,
-                    f"compiling failed: {first_line(error)[:200]}; remove runs/steps.json to try again",
-                )
+                compiled, why = INF, first_line(error)[:200]
+                problem = f"compiling failed: {why}; remove runs/steps.json to try again"
             torch.compiler.reset()  # with it goes the memory of its CUDA graphs
         eager += steps * once
         if compiled == fused == INF:

@@ -50,9 +50,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_resumed_runs_end_as_if_never_stopped(runs: Runs, name: str) -> None:
-    """Stopped at steps 1, 3 (mid-epoch), 5 (epoch's end), 6 and 9, and after every single step (of the larger and
-    slower recipes at step 3, or 3 and 5, alone): the same weights, journal rows and random state as uninterrupted, with dropout, through the real
-    checkpoints and journal.
+    """Stopped at steps 1, 3 (mid-epoch), 5 (epoch's end), 6 and 9, and after every single step (the larger and slower
+    recipes at step 3, or 3 and 5, alone): the same weights, journal rows and random state as uninterrupted, with
+    dropout, through the real checkpoints and journal.
     """
     whole = runs.changed("whole", **RECIPES[name])
     expected = whole.finish()
