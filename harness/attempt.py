@@ -89,9 +89,7 @@ class Attempt:
         """The network as it is now on the validation split, if there is one, and on the test split."""
         give_back_freed_memory()
         validation = self.data.validation
-        scores = self._score(validation) if validation else None, self._score(self.data.test)
-        give_back_freed_memory()
-        return scores
+        return self._score(validation) if validation else None, self._score(self.data.test)
 
     def finish(self) -> Finished:
         """Everything after the last evaluation: predictions, weights and figures, in the run's folder."""

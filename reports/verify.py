@@ -61,6 +61,8 @@ def compare(published: Path, fresh: Path) -> None:
 def _compare_file(compare: Callable[[Path, Path], None], old: Path, new: Path) -> None:
     try:
         compare(old, new)
+    except HarnessError:
+        raise
     except ValueError as error:  # not a table, not UTF-8
         raise HarnessError(
             f"{old.parent.name}/{old.name} cannot be read ({first_line(error)}); publish it again"

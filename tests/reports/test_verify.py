@@ -86,6 +86,7 @@ def test_what_was_changed_by_hand_is_found(what: str, fresh: Path, published: Pa
     with pytest.raises(HarnessError, match=said) as found:
         compare(published, Path(reference))
     assert "\n" not in str(found.value)
+    assert ("cannot be read" in str(found.value)) == ("cannot be read" in said)
 
 
 def journal_of(report: Path, variant: str) -> Path:
