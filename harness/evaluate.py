@@ -87,6 +87,6 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
 
 def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Softmax over classes, (N, classes)."""
-    from scipy.special import softmax  # half a second that a command which trains nothing need not wait
+    from scipy.special import softmax  # needed only when a run ends
 
     return softmax(logits.astype(np.float64), axis=1)
