@@ -30,6 +30,10 @@ PACKAGES = (
 )
 """Whose versions can change what a run computes."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_SMALL_BLOCKS, _OF_EACH_SIZE = range(24, 121, 16), 5000
+"""Bytes of the blocks that come with tensors, a size for each of glibc's bins, and how many find room: 6 MB in all."""
+_between: list[int] = []
+"""Addresses of the blocks that keep the room for small ones from growing together."""
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _DECIDES_NOTHING = {
     "journal.py",
@@ -177,6 +181,24 @@ def keep_freed_memory() -> None:
         library = ctypes.CDLL("libc.so.6")
         library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         library.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+        _make_room_for_small_blocks(library)
+
+
+def _make_room_for_small_blocks(library: ctypes.CDLL) -> None:
+    """Elsewhere than beside tensors, once more before every run: what stays of one run takes room from the next.
+
+    With a tensor come small blocks, its version counter for one, that outlive its values in a backward pass. Where they
+    lie between tensors, the values that are freed cannot grow together into room for larger ones.
+    """
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
+    while _between:
+        library.free(_between.pop())
+    for size in _SMALL_BLOCKS:
+        blocks = [library.malloc(size) for _ in range(2 * _OF_EACH_SIZE)]
+        for block in blocks[::2]:
+            library.free(block)
+        _between.extend(blocks[1::2])
 
 
 def give_back_freed_memory() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -207,3 +208,37 @@ def test_freed_memory_is_kept_for_the_next_step() -> None:
     kept, given_back = map(int, done.stdout.split())
     assert kept < 100
     assert given_back > 20_000
+
+
+_TOGETHER = """
+import ctypes
+import torch
+from harness.machine import keep_freed_memory
+def take_small_blocks(of_each_size):
+    for size in range(24, 121, 16):
+        for _ in range(of_each_size):
+            ctypes.CDLL("libc.so.6").malloc(size)
+for _ in range(2):
+    take_small_blocks(5000)  # all the room that there happens to be
+    keep_freed_memory()
+    tensors = []
+    for _ in range(16):
+        tensors.append(torch.empty(400_000))
+        take_small_blocks(100)
+    first, last = min(t.data_ptr() for t in tensors), max(t.data_ptr() for t in tensors)
+    del tensors
+    print(first <= torch.empty(6_000_000).data_ptr() <= last)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_tensors_grow_together() -> None:
+    """16 tensors are freed, small blocks taken between them are not: one tensor of nearly the 16's size has room there,
+    under the settings that `make run` gives glibc; in a process's second run too."""
+    tunables = re.search(r"GLIBC_TUNABLES \?= (\S+)", (ROOT / "Makefile").read_text())
+    assert tunables
+    environment = os.environ | {"GLIBC_TUNABLES": tunables.group(1)}
+    done = subprocess.run(
+        [sys.executable, "-c", _TOGETHER], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "True"]

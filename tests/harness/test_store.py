@@ -252,11 +252,10 @@ def test_the_ui_answers_on_this_machine_only(tmp_path: Path, monkeypatch: pytest
 
 
 SERVE = """
-import signal, subprocess, sys
+import subprocess, sys
 from pathlib import Path
 from harness import store
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 real = subprocess.Popen
 command = ["sh", "-c", "sleep 600 & echo $!; wait"]
 subprocess.Popen = lambda _, **rest: real(command, **rest)
