@@ -33,6 +33,7 @@ class Size:
     norm_cnn_steps: int
     augmented_steps: int
     repetitions: int
+    whole_runs: int
     run_images: int
     run_epochs: int
 
@@ -44,6 +45,7 @@ FULL = Size(
     norm_cnn_steps=12,
     augmented_steps=20,
     repetitions=5,
+    whole_runs=3,
     run_images=50_000,
     run_epochs=2,
 )
@@ -54,6 +56,7 @@ QUICK = Size(
     norm_cnn_steps=2,
     augmented_steps=2,
     repetitions=1,
+    whole_runs=1,
     run_images=512,
     run_epochs=2,
 )
@@ -147,15 +150,20 @@ def _augmentation(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
 def _whole_runs(size: Size, device: str) -> Iterator[Row]:
     if not Path("/proc/self/status").exists():
         return  # what a process holds is read from Linux
-    small = whole_run.measure("norm_comparison", device, size.batch, size.run_images, size.run_epochs)
-    share = 100 * small.tracking_share(TRACKED_EPOCHS)
+    small, large = (
+        [whole_run.measure(experiment, device, size.batch, images, epochs) for _ in range(size.whole_runs)]
+        for experiment, images, epochs in (
+            ("norm_comparison", size.run_images, size.run_epochs),
+            ("resnet_onecycle", size.batch * size.resnet_steps, 1),
+        )
+    )
+    shares = tuple(100 * run.tracking_share(TRACKED_EPOCHS) for run in small)
     what = f"tracking's share of a run of norm_cnn, {TRACKED_EPOCHS} epochs of {size.run_images:,} images"
-    yield Row(what, (share,), "%", 1.0, 0.3, True)
-    large = whole_run.measure("resnet_onecycle", device, size.batch, size.batch * size.resnet_steps, 1)
-    for name, run in (("resnet", large), ("norm_cnn", small)):
-        parts = " + ".join(f"{part / 1e6:,.0f}" for part in (run.data, run.model, run.activations))
-        what = f"peak memory of a run, {run.peak / 1e6:,.0f} MB, over data + model + a batch's activations, {parts} MB"
-        yield Row(f"{name}: {what}", (run.memory_ratio,), "x", 1.3, 1.1, True)
+    yield Row(what, shares, "%", 1.0, 0.3, True)
+    for name, runs in (("resnet", large), ("norm_cnn", small)):
+        parts = " + ".join(f"{part / 1e6:,.0f}" for part in (runs[0].data, runs[0].model, runs[0].activations))
+        what = f"{name}: peak memory of a run over its data + model + a batch's activations, {parts} MB"
+        yield Row(what, tuple(run.memory_ratio for run in runs), "x", 1.3, 1.1, True)
 
 
 def _start_up(size: Size, scratch: Path) -> Iterator[Row]:
