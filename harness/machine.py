@@ -187,8 +187,8 @@ def keep_freed_memory() -> None:
 def _make_room_for_small_blocks(library: ctypes.CDLL) -> None:
     """Elsewhere than beside tensors, once more before every run: what stays of one run takes room from the next.
 
-    With a tensor come small blocks, its version counter for one, that outlive its values in a backward pass. Where they
-    lie between tensors, the values that are freed cannot grow together into room for larger ones.
+    With tensors come small blocks, some of which outlive the tensors' values in a backward pass. Where they lie between
+    values, those that are freed cannot grow together into room for larger ones.
     """
     library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
