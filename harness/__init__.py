@@ -1,7 +1,7 @@
 """The harness: one trainer and what it needs. Experiment files take their values from here."""
 
-from harness.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
-from harness.spec import Data, Experiment, Model, Published, Recipe, RunSpec, Transform
+from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
+from harness.plans.spec import Data, Experiment, Model, Published, Recipe, RunSpec, Transform
 from harness.values import SpecError
 
 __all__ = [

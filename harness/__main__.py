@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from harness import catalog, overrides
-from harness.plan import Plan, plan
+from harness.plans import catalog, overrides
+from harness.plans.plan import Plan, plan
 from harness.values import HarnessError, SpecError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +75,7 @@ def whole_number(text: str, name: str) -> int | None:
 def _plan(chosen: argparse.Namespace) -> Plan:
     experiment = catalog.load(chosen.experiment, ROOT)
     changes = overrides.parse(chosen.set)
-    from harness.machine import detect  # and with it torch, seconds after a mistyped name was refused
+    from harness.training.device import detect  # and with it torch, seconds after a mistyped name was refused
 
     return plan(
         experiment,
@@ -96,10 +96,10 @@ def _workers(chosen: argparse.Namespace) -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     planned, workers = _plan(chosen), _workers(chosen)
-    from harness.execute import check, execute
-    from harness.machine import code_at_start
-    from harness.pick import settle
-    from harness.tracking import Tracker
+    from harness.execution.execute import check, execute
+    from harness.tracking.tracker import Tracker
+    from harness.training.autotune import settle
+    from harness.training.device import code_at_start
 
     code_at_start(ROOT)
     datasets = check(planned, ROOT)
@@ -129,15 +129,15 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _sync(chosen: argparse.Namespace) -> int:
-    from harness.courier import Courier
-    from harness.tracking import Tracker
+    from harness.tracking.sync import Courier
+    from harness.tracking.tracker import Tracker
 
     return 1 if Courier(Tracker(ROOT), ROOT, print).sync() else 0
 
 
 def _lr_find(chosen: argparse.Namespace) -> int:
     planned, workers = _plan(chosen), _workers(chosen)
-    from harness.execute import check, find_lrs
+    from harness.execution.execute import check, find_lrs
 
     for line in find_lrs(planned, check(planned, ROOT), workers):
         print(line, flush=True)
@@ -145,7 +145,7 @@ def _lr_find(chosen: argparse.Namespace) -> int:
 
 
 def _reproduce(chosen: argparse.Namespace) -> int:
-    from harness.reproduce import reproduce
+    from harness.commands.reproduce import reproduce
 
     return reproduce(chosen.run, ROOT, _workers(chosen))
 
@@ -161,7 +161,7 @@ def _list(chosen: argparse.Namespace) -> int:
 
 
 def _ui(chosen: argparse.Namespace) -> int:
-    from harness.store import serve_ui
+    from harness.tracking.store import serve_ui
 
     port = whole_number(chosen.port, "PORT")
     port = 5000 if port is None else port

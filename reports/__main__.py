@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.data import open_cached
-from harness.store import Unreachable
-from harness.tracking import Tracker, failing_in_one_line
+from harness.data.load import open_cached
+from harness.tracking.store import Unreachable
+from harness.tracking.tracker import Tracker, failing_in_one_line
 from harness.values import HarnessError
 from reports.build import build
 from reports.grids import Images

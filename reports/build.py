@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness.spreadsheet import write_csv
+from harness.artifacts.spreadsheet import write_csv
 from reports import errors, frames, guard, html, markdown, sections, words
 from reports.document import Banner, Block, Document, Heading, Text
 from reports.grids import Images

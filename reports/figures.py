@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
-from harness.facts import EpochDone
-from harness.figures import new, plain
-from harness.record import Record
+from harness.artifacts.figures import new, plain
+from harness.records.events import EpochDone
+from harness.records.record import Record
 from reports.checkpoints import confusion, per_class_accuracy, reliability
 from reports.frames import value_of
 from reports.select import Selection

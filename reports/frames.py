@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from harness.facts import EpochDone
-from harness.record import Record
+from harness.records.events import EpochDone
+from harness.records.record import Record
 from harness.values import HarnessError
 from reports.select import Selection
 from reports.statistics import Comparison, compare, summarize

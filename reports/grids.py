@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harness.evaluate import probabilities
-from harness.figures import LONGEST, grid, shortened
-from harness.record import Record
+from harness.artifacts.figures import LONGEST, grid, shortened
+from harness.records.record import Record
+from harness.training.evaluate import probabilities
 from harness.values import HarnessError
 from reports.errors import Indices, confidence, correct
 from reports.select import Selection

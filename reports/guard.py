@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.plan import within
-from harness.record import Record
+from harness.plans.plan import within
+from harness.records.record import Record
 from harness.values import HarnessError, flatten
 
 HARMLESS = ("environment.commit", "environment.dirty", "data.name", "data.title", "data.label")

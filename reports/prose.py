@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.plan import within
+from harness.plans.plan import within
 from reports import frames, guard
 from reports.checkpoints import Flips
 from reports.document import Text

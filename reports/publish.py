@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from harness.facts import FACT
-from harness.record import Record
+from harness.records.events import FACT
+from harness.records.record import Record
 from reports.build import build, replacing
 from reports.grids import Images
 from reports.select import Selection, from_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from harness.figures import save
+from harness.artifacts.figures import save
 from reports import errors, figures, frames, grids, guard, prose, tables, training
 from reports.checkpoints import Flips
 from reports.document import Banner, Block, Heading, Picture, Table, Text

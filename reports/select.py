@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness import journal
-from harness.delivery import ENDS
-from harness.record import Record
-from harness.spec import Design
-from harness.tracking import Summary, Tracker
+from harness.plans.spec import Design
+from harness.records import journal
+from harness.records.record import Record
+from harness.tracking.delivery import ENDS
+from harness.tracking.tracker import Summary, Tracker
 
 
 @dataclass(frozen=True)

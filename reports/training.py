@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.record import Record
+from harness.records.record import Record
 from reports.document import Table
 from reports.select import Selection
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.record import Record
+from harness.records.record import Record
 from harness.values import HarnessError, first_line, in_one_line
 from reports.publish import kept_runs, rebuild
 

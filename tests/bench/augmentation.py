@@ -9,9 +9,9 @@ import cv2
 import torch
 
 from experiments.resnet_onecycle import RECIPE
-from harness.augment import source as build_source
-from harness.evaluate import Normaliser
-from harness.train import epoch_order
+from harness.augmentation.source import source as build_source
+from harness.training.evaluate import Normaliser
+from harness.training.loop import epoch_order
 from tests.bench.notebook import transform
 from tests.bench.work import MEAN, STD, Loop, Trained, Work
 

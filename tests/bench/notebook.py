@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from harness.optim import build_scheduler
-from harness.store import connect
+from harness.tracking.store import connect
+from harness.training.optimizers import build_scheduler
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work
 
 

@@ -7,19 +7,19 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from harness.augment import source as build_source
-from harness.evaluate import Normaliser
-from harness.facts import EpochDone, Scores
-from harness.fused import Stack
-from harness.fused import train as train_fused
-from harness.machine import keep_freed_memory
-from harness.parts import new_state
-from harness.train import State, train
+from harness.augmentation.source import source as build_source
+from harness.records.events import EpochDone, Scores
+from harness.training.build import new_state
+from harness.training.device import keep_freed_memory
+from harness.training.evaluate import Normaliser
+from harness.training.loop import State, train
+from harness.training.stacked import Stack
+from harness.training.stacked import train as train_fused
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work
 
 
 def ours(work: Work) -> Loop:
-    """`harness.train.train` over images that lie on the device, without the evaluation at the end of an epoch."""
+    """`loop.train` over images that lie on the device, without the evaluation at the end of an epoch."""
     recipe, device = work.recipe, work.recipe.device
     pixels, labels = torch.from_numpy(work.images).to(device), torch.from_numpy(work.labels).to(device)
     source = build_source(recipe.augmentation, recipe.augment_backend, pixels, MEAN, 0, device=device)
@@ -40,7 +40,7 @@ def ours(work: Work) -> Loop:
 
 
 def fused(work: Work, members: int) -> Loop:
-    """So many seeds of the recipe as one, through `harness.fused`."""
+    """So many seeds of the recipe as one, through `harness.training.stacked`."""
     recipe, device = work.recipe.model_copy(update={"step": "fused"}), work.recipe.device
     pixels, labels = torch.from_numpy(work.images).to(device), torch.from_numpy(work.labels).to(device)
     seeds = range(members)

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import journal
-from harness.facts import Finished, Started
+from harness.records import journal
+from harness.records.events import Finished, Started
 from harness.values import HarnessError
 from tests.bench.start_up import copy_project
 

@@ -8,9 +8,9 @@ import torch
 
 from experiments.norm_comparison import EXPERIMENT as NORM_COMPARISON
 from experiments.resnet_onecycle import EXPERIMENT as RESNET_ONECYCLE
-from harness import overrides
-from harness.machine import detect
-from harness.plan import resolve
+from harness.plans import overrides
+from harness.plans.plan import resolve
+from harness.training.device import detect
 from tests.bench import augmentation, public_command, start_up, whole_run
 from tests.bench.notebook import notebook
 from tests.bench.ours import bare, fused, ours

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from harness.machine import detect, environment
+from harness.training.device import detect, environment
 
 NEEDS_A_GPU = (
     ("H200, `resnet_onecycle` through the public command", "14 s", "7 s"),

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from experiments.resnet_onecycle import RECIPE
-from harness.augment import source as build_source
-from harness.evaluate import Normaliser
-from harness.hyperparameters import SGD, Adam, Constant, Optimizer
-from harness.spec import Data, Model, Recipe
+from harness.augmentation.source import source as build_source
+from harness.plans.hyperparameters import SGD, Adam, Constant, Optimizer
+from harness.plans.spec import Data, Model, Recipe
+from harness.training.evaluate import Normaliser
 from tests.bench.notebook import notebook, transform
 from tests.bench.ours import bare, fused, ours
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work, each, interleave

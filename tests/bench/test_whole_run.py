@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.hyperparameters import SGD
-from harness.spec import Data, Model, Recipe
+from harness.plans.hyperparameters import SGD
+from harness.plans.spec import Data, Model, Recipe
 from tests.bench.whole_run import WholeRun, needed
 from tests.bench.work import LR, Work
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from harness.optim import build_scheduler
+from harness.training.optimizers import build_scheduler
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work
 
 

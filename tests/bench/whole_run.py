@@ -1,4 +1,4 @@
-"""One real run in a process of its own, through `harness.execute`: what tracking takes of it, and its peak memory.
+"""One real run in a process of its own, through `execute`: what tracking takes of it, and its peak memory.
 
 `python -m tests.bench.whole_run EXPERIMENT DEVICE BATCH TRAIN_IMAGES EPOCHS` prints a `WholeRun` as JSON. A tiny
 run goes before: when the baseline is read, packages, oneDNN's code and fonts are there, what the run needs is not.
@@ -19,18 +19,19 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from harness import catalog, journal
-from harness.courier import Courier
-from harness.data import Dataset, Split
-from harness.delivery import Delivered
-from harness.evaluate import Normaliser
-from harness.execute import execute
-from harness.facts import EpochDone
-from harness.machine import detect, peak_memory_bytes
-from harness.memory import kept_by_autograd
-from harness.plan import Plan, plan
-from harness.run import run_folder
-from harness.tracking import Tracker
+from harness.data.load import Dataset, Split
+from harness.execution.execute import execute
+from harness.execution.run import run_folder
+from harness.plans import catalog
+from harness.plans.plan import Plan, plan
+from harness.records import journal
+from harness.records.events import EpochDone
+from harness.tracking.delivery import Delivered
+from harness.tracking.sync import Courier
+from harness.tracking.tracker import Tracker
+from harness.training.device import detect, peak_memory_bytes
+from harness.training.evaluate import Normaliser
+from harness.training.memory import kept_by_autograd
 from tests.bench.work import LR, MEAN, STD, Work
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +101,7 @@ def _run(planned: Plan, dataset: Dataset, folder: Path) -> list[float]:
     """Seconds of each delivery; every fact goes out on its own, without the pauses that a real run makes."""
     datasets = dict.fromkeys([planned.runs[0].recipe.data], dataset)
     _Timed.seconds.clear()
-    with patch("harness.execute.Courier", _Timed), patch("harness.courier._SHARE", 0):
+    with patch("harness.execution.execute.Courier", _Timed), patch("harness.tracking.sync._SHARE", 0):
         outcome = execute(planned, datasets, Tracker(folder, f"sqlite:///{folder}/mlflow.db"), folder, workers=0)
     assert not outcome.failed
     return _Timed.seconds.copy()

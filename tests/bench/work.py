@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 import models
-from harness.hyperparameters import SGD, Adam, AdamW
-from harness.plan import steps_per_epoch
-from harness.spec import Recipe
+from harness.plans.hyperparameters import SGD, Adam, AdamW
+from harness.plans.plan import steps_per_epoch
+from harness.plans.spec import Recipe
 from models.layers import Dropout
 
 LR = 0.01

@@ -22,7 +22,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import torch
 
-from harness.machine import environment
+from harness.training.device import environment
 from tests.chaos.table import Row, markdown
 
 PROJECT = Path(__file__).resolve().parents[2]

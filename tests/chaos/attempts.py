@@ -149,8 +149,8 @@ def _wait(child: int, began: float, limit: float) -> int:
 def _attempt(request: Request) -> int:
     """In the child: the product's command line, changed as the request says."""
     import harness.__main__ as command_line
-    import harness.attempt
-    from harness.store import connect
+    import harness.execution.attempt
+    from harness.tracking.store import connect
     from tests.chaos import ending, points
 
     folder = Path(request.folder)
@@ -159,7 +159,7 @@ def _attempt(request: Request) -> int:
     for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, "stdout", os.O_WRONLY), (2, "stderr", os.O_WRONLY)):
         os.dup2(os.open(name, flags | os.O_CREAT | (os.O_TRUNC if number else 0), 0o644), number)
     command_line.ROOT = folder
-    harness.attempt.CHECKPOINT_SECONDS = request.checkpoint_seconds
+    harness.execution.attempt.CHECKPOINT_SECONDS = request.checkpoint_seconds
     ending.record(folder)
     if request.point:
         points.POINTS[request.point](lambda: _signal_itself(folder, request.signal))
@@ -188,7 +188,9 @@ def _save_undrawn(_: object, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    from harness import __main__, execute, figures  # noqa: F401 — these are for the children
+    from harness import __main__  # noqa: F401 — these are for the children
+    from harness.artifacts import figures
+    from harness.execution import execute  # noqa: F401 — as above
     from tests.chaos import ending, points  # noqa: F401 — as above
 
     if UNDRAWN in sys.argv:

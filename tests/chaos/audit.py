@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import journal
-from harness.facts import EpochDone, Fact, Finished
+from harness.records import journal
+from harness.records.events import EpochDone, Fact, Finished
 
 _STATUS = {"finished": "FINISHED", "epoch": "KILLED", "started": "KILLED"}
 _Cell = tuple[str, int, int, float]

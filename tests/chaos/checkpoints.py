@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import catalog
-from harness.data import Dataset
-from harness.execute import check
-from harness.machine import detect
-from harness.parts import DeviceData, device_data
-from harness.plan import plan, with_step
-from harness.run import run, run_folder
-from harness.spec import RunSpec
-from harness.train import StepDone
+from harness.data.load import Dataset
+from harness.execution.execute import check
+from harness.execution.run import run, run_folder
+from harness.plans import catalog
+from harness.plans.plan import plan, with_step
+from harness.plans.spec import RunSpec
+from harness.training.build import DeviceData, device_data
+from harness.training.device import detect
+from harness.training.loop import StepDone
 from tests.chaos.attempts import Launcher
 from tests.chaos.ending import differences, ending
 from tests.chaos.table import Row

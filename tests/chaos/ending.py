@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-import harness.checkpoint
-import harness.run
-from harness import journal
-from harness.checkpoint import load_latest
-from harness.facts import Fact, Finished
+import harness.execution.run
+import harness.records.checkpoint
+from harness.records import journal
+from harness.records.checkpoint import load_latest
+from harness.records.events import Fact, Finished
 
 CLOCK = frozenset({"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "peak_memory_bytes"})
 """Fields of facts that say how long something took, or what the machine was doing."""
@@ -27,7 +27,7 @@ Ending = dict[str, Any]
 
 def record(folder: Path) -> None:
     """From now on this process notes every checkpoint saved, and the state once training is over, in `folder`."""
-    train, save = harness.run.train, harness.checkpoint.save
+    train, save = harness.execution.run.train, harness.records.checkpoint.save
 
     def recorded_train(state: Any, *rest: Any) -> Iterator[Any]:
         yield from train(state, *rest)
@@ -39,8 +39,8 @@ def record(folder: Path) -> None:
         _write(folder / "saved.json", step)
         return path
 
-    harness.run.train = recorded_train
-    harness.checkpoint.save = recorded_save
+    harness.execution.run.train = recorded_train
+    harness.records.checkpoint.save = recorded_save
 
 
 def digest(value: Any) -> str:
@@ -93,7 +93,7 @@ def last_checkpoint_is_good(folder: Path) -> bool:
     """Whether the last checkpoint that was saved, or a newer one, can be loaded; or the run needs none any more."""
     saved = _read(folder / "saved.json")
     (run,) = (path.parent for path in (folder / "runs").glob("*/*/lock")) if saved else (None,)
-    if run is None or harness.run.ended(journal.read(run)):
+    if run is None or harness.execution.run.ended(journal.read(run)):
         return True
     loaded = load_latest(run)
     return loaded is not None and loaded["step"] >= saved

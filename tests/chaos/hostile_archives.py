@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data import DataError, load
-from harness.sources import SOURCES
-from harness.spec import Data
+from harness.data.load import DataError, load
+from harness.data.sources import SOURCES
+from harness.plans.spec import Data
 from tests.chaos.hostile_world import PROJECT, contents
 from tests.chaos.table import Row
 from tests.harness.published import archives_of, cifar10_files, mnist_files, python2, serving, source_of, tar_gz
@@ -30,9 +30,9 @@ Bad = Callable[[random.Random, Path], Mapping[str, bytes]]
 FIRST = """
 import sys
 from pathlib import Path
-from harness.data import load
-from harness.sources import SOURCES
-from harness.spec import Data
+from harness.data.load import load
+from harness.data.sources import SOURCES
+from harness.plans.spec import Data
 from tests.harness.published import archives_of, source_of
 
 name, root, url = sys.argv[1:]

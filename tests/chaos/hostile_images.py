@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from harness.decode import decode_folder
-from harness.folders import DataError, list_folder
+from harness.data.decode import decode_folder
+from harness.data.folders import DataError, list_folder
 from tests.chaos.table import Row
 
 MANY = 200 * 10**6

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import journal
+from harness.records import journal
 from tests.chaos.attempts import PROJECT, Attempt, Launcher
 from tests.chaos.ending import differences, ending
 from tests.chaos.points import FRESH_STORE, POINTS

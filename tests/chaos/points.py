@@ -16,14 +16,14 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from torch import nn
 
-import harness.artifacts
-import harness.attempt
-import harness.checkpoint
-import harness.figures
+import harness.artifacts.figures
+import harness.artifacts.write
+import harness.execution.attempt
 import harness.files
-import harness.lr_find
-import harness.train
-from harness.journal import Journal
+import harness.records.checkpoint
+import harness.training.loop
+import harness.training.lr_finder
+from harness.records.journal import Journal
 
 Hit = Callable[[], None]
 Arm = Callable[[Hit], None]
@@ -147,32 +147,32 @@ def _finished(_: MlflowClient, __: str, status: str | None = None, **___: Any) -
 FRESH_STORE = "the store is half made"
 POINTS: dict[str, Arm] = {
     FRESH_STORE: statement(30),
-    "nothing is recorded yet": before(harness.attempt, "build"),
+    "nothing is recorded yet": before(harness.execution.attempt, "build"),
     "the first fact is half written": halfway("journal", 1),
     "MLflow has the run, we have no receipt": after(MlflowClient, "create_run", when=_of_a_run),
-    "in the LR range test": before(harness.lr_find._FiniteLoss, "forward", 15),
-    "the range test is over, its fact not written": after(harness.attempt, "find_lr"),
+    "in the LR range test": before(harness.training.lr_finder._FiniteLoss, "forward", 15),
+    "the range test is over, its fact not written": after(harness.execution.attempt, "find_lr"),
     "in the first step": before(nn.utils, "clip_grad_norm_"),
     "in a step, gradients made": before(nn.utils, "clip_grad_norm_", 9),
-    "a step is done, nobody knows": after(harness.train, "take_step", 8),
+    "a step is done, nobody knows": after(harness.training.loop, "take_step", 8),
     "a checkpoint is half written": halfway("step-", 18),
     "a checkpoint is written, not fsynced": before(os, "fsync", 5, _open_at("step-")),
     "a checkpoint is fsynced, not renamed": before(Path, "replace", 6, _checkpoint),
     "a checkpoint is renamed, its folder not fsynced": before(harness.files, "_fsync_folder_of", 7, _checkpoint),
     "before an old checkpoint is deleted": before(Path, "unlink", 3, _whole_checkpoint),
-    "an epoch's steps are done, it is not evaluated": before(harness.attempt.Attempt, "evaluate", 2),
-    "in an evaluation": after(harness.attempt, "predict", 3),
+    "an epoch's steps are done, it is not evaluated": before(harness.execution.attempt.Attempt, "evaluate", 2),
+    "in an evaluation": after(harness.execution.attempt, "predict", 3),
     "an epoch's fact is half written": halfway("journal", 4),
     "an epoch's fact is written, not fsynced": before(os, "fsync", 4, _open_at("journal")),
     "an epoch's fact is in the journal, not in MLflow": after(Journal, "append", 4),
     "in a transaction of MLflow's": commit(15),
     "MLflow has an epoch, our receipt does not": after(MlflowClient, "log_batch", when=_of_an_epoch),
     "the receipt is half written": halfway("delivered", 2),
-    "before the artifacts": before(harness.artifacts, "write"),
-    "in the artifacts": after(harness.figures, "save", 3),
-    "artifacts are written, the end is not": after(harness.artifacts, "write"),
+    "before the artifacts": before(harness.artifacts.write, "write"),
+    "in the artifacts": after(harness.artifacts.figures, "save", 3),
+    "artifacts are written, the end is not": after(harness.artifacts.write, "write"),
     "the last fact is half written": halfway("journal", 6),
-    "the last fact is written, checkpoints are there": before(harness.checkpoint, "remove"),
+    "the last fact is written, checkpoints are there": before(harness.records.checkpoint, "remove"),
     "in MLflow's copy of the artifacts": after(shutil, "copyfile", 4),
     "MLflow has all, the run is not closed": before(MlflowClient, "set_terminated", when=_finished),
     "the run is closed in MLflow, our receipt does not know": after(MlflowClient, "set_terminated", when=_finished),

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 import models
-from harness import journal
-from harness.facts import Finished
+from harness.records import journal
+from harness.records.events import Finished
 from models.norm_cnn import Norm
 from tests.chaos.attempts import Launcher
 from tests.chaos.table import Row

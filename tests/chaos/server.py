@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from harness.store import SETTINGS
+from harness.tracking.store import SETTINGS
 
 
 class Server:

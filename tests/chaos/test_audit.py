@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.delivery import Delivery
-from harness.journal import Journal
-from harness.tracking import Summary, Tracker
+from harness.records.journal import Journal
+from harness.tracking.delivery import Delivery
+from harness.tracking.tracker import Summary, Tracker
 from tests.chaos.audit import audit
 from tests.reports import records
 

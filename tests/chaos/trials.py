@@ -19,8 +19,8 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "harness.__main__",
-        "harness.execute",
-        "harness.pick",
+        "harness.execution.execute",
+        "harness.training.autotune",
         "albumentations",
         "mlflow.store.tracking.sqlalchemy_store",
         "sklearn.datasets",
@@ -104,7 +104,8 @@ def said(root: Path) -> str:
 
 def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate: Path | None) -> None:
     from harness import __main__ as command_line
-    from harness import artifacts, attempt
+    from harness.artifacts import write as artifacts
+    from harness.execution import attempt
 
     root.mkdir(parents=True, exist_ok=True)
     with (root / "said").open("ab") as file:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 import models
-from harness import augment, catalog
-from harness.optim import build_optimizer, build_scheduler
-from harness.plan import Machine, Plan, differences, plan, steps_per_epoch
-from harness.spec import Experiment
+from harness.augmentation import source
+from harness.plans import catalog
+from harness.plans.plan import Machine, Plan, differences, plan, steps_per_epoch
+from harness.plans.spec import Experiment
+from harness.training.optimizers import build_optimizer, build_scheduler
 from harness.values import flatten
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ def test_its_variants_can_be_made(name: str) -> None:
         channels, size, images = IMAGES[recipe.data.name]
         shape = {"in_channels": channels, "image_size": size, "classes": 10}
         models.check(recipe.model.name, shape | recipe.model.options)
-        augment.check(recipe.augmentation, size, size, channels)
+        source.check(recipe.augmentation, size, size, channels)
         lr = 0.1 if recipe.optimizer.lr == "find" else recipe.optimizer.lr
         optimizer = build_optimizer(models.build("mnist_cnn"), recipe, lr)
         build_scheduler(optimizer, recipe.schedule, lr, steps_per_epoch(images, recipe.batch_size), recipe.epochs)

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import artifacts
-from harness.data import Dataset, Split
-from harness.facts import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
-from harness.hyperparameters import SGD
-from harness.parts import DeviceData, device_data
-from harness.spec import Data, Design, Model, Recipe, RunSpec, VariantDesign
-from harness.tracking import Tracker
+from harness.artifacts import write as artifacts
+from harness.data.load import Dataset, Split
+from harness.plans.hyperparameters import SGD
+from harness.plans.spec import Data, Design, Model, Recipe, RunSpec, VariantDesign
+from harness.records.events import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
+from harness.tracking.tracker import Tracker
+from harness.training.build import DeviceData, device_data
 from harness.values import digest
 from tests.harness.runs import Runs, begun
 

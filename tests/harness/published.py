@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.sources import SOURCES, Archive, Source
+from harness.data.sources import SOURCES, Archive, Source
 
 CLOSED = "http://127.0.0.1:9/"
 """An address at which nothing answers."""

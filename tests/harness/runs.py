@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from harness import journal
-from harness.data import Dataset
-from harness.evaluate import Interrupted
-from harness.facts import Fact, Finished, Started
-from harness.parts import DeviceData, device_data
-from harness.run import run, run_folder
-from harness.spec import Design, RunSpec
+from harness.data.load import Dataset
+from harness.execution.run import run, run_folder
+from harness.plans.spec import Design, RunSpec
+from harness.records import journal
+from harness.records.events import Fact, Finished, Started
+from harness.training.build import DeviceData, device_data
+from harness.training.evaluate import Interrupted
 
 
 def write(folder: Path, facts: list[Fact]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.spec import Model
+from harness.plans.spec import Model
 from harness.values import HarnessError, digest, nearest
 
 

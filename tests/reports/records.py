@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.facts import DataFacts, EpochDone, Fact, Finished, ModelFacts, Scores, Started
-from harness.hyperparameters import SGD
-from harness.record import Record
-from harness.spec import Data, Design, Model, Published, Recipe, RunSpec, VariantDesign
-from harness.tracking import PlannedRun, Summary
+from harness.plans.hyperparameters import SGD
+from harness.plans.spec import Data, Design, Model, Published, Recipe, RunSpec, VariantDesign
+from harness.records.events import DataFacts, EpochDone, Fact, Finished, ModelFacts, Scores, Started
+from harness.records.record import Record
+from harness.tracking.tracker import PlannedRun, Summary
 from harness.values import digest
 from reports.select import Selection, arrange
 

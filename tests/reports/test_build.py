@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.facts import Diverged
+from harness.records.events import Diverged
 from reports.build import build, replacing
 from reports.document import Text
 from reports.grids import Images

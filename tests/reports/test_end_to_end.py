@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import harness.__main__
 import reports.__main__
-from harness.tracking import Tracker
+from harness.tracking.tracker import Tracker
 from reports.select import Selection, select
 from tests.reports.test_report_in_browser import FLAGS
 
@@ -125,7 +125,8 @@ def address(project: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    serve = f"from pathlib import Path; from harness.store import serve_ui; serve_ui(Path({str(project)!r}), {port})"
+    serve = "from pathlib import Path; from harness.tracking.store import serve_ui; "
+    serve += f"serve_ui(Path({str(project)!r}), {port})"
     with (project / "server.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-c", serve], cwd=ROOT, stdout=log, stderr=log, start_new_session=True

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from harness.figures import save
-from harness.record import Record
+from harness.artifacts.figures import save
+from harness.records.record import Record
 from reports import figures, frames
 from reports.frames import summary_frame
 from tests.reports import records

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.record import Record
-from harness.spec import Data, Recipe, RunSpec, Transform
+from harness.plans.spec import Data, Recipe, RunSpec, Transform
+from harness.records.record import Record
 from harness.values import flatten
 from reports.guard import HARMLESS, NotComparable, differences, factor_values, provenance, refuse
 from tests.reports import records

@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from harness.delivery import Delivery
-from harness.facts import Diverged, Failed
-from harness.journal import Journal
-from harness.tracking import PlannedRun, Summary, Tracker
+from harness.records.events import Diverged, Failed
+from harness.records.journal import Journal
+from harness.tracking.delivery import Delivery
+from harness.tracking.tracker import PlannedRun, Summary, Tracker
 from reports.select import select
 from tests.reports import records
 

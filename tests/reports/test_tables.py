@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.facts import LRFound
-from harness.record import Record
+from harness.records.events import LRFound
+from harness.records.record import Record
 from reports import frames, tables, training
 from reports.figures import pareto
 from reports.markdown import number

@@ -1,0 +1,184 @@
+"""Training images, augmented by the pipeline that an experiment declares: batches by index, the same for the same seed.
+
+A pipeline is a list of albumentations 2.0.8 transforms on uint8 images; normalisation comes after it. It runs as tensor
+code for whole batches (`batched`) where that is exact, else in the library itself (`library`).
+All randomness of a sample follows from (seed, epoch, index), so the number of workers, the batch size and the point of
+resumption change nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.augmentation.batched import NoBatchedForm, Pipeline, epoch_key, keys_in, pipeline
+from harness.augmentation.library import AugmentError, LibrarySource, build, one_line, resolve
+from harness.plans.spec import Transform
+
+__all__ = ["AugmentError", "Source", "check", "normalise", "source", "to_device"]
+
+_CHUNK_BYTES = 32 << 20
+
+Shape = tuple[int, ...]
+
+
+class Source(Protocol):
+    """Where the training loop gets its images."""
+
+    backend: str
+    """ "none", "batched" or "albumentations"."""
+    reason: str
+    """Why this backend, for the log: "Rotate has no batched form"."""
+
+    def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """index_batches: (B,) int64 on the CPU each → for each, images (B, H, W, C) uint8 on the device."""
+        ...
+
+
+def source(
+    transforms: tuple[Transform, ...],
+    requested: Literal["auto", "batched", "albumentations"],
+    images: Tensor,
+    mean: tuple[float, ...],
+    seed: int,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+) -> Source:
+    """The augmented training images of one run.
+
+    Args:
+        images: (N, H, W, C) uint8, on the device that trains or, where they do not fit on it, in memory-mapped files.
+        mean: per channel, 0..1; "dataset_mean" in an argument stands for it.
+        workers: processes for the albumentations backend; 0 works in this one.
+        device: where batches are wanted.
+
+    Raises:
+        AugmentError: an unknown transform or argument; "batched" requested for what has no batched form.
+    """
+    device = torch.device(device)
+    if not transforms:
+        return _OnDevice(images, seed, device, None)
+    _, height, width, channels = images.shape
+    resolved = resolve(transforms, height, width, mean)
+    if requested == "albumentations":
+        return LibrarySource(resolved, "as requested", images, seed, workers, device)
+    try:
+        exact = pipeline(build(resolved), (height, width, channels), device)
+    except NoBatchedForm as error:
+        if requested == "batched":
+            raise AugmentError(f"`augment_backend` cannot be 'batched': {error}; use 'auto'") from error
+        return LibrarySource(resolved, str(error), images, seed, workers, device)
+    return _OnDevice(images, seed, device, exact)
+
+
+def check(transforms: tuple[Transform, ...], height: int, width: int, channels: int) -> None:
+    """Try a pipeline on a dummy image of this size, with every transform applied, and left out where p may do so.
+
+    Raises:
+        AugmentError: an unknown transform or argument, a refused value, a transform that fails or does not return
+            uint8, or a pipeline that changes the image's size.
+    """
+    if not transforms:
+        return  # without importing the library
+    shape = (height, width, channels)
+    shapes: set[Shape] = {shape}
+    for transform in build(resolve(transforms, height, width, (0.5,) * channels)):
+        applied = {_shape_after(transform, before) for before in shapes} if transform.p > 0 else set()
+        shapes = applied | (shapes if transform.p < 1 else set())
+    if wrong := sorted(shapes - {shape}):
+        raise AugmentError(
+            f"`augmentation` must keep images at {_text(shape)}; got {' or '.join(map(_text, wrong))}; "
+            "end it with a Resize or RandomCrop to height='image_height', width='image_width'"
+        )
+
+
+def _shape_after(transform: Any, shape: Shape) -> Shape:
+    name = type(transform).__name__
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    try:
+        result = transform(image=image, force_apply=True)["image"]
+    except Exception as error:
+        raise AugmentError(f"`{name}` cannot run on an image of {_text(shape)}: {one_line(error)}") from error
+    if result.dtype != np.uint8:
+        raise AugmentError(
+            f"`{name}` must return uint8; got {result.dtype}; the harness normalises last, with data.mean and data.std"
+        )
+    return result.shape
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B, H, W, C) uint8 → (B, C, H, W) float32, (images / 255 - mean) / std, with channels_last strides.
+
+    mean, std: (C,) float32, for pixels in 0..1, on the device of the images.
+    """
+    width = images.shape[2]
+    scale, bias = (255 * std).reciprocal().repeat(width), (-mean / std).repeat(width)
+    lines = images.flatten(2).to(torch.float32)  # channel by channel the CPU takes 4 times as long
+    return torch.addcmul(bias, lines, scale, out=lines).view(images.shape).permute(0, 3, 1, 2)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Without waiting for the device: from memory that is not pinned a copy may wait for all earlier kernels."""
+    if device.type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _gather(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
+    """images: (N, H, W, C), index: (B,) on the CPU → (B, H, W, C) on the device, gathered where the images are."""
+    chosen = images.index_select(0, to_device(index, images.device))  # indexing with [] takes 5 times as long
+    return to_device(chosen, device)
+
+
+def together(sources: Sequence[Source], epoch: int, index_batches: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+    """The batches of M runs of one recipe at once, (M, B, H, W, C) uint8; index_batches: for each run its own."""
+    own = [source for source in sources if isinstance(source, _OnDevice)]
+    if len(own) == len(sources):
+        keys = epoch_key(torch.tensor([source.seed for source in own])[:, None], epoch)
+        keys = to_device(keys, own[0].device)  # once: a copy to the device in every step is dear
+        for indices in zip(*index_batches, strict=True):
+            yield own[0].make(keys, torch.stack(indices))
+    else:
+        each = (source.batches(epoch, batches) for source, batches in zip(sources, index_batches, strict=True))
+        yield from map(torch.stack, zip(*each, strict=True))
+
+
+class _OnDevice:
+    """Images gathered where they lie, and augmented as whole batches on the device."""
+
+    def __init__(self, images: Tensor, seed: int, device: torch.device, pipeline: Pipeline | None):
+        self._images, self.seed, self.device, self._pipeline = images, seed, device, pipeline
+        self.backend, self.reason = "none", "no transforms"
+        if pipeline:
+            self.backend, self.reason = "batched", "every transform has an exact batched form"
+
+    def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        key = int(epoch_key(self.seed, epoch))
+        for group in self._groups(index_batches):
+            images = self.make(key, torch.cat(group))
+            yield from images.split([len(part) for part in group])
+
+    def make(self, epoch_key: int | Tensor, index: Tensor) -> Tensor:
+        """index: (B,) on the CPU → (B, H, W, C); or, of M runs' keys (M, 1), index (M, B) → (M, B, H, W, C)."""
+        images = _gather(self._images, index.flatten(), self.device)
+        if self._pipeline:
+            images = self._pipeline(images, keys_in(epoch_key, to_device(index, self.device)).flatten())
+        return images.unflatten(0, index.shape)
+
+    def _groups(self, index_batches: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+        """Batches one by one on the CPU, several together on a GPU, where launching the kernels takes longest."""
+        room = 0 if self.device.type == "cpu" else _CHUNK_BYTES // self._images[0].numel()
+        group: list[Tensor] = []
+        for index in index_batches:
+            if group and sum(map(len, group)) + len(index) > room:
+                yield group
+                group = []
+            group.append(index)
+        if group:
+            yield group

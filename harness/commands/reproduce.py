@@ -1,0 +1,147 @@
+"""Replays a recorded run from its spec and compares: every epoch's numbers and the weights, bit for bit."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from harness.data.load import load
+from harness.execution.execute import Progress, Stop
+from harness.execution.run import ended, run
+from harness.plans.plan import Plan
+from harness.records import journal
+from harness.records.events import EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.tracking.store import TrackingError
+from harness.tracking.tracker import Tracker
+from harness.training import device
+from harness.training.build import device_data
+from harness.training.evaluate import Interrupted
+from harness.values import HarnessError
+
+_MEASURED = {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system", "peak_memory_bytes"}
+"""What no replay can repeat."""
+
+
+def recorded(name: str, root: Path) -> list[Fact]:
+    """The facts of a finished run, by its key in runs/ or by its id in MLflow.
+
+    Raises:
+        HarnessError: there is no such run, or it did not finish.
+    """
+    if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+        raise HarnessError(f"RUN must be a run's key in runs/ or its id in MLflow; got {name!r}")
+    local = next(iter((root / "runs").glob(f"*/{name}")), None)
+    facts = journal.read(local) if local else _in_mlflow(name, root)
+    if not facts or not isinstance(facts[0], Started) or not any(isinstance(fact, Finished) for fact in facts):
+        raise HarnessError(f"RUN {name} did not finish, so there is nothing to compare with; finish it first")
+    return facts
+
+
+def _in_mlflow(run_id: str, root: Path) -> list[Fact]:
+    try:
+        return Tracker(root).journal_of(run_id)
+    except TrackingError as error:
+        raise HarnessError(
+            f"RUN {run_id} is neither a run's key in runs/ nor the id of one that MLflow can give ({error}); the ids "
+            "are in `make ui`, the keys in a report's table of runs"
+        ) from error
+
+
+def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact]:
+    """Make the run again in runs/reproduced/; stopped and called again, it goes on.
+
+    Raises:
+        HarnessError: the data are not those that the run had, or its device is not here.
+        Interrupted: `stop` said so; a checkpoint is kept.
+    """
+    started = facts[0]
+    assert isinstance(started, Started)
+    spec = started.spec
+    device.detect(spec.recipe.device)
+    dataset = load(spec.recipe.data, root)
+    if dataset.checksum != started.data.checksum:
+        raise HarnessError(
+            f"`data` {dataset.label!r} is not what run {spec.key} had: checksum {started.data.checksum}, now "
+            f"{dataset.checksum}; put the images back"
+        )
+    folder = replay_folder(root, spec.key)
+    if ended(journal.read(folder)):
+        shutil.rmtree(folder)
+    data = device_data(dataset, spec.recipe.device)
+    show = Progress(Plan(started.design, (spec,)))
+    show.start([spec])
+    with stop.listening():
+        try:
+            for event in run(spec, started.design, data, root, stop, workers, folder):
+                show.event(spec, event)
+        finally:
+            show.close()
+    return journal.read(folder)
+
+
+def replay_folder(root: Path, key: str) -> Path:
+    """Where a replay works."""
+    return root / "runs" / "reproduced" / "replays" / key
+
+
+def differences(before: list[Fact], now: list[Fact]) -> list[str]:
+    """What a replay has otherwise, each in a few words; empty when all is equal bit for bit."""
+    found: list[str] = []
+    for kind in (LRFound, EpochDone, Finished):
+        pairs = zip(_rows(before, kind), _rows(now, kind), strict=False)
+        for old, new in pairs:
+            changed = [field for field in old if old[field] != new[field]]
+            if changed:
+                where = f"epoch {old['epoch']}" if kind is EpochDone else old["kind"]
+                said = ", ".join(f"{field} {_short(old[field])} → {_short(new[field])}" for field in changed)
+                found.append(f"{where}: {said}")
+                break
+        if len(_rows(before, kind)) != len(_rows(now, kind)):
+            found.append(f"{len(_rows(before, kind))} rows of {kind.__name__} → {len(_rows(now, kind))}")
+    return found
+
+
+def elsewhere(before: list[Fact], now: list[Fact]) -> list[str]:
+    """What else differs between the two machines or code bases."""
+    old, new = (next(fact.environment for fact in facts if isinstance(fact, Started)) for facts in (before, now))
+    return [f"{name} {was} → {current}" for name, (was, current) in device.differences(old, new).items()]
+
+
+def _rows(facts: list[Fact], kind: type[Fact]) -> list[dict[str, Any]]:
+    return [fact.model_dump(exclude=_MEASURED) for fact in facts if isinstance(fact, kind)]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def reproduce(name: str, root: Path, workers: int) -> int:
+    """Replay and compare, with a line of result; returns the exit status: 0 equal, 1 not, 130 or 143 stopped."""
+    before, stop = recorded(name, root), Stop()
+    try:
+        now = replay(before, root, workers, stop)
+    except Interrupted:
+        assert stop.signal is not None
+        print("stopped; the same command goes on from here")
+        return 128 + stop.signal
+    started = before[0]
+    assert isinstance(started, Started)
+    if now and isinstance(now[-1], Failed):
+        print(f"not reproduced: the replay failed: {now[-1].error}")
+        return 1
+    folder, found, other = replay_folder(root, started.spec.key), differences(before, now), elsewhere(before, now)
+    if not found:
+        shutil.rmtree(folder)
+        epochs = sum(isinstance(fact, EpochDone) for fact in now)
+        print(f"reproduced: {epochs} epochs and the weights are equal, bit for bit" + _but(other))
+        return 0
+    print(f"not reproduced: {'; '.join(found)}{_but(other)}; the replay is in {folder.relative_to(root)}")
+    if started.spec.recipe.step == "fused":
+        print("it trained as one with other seeds (step: fused): they share dropout's random numbers, and rounding")
+    if started.spec.recipe.device.startswith("cuda"):
+        print("on CUDA some sums, such as in the backward pass of max pooling, may be taken in any order")
+    return 1
+
+
+def _but(other: list[str]) -> str:
+    return f" (what differs around it: {', '.join(other)})" if other else ""

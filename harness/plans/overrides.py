@@ -1,0 +1,186 @@
+"""Changing a recipe by dotted names (`optimizer.lr`, `model.norm`), and reading what people type.
+
+Variants of an experiment and the command line's SET both come through `apply`, so both are validated exactly as an
+experiment file is: bad input raises `SpecError`, one line with the field, the rule, the value and the next step.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
+from harness.plans.spec import Recipe
+from harness.values import SpecError, Values, nearest
+
+_KINDS: dict[str, dict[str, type[Values]]] = {
+    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD},
+    "schedule": {"onecycle": OneCycle, "step": Step, "cosine": Cosine, "constant": Constant},
+}
+_UNION_ARM = re.compile(r"(bool|int|float|str|none|constrained-\w+|literal\[.*|tuple\[.*)")
+"""What pydantic adds to an error's path to say which arm of a union it tried."""
+_SHOWN = 100
+"""Characters of a refused value that a message repeats."""
+
+
+def apply(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with some dotted fields replaced, e.g. {"optimizer.lr": 0.1, "model.norm": "group"}.
+
+    Naming another optimizer or schedule keeps the fields that it shares with the old one; another model starts from
+    its own defaults; another data.name drops the old one's title, size and statistics.
+
+    Raises:
+        SpecError: an unknown field, or a value that its rule refuses.
+    """
+    tree = recipe.model_dump(mode="json")
+    # wholes before their parts, names before their siblings: both reset what comes after
+    for dotted in sorted(changes, key=lambda dotted: (dotted.count("."), not dotted.endswith(".name"))):
+        _set(tree, dotted, _plain(dotted, changes[dotted]))
+    try:
+        return Recipe.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise SpecError(explain(error)) from error
+
+
+def parse(text: str) -> dict[str, Any]:
+    """`"epochs=2 optimizer.lr=1e-3 model.norm=group"` → dotted field → value; values are JSON, or else words.
+
+    Raises:
+        SpecError: a part that is not field=value, or a field given twice.
+    """
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:
+        raise SpecError(f"SET cannot be read: {error}; got {text!r}") from error
+    words = {"True": True, "False": False, "None": None}
+    found: dict[str, Any] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise SpecError(f"SET must be field=value, separated by spaces; got {part!r}")
+        if name in found:
+            raise SpecError(f"SET gives `{name}` twice; keep one")
+        try:
+            found[name] = words[value] if value in words else json.loads(value)
+        except (ValueError, RecursionError):  # not JSON, or JSON too large to be read: a word, for its rule to refuse
+            found[name] = value
+    return found
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line: "`epochs` must be greater than or equal to 1; got 0"."""
+    errors = error.errors(include_url=False)
+    first, path = errors[0], _path(errors[0])
+    dotted = ".".join(path)
+    kinds = _KINDS.get(path[-1], {}) if path else {}
+    match first["type"]:
+        case "extra_forbidden":
+            return f"`{dotted}` is not a field{_near_field(error.title, first['loc'])}"
+        case "missing":
+            return f"`{dotted}` must be given"
+        case "union_tag_not_found":
+            return f"`{dotted}.name` must be given, one of {', '.join(kinds)}"
+        case "union_tag_invalid":
+            tag = str(first.get("ctx", {})["tag"])
+            return f"`{dotted}.name` must be one of {', '.join(kinds)}; got {tag!r}{nearest(tag, kinds)}"
+        case "model_attributes_type":
+            rule = f"must be one of {', '.join(kind.__name__ for kind in kinds.values())}"
+        case _:  # each arm of a union brings a rule of its own
+            rules = dict.fromkeys(_rule(each) for each in errors if _path(each) == path)
+            rule = " or ".join(rule.removeprefix("must be ") if n else rule for n, rule in enumerate(rules))
+    whole = isinstance(first["input"], BaseModel) or (first["type"] == "value_error" and not dotted)
+    rule, hint, near = rule.partition("; did you mean")
+    got = "" if "; got" in rule or whole or isinstance(first["input"], dict) else f"; got {_short(first['input'])}"
+    colon = ":" if first["type"] == "value_error" and isinstance(first["input"], dict | BaseModel) else ""
+    return (f"`{dotted}`{colon} " if dotted else "") + f"{rule}{got}{hint}{near}"
+
+
+def _path(error: ErrorDetails) -> list[str]:
+    """Where an error is, without what pydantic adds: the tags and arms of unions, and what lies inside an arm."""
+    path: list[str] = []
+    for part in map(str, error["loc"]):
+        if path and _UNION_ARM.fullmatch(part):
+            break
+        if not (path and part in _KINDS.get(path[-1], {})):
+            path.append(part)
+    return path
+
+
+def _rule(error: ErrorDetails) -> str:
+    rule = re.sub(r"^\w+ should", "must", error["msg"].removeprefix("Value error, "))
+    return rule.replace("must match pattern", "must match").removesuffix(" after validation, not 0")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _near_field(title: str, location: Sequence[str | int]) -> str:
+    """The fields that could have been meant; title: the value that was being made when the last part was refused."""
+    tags: dict[Any, type[Values]] = {tag: kind for kinds in _KINDS.values() for tag, kind in kinds.items()}
+    owner = {kind.__name__: kind for kind in Values.__subclasses__()}.get(title)
+    for part in location[:-1]:
+        field = owner.model_fields.get(str(part)) if owner else None
+        arms = (field.annotation, *get_args(field.annotation)) if field else ()
+        owner = tags.get(part) or next((a for a in arms if isinstance(a, type) and issubclass(a, Values)), owner)
+    fields = list(owner.model_fields) if owner else []
+    return nearest(str(location[-1]), fields) or (f"; its fields: {', '.join(fields)}" if fields else "")
+
+
+def _plain(dotted: str, value: Any) -> Any:
+    """A value as JSON holds it: a `Transform` or another of `spec`'s values becomes its fields, a tuple a list."""
+
+    def fields(value: object) -> dict[str, Any]:
+        if isinstance(value, BaseModel):
+            return value.model_dump(mode="json")
+        raise TypeError(f"{type(value).__name__} is not a value of a recipe")
+
+    try:
+        text = json.dumps(value, default=fields, ensure_ascii=False)
+        text.encode()  # fails for what is not Unicode, such as a file name in another encoding
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecError(f"`{dotted}` must be a number, text, true, false, null or a list of these: {error}") from error
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set one dotted field of a recipe's plain tree in place."""
+    *parents, last = dotted.split(".")
+    if parents == ["lr_finder"] and tree["lr_finder"] is None:
+        tree["lr_finder"] = LRFinder().model_dump(mode="json")
+    node: Any = tree
+    for depth, part in enumerate(parents):
+        if part not in node:
+            raise SpecError(f"`{dotted}` is not a field{nearest(part, node)}")
+        node = node[part]
+        if not isinstance(node, dict):
+            whole = ".".join(parents[: depth + 1])
+            raise SpecError(f"`{dotted}` is not a field: `{whole}` has no parts; set it whole")
+    if last not in node and parents != ["model"]:  # a model's options are checked against its builder
+        known = [".".join([*parents, name]) for name in node]
+        raise SpecError(f"`{dotted}` is not a field{nearest(dotted, known) or '; known: ' + ', '.join(known)}")
+    if isinstance(node.get(last), dict) and not isinstance(value, dict | None):
+        parts = ", ".join(f"{dotted}.{name}" for name in node[last])
+        raise SpecError(f"`{dotted}` must be set by its parts ({parts}); got {_short(value)}")
+    if last == "name" and value != node["name"]:
+        _rename(node, parents[0], value)
+    node[last] = value
+
+
+def _rename(node: dict[str, Any], part: str, name: Any) -> None:
+    """Empty the fields that do not outlive a change of `data.name`, `model.name`, `optimizer.name`, `schedule.name`."""
+    if part == "data":
+        node.update(title=None, image_size=None, mean=None, std=None)
+    elif part == "model":
+        node.clear()
+    else:
+        kind = _KINDS[part].get(name) if isinstance(name, str) else None
+        kept = {field: value for field, value in node.items() if kind and field in kind.model_fields}
+        defaults = {n: f.default for n, f in kind.model_fields.items() if not f.is_required()} if kind else {}
+        node.clear()
+        node.update(defaults | kept)

@@ -1,0 +1,223 @@
+"""What a run is, and what an experiment is: frozen values, validated once, at the door.
+
+Everything below this file receives these types and checks nothing again. They travel to JSON and back without loss,
+and `digest` names them: two runs with the same digest were asked to do the same thing.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from harness.plans.hyperparameters import Constant, Cosine, LRFinder, Optimizer, Schedule
+from harness.values import (
+    Argument,
+    Dotted,
+    Fraction,
+    Name,
+    NonNegativeFloat,
+    PositiveFloat,
+    Scalar,
+    Values,
+    digest,
+    nearest,
+)
+
+DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
+
+
+class Data(Values):
+    """Which images. `name` is one of DATASETS or `folder:PATH` (`PATH/train/<class>/*`, `PATH/test/<class>/*`)."""
+
+    name: str
+    title: str | None = Field(default=None, max_length=80)
+    """How reports call the data set; by default its name, or the folder's."""
+    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Height and width in pixels to which images are resized when they are decoded; None keeps their own."""
+    mean: tuple[NonNegativeFloat, ...] | None = None
+    """Per channel, 0..1, subtracted after augmentation; None takes all training images' own (held out or not)."""
+    std: tuple[PositiveFloat, ...] | None = None
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of the training images held out, stratified by class; 0 holds out none."""
+    validation_seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name.startswith("folder:") and len(name) > len("folder:"):
+            return name
+        if name not in DATASETS:
+            raise ValueError(f"must be one of {', '.join(DATASETS)} or folder:PATH{nearest(name, DATASETS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _statistics_together(self) -> Self:
+        if (self.mean is None) != (self.std is None) or (self.mean and self.std and len(self.mean) != len(self.std)):
+            raise ValueError("mean and std must be given together, one number a channel")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The name that tables and figures use."""
+        return self.title or self.name.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
+
+
+class Model(BaseModel):
+    """A registered model and its options, all others at their defaults: `Model(name="norm_cnn", norm="group")`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+    # pydantic's documented way to type what extra="allow" lets in
+    __pydantic_extra__: dict[str, Scalar | None] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    name: str
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, name: str, **options: Scalar | None) -> None: ...
+
+    @property
+    def options(self) -> dict[str, Scalar | None]:
+        return dict(self.__pydantic_extra__)
+
+
+class Transform(BaseModel):
+    """One albumentations transform: `Transform(name="RandomCrop", height="image_height", width="image_width")`.
+
+    Three values are filled in from the data set when the run starts: "image_height" and "image_width" (pixels) and
+    "dataset_mean" (0..255, one number a channel).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+    # as in Model
+    __pydantic_extra__: dict[str, Argument] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    name: str
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, name: str, **arguments: Argument) -> None: ...
+
+    @property
+    def arguments(self) -> dict[str, Argument]:
+        return dict(self.__pydantic_extra__)
+
+
+class Recipe(Values):
+    """Everything that decides what a run does, but its seed. Fields that say "auto" are settled by `plan.resolve`."""
+
+    data: Data
+    model: Model
+    optimizer: Optimizer
+    schedule: Schedule = Constant()
+    augmentation: tuple[Transform, ...] = ()
+    """Applied to training images, uint8, in this order; normalisation follows by itself."""
+    lr_finder: LRFinder | None = None
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_norm: PositiveFloat | None = None
+    """Largest L2 norm of the whole gradient; None does not clip."""
+    ema_decay: Fraction | None = None
+    """What is evaluated and kept is an exponential moving average of the weights (Polyak & Juditsky 1992), which keeps
+    this share of itself every step; None evaluates the weights themselves."""
+    test_time_flip: bool = False
+    """Evaluation takes the mean of an image's logits and those of its mirror image."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
+    augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
+    """"batched" runs the pipeline as tensor code for a whole batch, "albumentations" image by image in workers."""
+    step: Literal["auto", "eager", "compiled", "fused"] = "auto"
+    """"compiled" runs the network's forward and backward passes through torch.compile, on CUDA in a CUDA graph; "fused"
+    trains all seeds of a variant as one (stacked); "auto" measures, once and for all runs of an experiment,
+    what pays."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    """CPU threads; part of the recipe because sums, and so weights, differ between thread counts."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.optimizer.lr == "find" and self.lr_finder is None:
+            raise ValueError("optimizer.lr is 'find', so lr_finder must be given (start_lr, end_lr, iterations)")
+        if self.optimizer.lr == "find" and self.step == "fused":
+            raise ValueError("step 'fused' takes one rate for all seeds; give optimizer.lr a number, not 'find'")
+        if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs must be below epochs; got {self.schedule.warmup_epochs} and {self.epochs}"
+            )
+        return self
+
+
+class Published(Values):
+    """A result from the literature or the seed documents that a variant is shown beside."""
+
+    variant: Name
+    test_accuracy_percent: float
+    train_accuracy_percent: float | None = None
+    source: str
+
+
+class Experiment(Values):
+    """A question, and the runs that answer it: every variant of one recipe, each with the same seeds."""
+
+    name: Name
+    question: str
+    base: Recipe
+    variants: dict[Name, dict[str, Any]] = Field(min_length=1)
+    """Variant name → the dotted fields in which it differs from `base`."""
+    factor: tuple[Dotted, ...]
+    """The dotted fields (or their parents) in which variants may differ; the plan refuses any other."""
+    baseline: Name
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
+    primary_metric: Literal["test_accuracy", "validation_accuracy"] = "test_accuracy"
+    smallest_difference_points: PositiveFloat = 0.5
+    """The smallest difference that matters, in percentage points of the primary metric."""
+    published: tuple[Published, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        if self.baseline not in self.variants:
+            raise ValueError(f"baseline must be one of {', '.join(self.variants)}; got {self.baseline!r}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must differ from each other; got {self.seeds}")
+        for published in self.published:
+            if published.variant not in self.variants:
+                raise ValueError(
+                    f"published must name variants ({', '.join(self.variants)}); got {published.variant!r}"
+                )
+        return self
+
+
+class RunSpec(Values):
+    """One run: a recipe with nothing left open, and a seed. A run is a function of this value alone."""
+
+    experiment: Name
+    variant: Name
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    recipe: Recipe
+
+    @property
+    def key(self) -> str:
+        """The run's name everywhere: in folders, in MLflow, in reports. The same spec always has the same key."""
+        return f"{self.experiment}-{self.variant}-s{self.seed}-{digest(self.recipe)}"
+
+
+class VariantDesign(Values):
+    """What a variant was, as recorded: its recipe's digest ties runs of one variant together across seeds."""
+
+    name: Name
+    recipe_digest: str
+
+
+class Design(Values):
+    """An experiment as it travels with its records: reports read this, never an experiment file."""
+
+    experiment: Name
+    question: str
+    factor: tuple[str, ...]
+    baseline: Name
+    seeds: tuple[int, ...]
+    variants: tuple[VariantDesign, ...]
+    primary_metric: str
+    smallest_difference_points: float
+    published: tuple[Published, ...] = ()
+    changed: dict[str, tuple[Any, Any]] = Field(default_factory=dict)
+    """Dotted field → its value in the experiment's file and in these runs, where the command line changed it."""

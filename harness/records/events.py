@@ -1,0 +1,126 @@
+"""What happens in a run, as frozen facts: the one vocabulary of the journal, MLflow and the reports.
+
+A run's facts in order: `Started`, perhaps `LRFound`, an `EpochDone` per epoch, then `Finished` or `Diverged` or
+`Failed`. Accuracies are fractions (0..1), losses means per example over the whole epoch, times seconds.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from harness.plans.spec import Design, RunSpec
+from harness.values import Values
+
+
+class DataFacts(Values):
+    """The images a run really saw."""
+
+    name: str
+    label: str
+    checksum: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    """Channels, height, width."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train_images: int
+    validation_images: int
+    test_images: int
+
+
+class ModelFacts(Values):
+    """The network's size: parameters, multiply-adds forward an image, receptive field in pixels."""
+
+    parameters: int
+    multiply_adds: int
+    receptive_field: int | None
+
+
+class Started(Values):
+    """A run begins: what was asked for, of what, where."""
+
+    kind: Literal["started"] = "started"
+    time: float
+    """Seconds since 1970."""
+    spec: RunSpec
+    design: Design
+    data: DataFacts
+    model: ModelFacts
+    steps_per_epoch: int
+    augmentation: str
+    """Which backend augments, and why."""
+    environment: dict[str, Any]
+    """As `machine.environment` gives it: commit, the code's digest, versions, processor, device."""
+
+
+class LRFound(Values):
+    """The LR range test: the rates tried, the smoothed losses, and the suggestion taken."""
+
+    kind: Literal["lr_found"] = "lr_found"
+    time: float
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+    seconds: float
+
+
+class Scores(Values):
+    """Mean loss and accuracy of the network, in evaluation mode, over one split."""
+
+    loss: float
+    accuracy: float
+
+
+class EpochDone(Values):
+    """One epoch: training loss and accuracy are those of the training batches as they came, augmented."""
+
+    kind: Literal["epoch"] = "epoch"
+    time: float
+    epoch: int
+    """From 1."""
+    step: int
+    """Optimiser steps taken so far."""
+    train: Scores
+    validation: Scores | None
+    test: Scores
+    lrs: tuple[float, ...]
+    """The learning rate of every step of the epoch."""
+    train_seconds: float
+    evaluate_seconds: float
+    images_per_second: float
+    """Training images by train_seconds."""
+    system: dict[str, float] = Field(default_factory=dict)
+    """Under MLflow's names: system/cpu_utilization_percentage, system/system_memory_usage_megabytes, …"""
+
+
+class Finished(Values):
+    """The run is complete; the last epoch is the result."""
+
+    kind: Literal["finished"] = "finished"
+    time: float
+    train_seconds: float
+    evaluate_seconds: float
+    peak_memory_bytes: int
+    """On CUDA the allocator's peak; elsewhere the process's largest resident size."""
+    weights_sha256: str
+
+
+class Diverged(Values):
+    """A loss was not finite: the run stops at this optimiser step (from 1), and is never a best result."""
+
+    kind: Literal["diverged"] = "diverged"
+    time: float
+    step: int
+    where: Literal["train", "evaluation", "lr_finder"]
+
+
+class Failed(Values):
+    """The run ended with an error, in one line."""
+
+    kind: Literal["failed"] = "failed"
+    time: float
+    error: str
+
+
+Fact = Started | LRFound | EpochDone | Finished | Diverged | Failed
+FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="kind")])

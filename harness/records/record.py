@@ -1,0 +1,86 @@
+"""A run as it was recorded: what the reports read. Parsed from a journal; knows no MLflow and no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.records.events import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.values import HarnessError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run that has ended, whichever way."""
+
+    id: str
+    """Where to find it: its MLflow run id."""
+    key: str
+    """The run key that it was recorded under."""
+    facts: tuple[Fact, ...]
+    predictions: Path | None
+    """The .npz file of its test logits and labels; None for a run that did not finish."""
+
+    @cached_property
+    def started(self) -> Started:
+        first = next((fact for fact in self.facts if isinstance(fact, Started)), None)  # it may have failed before
+        if first is None:
+            raise HarnessError(f"run {self.id} has no beginning in its journal; make it again")
+        return first
+
+    @property
+    def variant(self) -> str:
+        return self.started.spec.variant
+
+    @property
+    def seed(self) -> int:
+        return self.started.spec.seed
+
+    @cached_property
+    def epochs(self) -> Sequence[EpochDone]:
+        return [fact for fact in self.facts if isinstance(fact, EpochDone)]
+
+    @cached_property
+    def lr_found(self) -> LRFound | None:
+        return next((fact for fact in self.facts if isinstance(fact, LRFound)), None)
+
+    @cached_property
+    def finished(self) -> Finished | None:
+        """The end of a whole run: it finished, and every epoch that its spec asks for is there."""
+        end = next((fact for fact in reversed(self.facts) if isinstance(fact, Finished)), None)
+        whole = [done.epoch for done in self.epochs] == list(range(1, self.started.spec.recipe.epochs + 1))
+        return end if end and whole else None
+
+    @cached_property
+    def problem(self) -> str | None:
+        """Why the run has no result, in words; None when it has one."""
+        if self.finished:
+            return None
+        end = self.facts[-1]
+        if isinstance(end, Diverged):
+            return f"diverged: the loss is not finite at step {end.step} ({end.where})"
+        return f"failed: {end.error}" if isinstance(end, Failed) else "incomplete: epochs are missing"
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32]:
+        """Test logits, (test images, classes)."""
+        return self._arrays["logits"].astype(np.float32)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """True classes of the test images, (test images,)."""
+        return self._arrays["labels"].astype(np.int64)
+
+    @cached_property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each test image was classified rightly, (test images,)."""
+        return self.logits.argmax(1) == self.labels
+
+    @cached_property
+    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+        assert self.predictions is not None
+        with np.load(self.predictions, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}

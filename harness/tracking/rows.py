@@ -1,0 +1,68 @@
+"""Facts as MLflow's rows: metrics and parameters. Nothing is sent from here; the same fact gives the same rows."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.records.events import EpochDone, Fact, Finished, LRFound, Started
+from harness.values import flatten
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Param
+
+_PARAM_LENGTH = 6000
+"""MLflow cuts a parameter there."""
+
+
+def params(started: Started) -> "Sequence[Param]":
+    """The whole specification, the data, the model's size and the environment."""
+    from mlflow.entities import Param
+
+    environment = {f"environment.{k}": v for k, v in started.environment.items() if k != "versions"}
+    versions = {f"environment.{k}": v for k, v in started.environment["versions"].items()}
+    data = {f"data.{k}": v for k, v in started.data.model_dump().items() if k != "name"}
+    model = {f"model.{k}": v for k, v in started.model.model_dump().items()}
+    run = {"variant": started.spec.variant, "seed": started.spec.seed, "augmentation.used": started.augmentation}
+    values = data | model | environment | versions | run | flatten(started.spec.recipe)
+    return [Param(name, _text(value)[:_PARAM_LENGTH]) for name, value in values.items()]
+
+
+def metrics(fact: Fact) -> "Sequence[Metric]":
+    """A fact as MLflow metrics: scores by epoch, learning rates by optimiser step, the range test by iteration."""
+    from mlflow.entities import Metric
+
+    when = milliseconds(fact)
+    match fact:
+        case EpochDone():
+            scores = {"train": fact.train, "validation": fact.validation, "test": fact.test}
+            values = {f"{split}_loss": s.loss for split, s in scores.items() if s}
+            values |= {f"{split}_accuracy": s.accuracy for split, s in scores.items() if s}
+            values |= {
+                "train_seconds": fact.train_seconds,
+                "evaluate_seconds": fact.evaluate_seconds,
+                "images_per_second": fact.images_per_second,
+            }
+            first = fact.step - len(fact.lrs) + 1
+            rates = [Metric("learning_rate", lr, when, first + i) for i, lr in enumerate(fact.lrs)]
+            return [Metric(name, value, when, fact.epoch) for name, value in (values | fact.system).items()] + rates
+        case LRFound():
+            curve = zip(fact.lrs, fact.losses, strict=True)
+            pairs = [
+                [Metric("lr_finder_lr", lr, when, i), Metric("lr_finder_loss", loss, when, i)]
+                for i, (lr, loss) in enumerate(curve)
+            ]
+            return [m for pair in pairs for m in pair] + [Metric("lr_finder_suggestion", fact.suggestion, when, 0)]
+        case Finished():
+            total = {"total_train_seconds": fact.train_seconds, "peak_memory_megabytes": fact.peak_memory_bytes / 1e6}
+            return [Metric(name, value, when, 0) for name, value in total.items()]
+        case _:
+            return []
+
+
+def milliseconds(fact: Fact) -> int:
+    """A fact's time as MLflow counts it, since 1970."""
+    return int(fact.time * 1000)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

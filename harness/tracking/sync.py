@@ -1,0 +1,148 @@
+"""When facts go to MLflow: without making a run wait, then whatever is left at the end, and by `make sync`.
+
+Everything is on disk before: journals, and `runs/<experiment>/plan.json` for what was asked. So a store that is down,
+slow or hanging loses nothing and costs a run no more than a small share of its time.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from harness.files import write_whole
+from harness.records import journal
+from harness.tracking import store
+from harness.tracking.delivery import Delivered, Delivery, Receipt, is_held, lacking
+from harness.tracking.store import TrackingError, Unreachable
+from harness.tracking.tracker import Summary, Tracker, failing_in_one_line
+
+_SHARE = 20
+"""A delivery while runs go on is followed by a pause this many times as long."""
+_AT_ONCE_SECONDS = 1.0
+"""After which what else is waiting waits on."""
+_ATTEMPTS, _PAUSE_SECONDS, _VAIN_SECONDS = 3, 1.0, 60.0
+"""At the end: how often each folder is tried, what lies between, and how long in vain."""
+_PLAN = "plan.json"
+
+Say = Callable[[str], None]
+
+
+class Courier:
+    """Takes the facts of one `make run` to a tracking store; what it is told of is a run's folder."""
+
+    def __init__(self, tracker: Tracker, root: Path, say: Say):
+        self._tracker, self._root, self._say = tracker, root, say
+        self._delivery = Delivery(tracker)
+        self._waiting: dict[Path, None] = {}
+        """The latest last."""
+        self._not_before = 0.0
+        self._warned = False
+
+    def begin(self, summary: Summary) -> None:
+        """Keep what is asked, and say of runs whose process died that they were interrupted.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        folder = self._root / "runs" / summary.design.experiment
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / _PLAN, summary.model_dump_json(indent=2).encode())
+        died = [each for each in _run_folders(self._root) if _untold(each) and not is_held(each)]
+        self._waiting = dict.fromkeys([*died, folder])
+        self._carry()
+
+    def tell(self, folder: Path, now: bool = False) -> None:
+        """The run in this folder has news: they go out soon, or `now`. A store that fails is said once."""
+        self._waiting.pop(folder, None)
+        self._waiting[folder] = None
+        if now or time.monotonic() >= self._not_before:
+            self._carry()
+
+    def is_latest(self, summary: Summary) -> bool:
+        """Whether nobody here has asked anything of this experiment since."""
+        path = self._root / "runs" / summary.design.experiment / _PLAN
+        return Summary.model_validate_json(path.read_bytes()).asked <= summary.asked
+
+    def finish(self, folders: Iterable[Path]) -> list[Path]:
+        """Deliver everything that is left, patiently; returns those of these folders of which MLflow lacks facts."""
+        asked = [*(folder for folder in self._waiting if (folder / _PLAN).exists()), *folders]
+        left, error = self._sweep(dict.fromkeys([*asked, *self._waiting]), lambda delivered: None)
+        if error is not None:
+            self._warn(error)
+        return [folder for folder in asked if folder in left and ((folder / _PLAN).exists() or lacking(folder))]
+
+    def sync(self) -> int:
+        """Deliver what any journal here has and MLflow lacks, saying what changed; returns how many could not be."""
+        runs, changed = _run_folders(self._root), 0
+
+        def tell(delivered: Delivered) -> None:
+            nonlocal changed
+            changed += 1
+            self._say(f"{delivered.key}: {delivered.facts} facts delivered, {delivered.state}")
+
+        plans = [path.parent for path in sorted((self._root / "runs").glob(f"*/{_PLAN}"))]
+        left, error = self._sweep([*plans, *runs], tell)
+        rest = f", {len(left)} not delivered: {error}" if error else ""
+        self._say(f"{len(runs)} runs here: {changed} brought up to date{rest}")
+        return len(left)
+
+    def _carry(self) -> None:
+        began = time.monotonic()
+        try:
+            with store.hurried():
+                self._tracker.store.require_answer()
+                for folder in reversed(list(self._waiting)):
+                    self._deliver(folder)
+                    del self._waiting[folder]
+                    if time.monotonic() - began > _AT_ONCE_SECONDS:
+                        break
+        except TrackingError as error:
+            self._warn(error)
+        self._not_before = time.monotonic() + _SHARE * (time.monotonic() - began)
+
+    def _sweep(
+        self, folders: Iterable[Path], tell: Callable[[Delivered], None]
+    ) -> tuple[list[Path], TrackingError | None]:
+        """Try each folder a few times; returns those that could not be delivered, and why the last could not."""
+        left, problem, vain = list(folders), None, 0.0
+        for attempt in range(1, _ATTEMPTS + 1):
+            for folder in left.copy():
+                began = time.monotonic()
+                try:
+                    self._tracker.store.require_answer()
+                    delivered = self._deliver(folder)
+                    left.remove(folder)
+                    if delivered:
+                        tell(delivered)
+                except TrackingError as error:
+                    problem = error
+                    vain += time.monotonic() - began
+                    if vain > _VAIN_SECONDS:
+                        return left, problem
+                    if isinstance(error, Unreachable):
+                        break
+            if not left:
+                break
+            if attempt < _ATTEMPTS:
+                time.sleep(_PAUSE_SECONDS)
+        return left, problem if left else None
+
+    def _deliver(self, folder: Path) -> Delivered | None:
+        if (folder / _PLAN).exists():
+            with failing_in_one_line(f"given {folder.name}/{_PLAN}"):
+                self._tracker.record_summary(Summary.model_validate_json((folder / _PLAN).read_bytes()))
+            return None
+        return self._delivery.deliver(folder)
+
+    def _warn(self, error: TrackingError) -> None:
+        if not self._warned:
+            self._warned = True
+            self._say(f"warning: {error}; facts are kept in runs/ and delivered later")
+
+
+def _run_folders(root: Path) -> list[Path]:
+    return [path.parent for path in sorted((root / "runs").glob(f"*/*/{journal.NAME}"))]
+
+
+def _untold(folder: Path) -> bool:
+    """Whether MLflow was last told that the run is going on, or nothing of it."""
+    return Receipt.read(folder).state in ("running", None)

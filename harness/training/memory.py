@@ -1,0 +1,75 @@
+"""How much memory a training batch takes, and how large a batch would fit: for the message when one did not."""
+
+import math
+from collections.abc import Callable
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.data.load import Dataset
+from harness.plans.spec import Recipe
+from harness.training.build import build_model
+from harness.training.evaluate import Normaliser
+
+BESIDE = 1.5
+"""What a step takes, over what autograd keeps for it: gradients and workspace come on top."""
+
+
+def kept_by_autograd(model: nn.Module, normaliser: Normaliser, images: Tensor, labels: Tensor) -> int:
+    """Bytes that one training batch's forward pass keeps, the batch itself among it, the weights not.
+
+    Args:
+        images: (B, H, W, C) uint8.
+        labels: (B,) int64.
+    """
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        with normaliser.autocast:
+            logits = model(normaliser(images))
+        loss = functional.cross_entropy(logits.float(), labels)
+    loss.backward()
+    return sum(kept.values())
+
+
+def batch_that_fits(
+    recipe: Recipe, dataset: Dataset, at_once: int = 1, room: Callable[[str], float] | None = None
+) -> int:
+    """The largest power of two below the recipe's batch size that should fit; 0 if not one image does.
+
+    Measured on the CPU with small batches, whatever the recipe's device: shapes and types are the same there.
+
+    Args:
+        at_once: seeds that train as one, each with a batch of its own.
+        room: device → bytes that a step may take; what is free by default.
+    """
+    here = recipe.model_copy(update={"device": "cpu"})
+    model = build_model(here, dataset, 0)[1].train()
+    normaliser = Normaliser.make(dataset.mean, dataset.std, "cpu", here.memory_format, here.precision)
+    images = torch.from_numpy(dataset.train.images[:4].copy())
+    labels = torch.tensor(dataset.train.labels[:4])
+    few, more = (kept_by_autograd(model, normaliser, images[:count], labels[:count]) for count in (2, 4))
+    largest = (room or _free)(recipe.device) / (at_once * BESIDE * (more - few) / 2)
+    fits = min(largest, recipe.batch_size - 1)
+    return 2 ** int(math.log2(fits)) if fits >= 1 else 0
+
+
+def _free(device: str) -> float:
+    """Bytes that a new step may take: what is free, what torch keeps for itself, but no more than the process may."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    process = psutil.Process()
+    free = psutil.virtual_memory().available
+    if not hasattr(process, "rlimit"):  # Linux alone has it
+        return free
+    most = process.rlimit(psutil.RLIMIT_AS)[0]
+    return free if most == psutil.RLIM_INFINITY else min(free, most - process.memory_info().vms)

@@ -1,0 +1,208 @@
+"""Runs that differ in their seeds alone, trained as one: each step is taken for all of them at once.
+
+A small network leaves a GPU idle between kernels. Here the parameters, buffers and optimiser states of M runs are
+stacked, (M, ...), and `torch.func.vmap` takes the step over the stacks. Each run's own `State` looks into them, so it
+is evaluated, saved and resumed as if it trained alone. It equals its solo run but for rounding; with dropout, whose
+numbers come from one stream for all, only in distribution.
+"""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional
+
+from harness.augmentation.source import Source, to_device, together
+from harness.plans.plan import steps_per_epoch
+from harness.plans.spec import Recipe
+from harness.records.events import EpochDone
+from harness.training.average import follow, tensors
+from harness.training.evaluate import Normaliser
+from harness.training.loop import Evaluate, NotFinite, State, StepDone, end_epoch, epoch_order
+from harness.training.optimizers import build_optimizer
+
+Event = tuple[int, StepDone | EpochDone | NotFinite]
+"""Which run, and what it did: of one whose loss is not finite nothing more is heard. The first run tells the steps."""
+
+
+class Stack:
+    """M states as one, all at the same step of the same recipe. Their tensors become views of the stacks."""
+
+    def __init__(self, states: Sequence[State], recipe: Recipe):
+        self.states, self.recipe = states, recipe
+        models = [state.model for state in states]
+        self._skeleton = copy.deepcopy(models[0]).to("meta").train()
+        self._halved = _cast_layers(self._skeleton) if recipe.precision == "bf16" else set()
+        self._parameters: dict[str, Tensor] = {
+            name: nn.Parameter(_stacked([model.get_parameter(name) for model in models]), first.requires_grad)
+            for name, first in models[0].named_parameters()
+        }
+        self._buffers = {
+            name: _stacked([model.get_buffer(name) for model in models]) for name, _ in models[0].named_buffers()
+        }
+        self._trained = [p for p in self._parameters.values() if isinstance(p, nn.Parameter) and p.requires_grad]
+        averages = [tensors(state.averaged.module) for state in states if state.averaged]
+        self._averages = [_stacked(of_runs) for of_runs in zip(*averages, strict=True)]
+        self._optimizer = build_optimizer(nn.ParameterList(self._trained), recipe, lr=1.0)
+        self._adopt_optimizer_states()
+        sums, bad = torch.stack([state.sums for state in states]), torch.stack([state.first_bad for state in states])
+        self._sums, self._first_bad = sums, bad
+        for number, state in enumerate(states):
+            state.sums, state.first_bad = sums[number], bad[number]
+            state.optimizer.step()  # nothing has a gradient, so nothing happens; a schedule asks whether it was called
+
+    def step(self, images: Tensor, labels: Tensor, autocast: torch.autocast) -> None:
+        """One optimiser step of every run on images (M, B, C, H, W) and labels (M, B)."""
+        count = labels.shape[1]
+        parameters = {n: p.bfloat16() if n in self._halved else p for n, p in self._parameters.items()}
+        with autocast:
+            logits = vmap(self._forward, randomness="different")(parameters, self._buffers, images).float()
+        each = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), label_smoothing=self.recipe.label_smoothing, reduction="none"
+        )
+        losses = each.unflatten(0, labels.shape).mean(1)
+        losses.sum().backward()  # no run's loss depends on another's parameters
+        if self.recipe.clip_norm is not None:
+            self._clip(self.recipe.clip_norm)
+        self._update()
+        with torch.no_grad():
+            self._sums += torch.stack([losses * count, (logits.argmax(2) == labels).sum(1)], dim=1)
+            bad_now = torch.where(losses.isfinite(), torch.inf, float(self.states[0].step))
+            self._first_bad.copy_(torch.minimum(self._first_bad, bad_now))
+
+    def bad(self) -> dict[int, int]:
+        """Run → its first step whose loss was not finite; waits for the device."""
+        return {number: int(step) for number, step in enumerate(self._first_bad.tolist()) if step != float("inf")}
+
+    def _forward(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
+        return functional_call(self._skeleton, (parameters, buffers), (images,))
+
+    def _update(self) -> None:
+        """The optimiser's step at the rates that the first run's schedule gives, which all runs share."""
+        group = self.states[0].optimizer.param_groups[0]
+        self._optimizer.param_groups[0].update({name: value for name, value in group.items() if name != "params"})
+        fresh = not self._optimizer.state
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if fresh:
+            self._share_optimizer_state()
+        if self._averages:
+            decay, followed = self.recipe.ema_decay, [*self._parameters.values(), *self._buffers.values()]
+            follow(self._averages, followed, decay or 0.0, self.states[0].step)
+        rate = float(group["lr"])
+        for state in self.states:
+            state.lrs.append(rate)
+            state.scheduler.step()
+            state.step += 1
+
+    def _clip(self, largest: float) -> None:
+        """As `clip_grad_norm_`, run by run."""
+        gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        scales = (largest / (norms + 1e-6)).clamp(max=1)
+        for gradient in gradients:
+            gradient.mul_(scales.view(-1, *[1] * (gradient.dim() - 1)))
+
+    def _own(self) -> Iterator[tuple[nn.Parameter, list[nn.Parameter]]]:
+        """Each trained stack, and the runs' parameters in it."""
+        of_runs = (state.optimizer.param_groups[0]["params"] for state in self.states)
+        for stack, *own in zip(self._trained, *of_runs, strict=True):
+            yield stack, own
+
+    def _adopt_optimizer_states(self) -> None:
+        """What loaded optimisers remember, stacked."""
+        for stack, own in self._own():
+            kept = [state.optimizer.state[parameter] for state, parameter in zip(self.states, own, strict=True)]
+            for name, value in kept[0].items():
+                alike = value.shape == own[0].shape
+                self._optimizer.state[stack][name] = _stacked([entry[name] for entry in kept]) if alike else value
+        self._share_optimizer_state()
+
+    def _share_optimizer_state(self) -> None:
+        """Each run's optimiser looks into the stacks; what is no stack, such as Adam's count of steps, is shared."""
+        for stack, own in self._own():
+            for name, value in self._optimizer.state.get(stack, {}).items():
+                for number, (state, parameter) in enumerate(zip(self.states, own, strict=True)):
+                    state.optimizer.state[parameter][name] = value[number] if value.shape == stack.shape else value
+
+
+_HALVED = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+_WHOLE = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm
+
+
+def _cast_layers(model: nn.Module) -> set[str]:
+    """Have convolutions and linear layers take bf16 and norms fp32; returns whose parameters are to be bf16.
+
+    Autocast does not see a convolution under vmap on a CPU, and on CUDA vmap's batch norm mixes bf16 images with fp32
+    statistics, which its backward pass refuses (pytorch#192617).
+    """
+    halved: set[str] = set()
+    for name, layer in model.named_modules():
+        if isinstance(layer, _HALVED):
+            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].bfloat16(),))
+            halved |= {f"{name}.{own}".lstrip(".") for own, _ in layer.named_parameters(recurse=False)}
+        elif isinstance(layer, _WHOLE):
+            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+    return halved
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """(M, ...), of which each tensor becomes a view."""
+    stack = torch.stack([tensor.detach() for tensor in tensors])
+    for tensor, view in zip(tensors, stack, strict=True):
+        tensor.data = view
+    return stack
+
+
+def train(
+    stack: Stack,
+    sources: Sequence[Source],
+    labels: Tensor,
+    seeds: Sequence[int],
+    normaliser: Normaliser,
+    evaluates: Sequence[Evaluate],
+) -> Iterator[Event]:
+    """As `harness.training.loop.train`, for all runs of a stack; seconds are shared equally among them."""
+    states, recipe = stack.states, stack.recipe
+    per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
+    total, alive = recipe.epochs * per_epoch, list(range(len(states)))
+    while True:
+        for number in [n for n in alive if states[n].lrs and states[n].step % per_epoch == 0]:
+            ended = _ended(states[number], per_epoch, len(labels), evaluates[number])
+            yield number, ended
+            if isinstance(ended, NotFinite):
+                alive.remove(number)
+        if not alive or states[0].step == total:
+            return
+        epoch, first = divmod(states[0].step, per_epoch)
+        orders = [epoch_order(seed, epoch, len(labels)) for seed in seeds]
+        indices = [order.split(recipe.batch_size)[first:] for order in orders]
+        targets = labels[to_device(torch.stack(orders), labels.device)].split(recipe.batch_size, dim=1)[first:]
+        for state in states:
+            state.model.train()
+        clock = time.perf_counter()
+        for target, images in zip(targets, together(sources, epoch, indices), strict=True):
+            inputs = normaliser(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            stack.step(inputs, target, normaliser.autocast)
+            last = states[0].step % per_epoch == 0
+            bad = stack.bad() if last or not labels.is_cuda else {}  # on CUDA the host waits once an epoch
+            for state in states:
+                state.seconds += (time.perf_counter() - clock) / len(states)
+            for number in [n for n in alive if n in bad]:
+                yield number, NotFinite(bad[number], "train")
+                alive.remove(number)
+            if not alive:
+                return
+            if not last:
+                yield alive[0], StepDone(states[0].step, total)
+            clock = time.perf_counter()
+
+
+def _ended(state: State, per_epoch: int, images: int, evaluate: Evaluate) -> EpochDone | NotFinite:
+    try:
+        return end_epoch(state, state.step // per_epoch, images, evaluate)
+    except NotFinite as error:
+        return error

@@ -1,0 +1,315 @@
+"""The command line: bad input is one line on stderr, status 2 and nothing left behind; what make passes on arrives.
+
+Most cases call `main` in this process, on a copy of the project; a few start the real program.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import harness.__main__ as command_line
+import models
+from harness.__main__ import main, whole_number
+from harness.execution.execute import Outcome
+from harness.values import SpecError
+
+ROOT = Path(__file__).parents[3]
+NO_ADDRESS = "http://127.0.0.1:abc"
+Refuse = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code, and an experiment that takes its recipe from one with a syntax error."""
+    root = tmp_path_factory.mktemp("project")
+    for folder in ("harness", "models", "experiments"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "experiments" / "broken.py").write_text('"""Q?"""\n\nEXPERIMENT = Experiment(\n')
+    (root / "experiments" / "uses_broken.py").write_text("from experiments.broken import EXPERIMENT\n")
+    return root
+
+
+def _left_behind(root: Path) -> set[Path]:
+    """Every file but caches and locks."""
+    files = {path.relative_to(root) for path in root.rglob("*") if path.is_file()}
+    return {file for file in files if file.parts[0] != "data" and file.suffix not in (".pyc", ".lock")}
+
+
+def _one_line(stderr: str) -> str:
+    assert stderr.startswith("error: "), stderr
+    assert len(stderr.splitlines()) == 1, stderr
+    return stderr.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.fixture
+def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refuse:
+    """Runs `main`, expects a refusal that leaves nothing behind, and returns what it said."""
+    monkeypatch.setattr(command_line, "ROOT", project)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def refused(*arguments: str) -> str:
+        before = _left_behind(project)
+        assert main(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert _left_behind(project) == before
+        return _one_line(err)
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["quickstrat"], "EXP must name a file in experiments/; got 'quickstrat'; did you mean 'quickstart'?"),
+        (["../quickstart"], "EXP must name a file in experiments/; got '../quickstart'; did you mean 'quickstart'?"),
+        (["quickstart", "--variants=bacth"], "'bacth' is not a variant of 'quickstart'; did you mean 'batch'?"),
+        (["quickstart", "--seeds=x"], "SEEDS must be a whole number below a billion; got 'x'"),
+        (["quickstart", "--workers=two"], "WORKERS must be a whole number below a billion; got 'two'"),
+        (["quickstart", "--set=epocs=2"], "`epocs` is not a field; did you mean 'epochs'?"),
+        (["quickstart", "--set=epochs=two"], "`epochs` must be a valid integer; got 'two'"),
+        (["quickstart", "--set=batch_size=0"], "`batch_size` must be greater than or equal to 1; got 0"),
+        (["quickstart", "--set=batch_size=1439"],
+         "`batch_size` must be 1..1438, the training images of 'digits'; got 1439"),
+        (["quickstart", "--set=device=tpu"], "`device` must be auto, cpu, mps, cuda or cuda:0 and on; got 'tpu'"),
+        (["quickstart", "--set=device=cuda:99"],
+         "`device` 'cuda:99' is not on this machine ({cuda} of its kind); use device=cpu or auto"),
+        (["quickstart", "--set=model.norm=group"],
+         "`model.norm` is what the variants of 'quickstart' differ in; choose among them with VARIANTS=batch,group,"
+         "layer"),
+        (["quickstart", "--set=model.droput=0.1"],
+         "`model.droput` is not an option of norm_cnn (norm, dropout, head, in_channels, image_size, classes); "
+         "did you mean 'dropout'?"),
+        (["quickstart", "--set=model.dropout=high"], "`model.dropout` must be a number; got 'high'"),
+        (["resnet_dropout", "--data=digits", "--set=model.name=resnt"],
+         f"`model.name` must be one of {', '.join(models.names())}; got 'resnt'; did you mean 'resnet'?"),
+        (["quickstart", "--set='a\nb'=1"],
+         "`a b` is not a field; known: data, model, optimizer, schedule, augmentation, lr_finder, epochs, batch_size, "
+         "label_smoothing, clip_norm, ema_decay, test_time_flip, precision, memory_format, augment_backend, step, "
+         "device, threads"),
+        (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
+        (["quickstart", "--data=digts"],
+         "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist or folder:PATH; got 'digts'; "
+         "did you mean 'digits'?"),
+        (["broken"], "experiments/broken.py line 3: '(' was never closed; correct it and run again"),
+    ],
+    ids=lambda value: value[-1][:40] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) -> None:
+    """Each way to mistype a command that trains: the words, status 2, no file but caches and locks."""
+    assert refuse("run", *arguments) == said.replace("{cuda}", str(torch.cuda.device_count()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "--model=resnt"], f"MODEL must be one of {', '.join(models.names())}; got 'resnt'"),
+        (["ui", "--port=http"], "PORT must be a whole number below a billion; got 'http'"),
+        (["ui", "--port=0"], "PORT must be 1..65535; got 0"),
+        (["ui", "--port=70000"], "PORT must be 1..65535; got 70000"),
+        (["rnu", "quickstart"],
+         "argument command: invalid choice: 'rnu' (choose from {choices}) (see: make help)"),
+        ([], "the following arguments are required: command (see: make help)"),
+        (["run"], "the following arguments are required: experiment (see: make help)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_other_commands_refuse_alike(refuse: Refuse, arguments: list[str], said: str) -> None:
+    """Also where argparse would print its usage and end the program itself."""
+    line = refuse(*arguments)
+    names = "run, lr-find, list, reproduce, sync, ui"
+    choices = (re.sub(r"[a-z-]+", r"'\g<0>'", names), names)  # Python 3.12 changed its mind
+    assert line in [said.replace("{choices}", each) for each in choices]
+
+
+@pytest.mark.parametrize("arguments", [["run", "quickstart"], ["sync"]], ids=" ".join)
+def test_a_store_that_can_never_answer_is_refused(
+    refuse: Refuse, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is trained or written."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NO_ADDRESS)
+    said = "`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got 'http://127.0.0.1:abc'"
+    assert refuse(*arguments) == said
+
+
+def test_sync_without_a_server_fails_in_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 1, so that a script notices; nothing to deliver is no failure."""
+    monkeypatch.setattr(command_line, "ROOT", project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert main(["sync"]) == 0
+    assert capsys.readouterr().out == "0 runs here: 0 brought up to date\n"
+    (project / "runs" / "quickstart" / "key").mkdir(parents=True)
+    (project / "runs" / "quickstart" / "key" / "journal.jsonl").touch()
+    assert main(["sync"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "1 runs here: 0 brought up to date, 1 not delivered: the tracking server 'http://127.0.0.1:9'"
+    )
+    shutil.rmtree(project / "runs" / "quickstart")
+
+
+def test_a_full_disk_is_one_line(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the system names its file and what to do."""
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device", "/project/runs")
+
+    monkeypatch.setattr(command_line.catalog, "load", full)
+    said = "No space left on device: /project/runs (free or mend it, then run again)"
+    assert refuse("run", "quickstart") == said
+
+
+@pytest.mark.parametrize(
+    ("experiment", "server", "said"),
+    [
+        ("uses_broken", "", "experiments/broken.py line 3: '(' was never closed; correct it and run again"),
+        ("quickstart", "file:///runs",
+         "`MLFLOW_TRACKING_URI` must be a database or a server (sqlite:///…, http://…); got 'file:///runs'"),
+    ],
+    ids=["syntax error", "no store"],
+)  # fmt: skip
+def test_the_real_program_refuses(project: Path, experiment: str, server: str, said: str) -> None:
+    """As a process of its own: nothing on stdout, one line on stderr, no warning of a library, status 2."""
+    before = _left_behind(project)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "run", "--", experiment],
+        cwd=project,
+        env=os.environ | {"MLFLOW_TRACKING_URI": server},
+        capture_output=True,
+        text=True,
+    )
+    assert (_one_line(done.stderr), done.stdout, done.returncode) == (said, "", 2)
+    assert _left_behind(project) == before
+
+
+@pytest.mark.parametrize(
+    ("failed", "undelivered", "said"),
+    [
+        (["a"], 0, "1 of 9 runs have no result: see above"),
+        ([], 2, "MLflow lacks what 2 folders of runs/ hold; deliver it, once the store works, with: make sync"),
+        (["a"], 2, "1 of 9 runs have no result: see above; MLflow lacks what 2 folders of runs/ hold; deliver it, "
+                   "once the store works, with: make sync"),
+    ],
+)  # fmt: skip
+def test_all_that_went_wrong_is_one_line(
+    failed: list[str],
+    undelivered: int,
+    said: str,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run that failed and a store that was not reached, as when a disk is full, are told together."""
+    monkeypatch.setattr(command_line, "ROOT", project)
+    monkeypatch.setattr("harness.execution.execute.check", lambda *_: {})
+    monkeypatch.setattr("harness.training.autotune.settle", lambda planned, *_: planned)
+    monkeypatch.setattr("harness.tracking.tracker.Tracker", lambda _: None)
+    monkeypatch.setattr("harness.execution.execute.execute", lambda *_: Outcome(failed=failed, undelivered=undelivered))
+    assert main(["run", "quickstart"]) == 1
+    assert _one_line(capsys.readouterr().err) == said
+
+
+def test_list_shows_every_model_and_question(capsys: pytest.CaptureFixture[str]) -> None:
+    """Models with parameters, multiply-adds, receptive field and options; experiments with their questions; one model
+    layer by layer on request."""
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    resnet = next(line for line in lines if line.startswith("resnet "))
+    assert "6,573,120 parameters" in resnet
+    assert "379.26 M multiply-adds  receptive field 88  options: " in resnet
+    assert "head_bias=False" in resnet
+    assert any(line.startswith("quickstart ") and line.endswith("small handwritten digits?") for line in lines)
+    assert main(["list", "--model=mnist_cnn"]) == 0
+    assert "593,200" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 130, as shells expect, and no traceback."""
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line.catalog, "load", interrupt)
+    assert main(["run", "quickstart"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_whole_numbers() -> None:
+    """Digits and nothing else: no sign, no space, no other script's digits; empty means not given."""
+    assert whole_number("", "SEEDS") is None
+    assert whole_number("007", "SEEDS") == 7
+    for text in ("-1", "+1", " 1", "1.0", "1e3", "٣", "²", "9" * 5000):
+        with pytest.raises(SpecError, match=r"^SEEDS must be a whole number below a billion; got "):
+            whole_number(text, "SEEDS")
+
+
+LOADER = next(Path("/lib64").glob("ld-linux*"), None)
+
+
+@pytest.fixture
+def makefile(tmp_path: Path) -> Path:
+    """The Makefile, beside an environment whose python only notes its arguments and ends as it is told."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@" END >>calls\ntest "$2" != harness || exit $STATUS\n')
+    python.chmod(0o755)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / ".venv" / "requirements.stamp").touch()
+    return tmp_path
+
+
+def _make(root: Path, *arguments: str, status: int = 0) -> tuple[int, list[list[str]]]:
+    """make's status, and the arguments of each call of python."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(["make", *arguments], cwd=root, env=clean | {"STATUS": str(status)}, capture_output=True)
+    calls = (root / "calls").read_text().split("END\n")[:-1]
+    return done.returncode, [call.splitlines() for call in calls]
+
+
+def test_make_passes_on_what_was_typed(makefile: Path) -> None:
+    """Quotes, $, backquotes and semicolons reach the program as they are: neither make nor the shell reads them."""
+    nasty = "$(shell touch made) $$(touch ran) `touch ran`; touch ran 'a\" b=#c"
+    status, calls = _make(makefile, "run", f"EXP={nasty}", f"SET={nasty}", "DATA=folder:a b", "VARIANTS=a,b")
+    harness, reports = calls
+    assert status == 0
+    assert harness == ["-m", "harness", "run", "--data=folder:a b", "--seeds=", "--variants=a,b", f"--set={nasty}",
+                       "--workers=", "--", nasty]  # fmt: skip
+    assert (reports[:2], reports[-2:]) == (["-m", "reports"], ["--", nasty])
+    assert not {"made", "ran"} & {path.name for path in makefile.iterdir()}
+
+
+@pytest.mark.parametrize(("status", "reported"), [(0, True), (1, True), (2, False), (130, False)])
+def test_make_run_reports_what_was_made(makefile: Path, status: int, reported: bool) -> None:
+    """A report even when some runs failed, none after bad input or Ctrl-C; make fails when the runs did."""
+    code, calls = _make(makefile, "run", "EXP=quickstart", status=status)
+    assert (code != 0, len(calls)) == (status != 0, 1 + reported)
+
+
+@pytest.mark.skipif(LOADER is None, reason="another C library")
+def test_training_starts_with_settings_that_glibc_knows(makefile: Path) -> None:
+    """It ignores what it does not know without a word; asked what is set, it names each of the Makefile's."""
+    python = makefile / ".venv" / "bin" / "python"
+    python.write_text(f"#!/bin/sh\n{LOADER} --list-tunables >tunables\n")
+    clean = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    subprocess.run(["make", "run", "EXP=quickstart"], cwd=makefile, env=clean, check=True, capture_output=True)
+    known = dict(line.split(": ") for line in re.findall(r"^\S+: \S+", (makefile / "tunables").read_text(), re.M))
+    settings = re.findall(r"(glibc\.\w+\.\w+)=(\d+)", (makefile / "Makefile").read_text())
+    assert len(settings) == 3
+    assert {name: int(known[name], 0) for name, _ in settings} == {name: int(value) for name, value in settings}
+
+
+def test_make_help_shows_the_targets() -> None:
+    """Each with its comment; help itself needs no environment."""
+    done = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True)
+    shown = {line.split()[0] for line in done.stdout.splitlines() if len(line.split()) > 2}
+    assert shown >= {"run", "report", "sync", "ui", "list", "lr-find", "test", "check", "bench", "clean"}

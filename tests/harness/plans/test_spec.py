@@ -1,0 +1,194 @@
+"""Specs: to JSON and back without loss, digests that name them, and values that break a rule refused."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
+from harness.plans.overrides import explain
+from harness.plans.spec import DATASETS, Data, Experiment, Model, Published, Recipe, RunSpec, Transform
+from harness.values import digest, flatten
+
+RECIPE = Recipe(
+    data=Data(name="cifar10", mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1)),
+    model=Model(name="norm_cnn", norm="group"),
+    augmentation=(Transform(name="HorizontalFlip", p=0.5),),
+    optimizer=Adam(lr=0.01),
+    lr_finder=LRFinder(),
+    schedule=OneCycle(),
+    epochs=15,
+)
+CHANGES: dict[str, dict[str, Any]] = {
+    "data": {"name": "cifar100", "title": "CIFAR", "image_size": 32, "mean": [0.5, 0.4, 0.31], "std": [0.2, 0.2, 0.2],
+             "validation_fraction": 0.1, "validation_seed": 1},
+    "model": {"name": "resnet", "norm": "layer"},
+    "optimizer": {"name": "adamw", "lr": "find", "betas": [0.9, 0.99], "eps": 1e-7, "weight_decay": 5e-324},
+    "schedule": {"pct_start": 5 / 24, "anneal_strategy": "linear", "div_factor": 100.0, "final_div_factor": 1.0,
+                 "three_phase": True, "cycle_momentum": False, "base_momentum": 0.8, "max_momentum": 0.9},
+    "lr_finder": {"start_lr": 1e-4, "end_lr": 2.0, "iterations": 201, "smoothing": 0.0, "diverge_threshold": 4.0,
+                  "suggestion": "minimum_tenth"},
+    "": {"augmentation": [{"name": "HorizontalFlip", "p": 0.25}], "epochs": 16, "batch_size": 256,
+         "label_smoothing": 0.1, "clip_norm": 1.0, "ema_decay": 0.9, "test_time_flip": True,
+         "precision": "fp32", "memory_format": "contiguous", "augment_backend": "batched",
+         "step": "eager", "device": "cpu", "threads": 2,
+         "schedule": {"name": "constant"}},
+}  # fmt: skip
+"""For every field another value than RECIPE's; schedule.name cannot change alone."""
+
+
+def _finite(**bounds: Any) -> st.SearchStrategy[float]:
+    return st.floats(allow_nan=False, allow_infinity=False, **bounds)
+
+
+positive = _finite(min_value=0, exclude_min=True)
+momentum = _finite(min_value=0, max_value=1, exclude_max=True)
+text = st.text(st.characters(codec="utf-8"), max_size=8)
+scalar = st.booleans() | st.integers() | _finite() | text
+argument_name = st.integers(0, 5).map("argument_{}".format)
+
+
+@st.composite
+def data(draw: st.DrawFn) -> Data:
+    channels = draw(st.integers(1, 4))
+    statistics = draw(st.booleans())
+    return Data(
+        name=draw(st.sampled_from(DATASETS) | text.filter(bool).map("folder:{}".format)),
+        title=draw(st.none() | text),
+        image_size=draw(st.none() | st.integers(8, 1024)),
+        mean=draw(st.tuples(*[_finite(min_value=0)] * channels)) if statistics else None,
+        std=draw(st.tuples(*[positive] * channels)) if statistics else None,
+        validation_fraction=draw(_finite(min_value=0, max_value=0.5)),
+        validation_seed=draw(st.integers(min_value=0)),
+    )
+
+
+lr = positive | st.just("find")
+adam = {"lr": lr, "betas": st.tuples(momentum, momentum), "eps": positive, "weight_decay": _finite(min_value=0)}
+optimizer = (
+    st.builds(Adam, **adam)
+    | st.builds(AdamW, **adam)
+    | st.builds(SGD, lr=lr, momentum=_finite(min_value=0.1, max_value=0.9), nesterov=st.booleans())
+)
+schedule = (
+    st.builds(OneCycle, pct_start=_finite(min_value=0.01, max_value=0.99), div_factor=_finite(min_value=1))
+    | st.builds(Step, step_epochs=st.integers(min_value=1), gamma=_finite(min_value=1e-9, max_value=1))
+    | st.builds(Cosine, warmup_epochs=_finite(min_value=0, max_value=0.5), final_fraction=momentum)
+    | st.just(Constant())
+)
+transform = st.builds(
+    lambda name, arguments: Transform(name=name, **arguments),
+    text,
+    st.dictionaries(argument_name, st.none() | scalar | st.lists(scalar, max_size=3).map(tuple), max_size=3),
+)
+recipe = st.builds(
+    Recipe,
+    data=data(),
+    model=st.builds(
+        lambda name, options: Model(name=name, **options),
+        text,
+        st.dictionaries(argument_name, st.none() | scalar, max_size=3),
+    ),
+    optimizer=optimizer,
+    schedule=schedule,
+    augmentation=st.lists(transform, max_size=2).map(tuple),
+    lr_finder=st.builds(LRFinder, start_lr=_finite(min_value=1e-9, max_value=0.1), iterations=st.integers(20, 99)),
+    epochs=st.integers(1, 100_000),
+    clip_norm=st.none() | positive,
+    step=st.sampled_from(["auto", "eager", "compiled"]),
+    device=st.sampled_from(["auto", "cpu", "mps", "cuda", "cuda:1"]),
+    threads=st.just("auto") | st.integers(1, 1024),
+)
+
+
+@given(recipe, st.integers(0, 2**31 - 1))
+@settings(max_examples=50, deadline=None)
+def test_a_spec_survives_json_without_loss(recipe: Recipe, seed: int) -> None:
+    """Any valid spec comes back from either kind of JSON with equal values of the same types (1, 1.0 and True differ),
+    and with the same digest and key."""
+    spec = RunSpec(experiment="e", variant="v", seed=seed, recipe=recipe)
+    for written in (spec.model_dump_json(), json.dumps(spec.model_dump(mode="json"))):
+        again = RunSpec.model_validate_json(written)
+        assert repr(again) == repr(spec)  # unlike ==, tells 1 from 1.0 and True
+        assert again == spec
+        assert again.key == spec.key
+
+
+def test_the_digest_is_the_same_everywhere() -> None:
+    """Pinned: runs recorded under a key are found again by it, on any machine and under any version of Python."""
+    assert digest(RECIPE) == "ca1a8e0f07e1"
+    spec = RunSpec(experiment="norms", variant="group", seed=3, recipe=RECIPE)
+    assert spec.key == "norms-group-s3-ca1a8e0f07e1"
+
+
+def test_every_field_changes_the_digest() -> None:
+    """Each field of a recipe, changed alone, gives a digest of its own: no field is left out of a run's name."""
+    changed: dict[str, str] = {}
+    for parent, fields in CHANGES.items():
+        for field, value in fields.items():
+            tree = RECIPE.model_dump(mode="json")
+            (tree[parent] if parent else tree)[field] = value
+            changed[f"{parent}.{field}".strip(".")] = digest(Recipe.model_validate_json(json.dumps(tree)))
+    assert changed.keys() == flatten(RECIPE).keys() - {"schedule.name"} | {"schedule"}
+    assert len({digest(RECIPE), *changed.values()}) == len(changed) + 1
+
+
+def test_values_are_frozen() -> None:
+    """A recipe that a run was named by cannot change under it."""
+    with pytest.raises(ValidationError, match="frozen"):
+        RECIPE.epochs = 2  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ValidationError, match="frozen"):
+        RECIPE.model.name = "resnet"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+GIVEN: dict[str, Any] = {
+    "name": "e",
+    "question": "?",
+    "base": RECIPE,
+    "variants": {"a": {}, "b": {"epochs": 2}},
+    "factor": ("epochs",),
+    "baseline": "a",
+    "seeds": (0, 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("baseline", "c", "baseline must be one of a, b; got 'c'"),
+        ("seeds", (0, 0), "seeds must differ from each other; got (0, 0)"),
+        ("seeds", (), "`seeds` must have at least 1 item; got ()"),
+        ("seeds", (-1, 3), "`seeds.0` must be greater than or equal to 0; got -1"),
+        ("seeds", (2**31,), "`seeds.0` must be less than 2147483648; got 2147483648"),
+        ("variants", {}, "`variants` must have at least 1 item"),
+        ("variants", {"sgd": 5}, "`variants.sgd` must be a valid dictionary; got 5"),
+        ("name", "../e", "`name` must match '^[a-z0-9][a-z0-9_]{0,63}$'; got '../e'"),
+        ("name", "e\n", "`name` must match '^[a-z0-9][a-z0-9_]{0,63}$'; got 'e\\n'"),
+        ("factor", ("model.norm", "a b"), r"`factor.1` must match '^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$'; got 'a b'"),
+        ("primary_metric", "f1", "`primary_metric` must be 'test_accuracy' or 'validation_accuracy'; got 'f1'"),
+        ("smallest_difference_points", 0.0, "`smallest_difference_points` must be greater than 0; got 0.0"),
+        ("seed", 1, "`seed` is not a field; did you mean 'seeds' or 'baseline' or 'base'?"),
+        ("published", ({"variant": "a"},), "`published.0.test_accuracy_percent` must be given"),
+    ],
+)
+def test_an_experiment_that_breaks_a_rule_is_refused(field: str, value: Any, said: str) -> None:
+    """Each rule of an experiment, in one line: field, rule, value."""
+    with pytest.raises(ValidationError) as caught:
+        Experiment(**GIVEN | {field: value})
+    assert explain(caught.value) == said
+
+
+def test_a_valid_experiment_is_accepted() -> None:
+    """What the refusals above start from breaks no rule."""
+    published = (Published(variant="a", test_accuracy_percent=75.0, source="seed"),)
+    assert Experiment(**GIVEN, published=published).seeds == (0, 1)
+
+
+def test_a_data_set_is_called_by_its_title_or_its_folder() -> None:
+    """Tables show the title if there is one, else the name, of a folder its last part."""
+    assert Data(name="digits").label == "digits"
+    assert Data(name="folder:/images/pets/").label == "pets"
+    assert Data(name="folder:/images/pets", title="Cats and dogs").label == "Cats and dogs"

@@ -1,0 +1,277 @@
+"""Opening a store: what cannot be used is refused in one line, within seconds; a fresh one survives two at once.
+
+A server may be down when it is opened, and says so when it is asked.
+"""
+
+import errno
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow.exceptions import MlflowException
+
+from harness.tracking import store
+from harness.tracking.store import TrackingError, Unreachable, connect, hurried
+
+PROJECT = Path(__file__).resolve().parents[3]
+REFUSED = f"[Errno {errno.ECONNREFUSED}] Connection refused"
+OPEN_AT_ONCE = """
+import sys, time
+from pathlib import Path
+from harness.tracking.tracker import Tracker
+root = Path(sys.argv[1])
+(root / sys.argv[2]).touch()
+while len(list(root.glob("ready*"))) < 2:
+    time.sleep(0.01)
+print(Tracker(root, f"sqlite:///{root / 'mlflow.db'}").experiment_id("shared"))
+"""
+
+
+@contextmanager
+def server(answer: bytes) -> Iterator[str]:
+    """Something on a port that gives this answer to whoever calls, or none."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            caller, _ = listening.accept()
+            with caller:
+                caller.recv(1000)
+                caller.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join(10)
+
+
+def refusal(root: Path, uri: str) -> str:
+    """The one line, which must come at once: MLflow alone would try for 100 seconds."""
+    clock = time.monotonic()
+    with pytest.raises(TrackingError) as raised:
+        connect(root, uri)
+    assert time.monotonic() - clock < 60
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def silence(root: Path, uri: str) -> str:
+    """What is said of a server that does not answer, which must take no longer than that."""
+    opened = connect(root, uri)
+    clock = time.monotonic()
+    with pytest.raises(Unreachable) as raised:
+        opened.require_answer()
+    assert time.monotonic() - clock < 10
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_database_that_fails_is_not_talked_about(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What it raises is for us to say, in one line: MLflow would log its traceback besides."""
+    client = connect(tmp_path, store.local_uri(tmp_path)).client
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("DROP TABLE runs")
+    with pytest.raises(MlflowException, match="no such table"):
+        client.search_runs(["0"])
+    assert capfd.readouterr().err == ""
+
+
+def test_a_server_that_is_down_says_so_at_once(tmp_path: Path) -> None:
+    """MLflow alone would try a closed port for minutes. Opening asks nothing: runs can be made without it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    said = silence(tmp_path, f"http://127.0.0.1:{port}")
+    assert said == f"the tracking server 'http://127.0.0.1:{port}' does not answer ({REFUSED})"
+
+
+def test_a_server_that_hangs_says_so_in_time(tmp_path: Path) -> None:
+    """It takes the call and is silent."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert "timed out" in silence(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH-2.0-OpenSSH_9.6"),
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "Service Unavailable"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "it answered 204"),
+        (b"", "closed connection"),
+    ],
+    ids=["ssh", "unavailable", "empty", "hangs up"],
+)
+def test_what_is_not_a_healthy_server_does_not_answer(tmp_path: Path, answer: bytes, reason: str) -> None:
+    """Another protocol, an error, a closed connection: the reason is in the line."""
+    with server(answer) as uri:
+        assert reason in silence(tmp_path, uri)
+
+
+@pytest.mark.parametrize("uri", ["http://localhost:abc", "http://", "http://[::1", "http://localhost:0"])
+def test_an_address_that_is_none_is_refused(tmp_path: Path, uri: str) -> None:
+    """A mistyped port or host is a line, before anything is trained: no server will ever be there."""
+    rule = f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r}"
+    assert refusal(tmp_path, uri) == rule
+
+
+def test_a_password_in_the_address_is_refused_and_not_shown(tmp_path: Path) -> None:
+    """Neither the question after its health nor a line about it may carry a password; MLflow has variables for it."""
+    said = refusal(tmp_path, "http://user:secret@127.0.0.1:5000")
+    assert said.startswith("`MLFLOW_TRACKING_URI` must not hold a user or password; set MLFLOW_TRACKING_USERNAME and ")
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "databricks", "sqlite:mlflow.db"])
+def test_what_is_neither_database_nor_server_is_refused(tmp_path: Path, uri: str) -> None:
+    """MLflow's folders are gone, and a relative database would depend on where the command was typed."""
+    rule = f"`MLFLOW_TRACKING_URI` must be a database or a server (sqlite:///…, http://…); got {uri!r}"
+    assert refusal(tmp_path, uri) == rule
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """A text, a folder, a place where no file can be: at once, where MLflow alone would try for 100 seconds."""
+    (tmp_path / "text.db").write_text("no database" * 1000)
+    (tmp_path / "folder.db").mkdir()
+    for name, reason in (
+        ("text.db", "file is not a database"),
+        ("folder.db", "unable to open database file"),
+        ("text.db/x.db", "File exists"),
+    ):
+        uri = f"sqlite:///{tmp_path / name}"
+        said = refusal(tmp_path, uri)
+        assert said.startswith(f"the tracking store {uri!r} cannot be opened: ")
+        assert reason in said
+        assert said.endswith("; mend it, or unset MLFLOW_TRACKING_URI to record in mlflow.db")
+    assert (tmp_path / "text.db").read_text() == "no database" * 1000
+
+
+def test_a_database_without_its_driver_is_refused(tmp_path: Path) -> None:
+    """MySQL's driver is not among the packages: the line names it."""
+    assert "No module named 'MySQLdb'" in refusal(tmp_path, "mysql://user@127.0.0.1/mlflow")
+
+
+def test_two_processes_may_open_a_fresh_store_at_once(tmp_path: Path) -> None:
+    """Both work, on one experiment; without the lock the file would be half-migrated for ever."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN_AT_ONCE, str(tmp_path), f"ready{number}"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in (1, 2)
+    ]
+    ended = [process.communicate(timeout=300) for process in begun]
+    assert [process.returncode for process in begun] == [0, 0], ended
+    assert ended[0][0] == ended[1][0] != ""
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM experiments ORDER BY name")]
+        assert names == ["Default", "shared"]
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+
+
+def test_settings_are_safe_unless_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Telemetry, pickles and asynchronous logging are off, no request is repeated; what the user has set stays."""
+    for name in store.SETTINGS:
+        monkeypatch.setenv(name, "to be restored")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    refusal(tmp_path, "nonsense")
+    settings = {name: os.environ[name] for name in store.SETTINGS}
+    assert settings.pop("MLFLOW_HTTP_REQUEST_TIMEOUT") == "77"
+    assert settings.pop("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == "0"
+    with hurried():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
+    refusal(tmp_path, "nonsense")
+    with hurried():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "1"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "30"
+    assert settings == {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
+
+
+def test_the_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLFLOW_TRACKING_URI counts where no URI is given."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense")
+    with pytest.raises(TrackingError, match=r"got 'nonsense'$"):
+        connect(tmp_path)
+
+
+def test_the_ui_answers_on_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bound to 127.0.0.1, answering to that name and localhost at its port; the store is opened, whole, before. Checks
+    are on, whatever the environment says, and nothing is run on an API's behalf."""
+    commands: list[list[str]] = []
+    environments: list[dict[str, str]] = []
+    monkeypatch.setenv("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    monkeypatch.setenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "*")
+
+    real = subprocess.Popen
+
+    def start(command: list[str], env: dict[str, str], **rest: Any) -> subprocess.Popen[Any]:
+        commands.append(command)
+        environments.append(env)
+        return real(["sh", "-c", "exit 3"], **rest)
+
+    monkeypatch.setattr(store, "connect", lambda root, uri: commands.append([uri]))
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert store.serve_ui(tmp_path, 5001) == 3
+    opened, command = commands
+    assert opened == [f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    given = dict(zip(command[4::2], command[5::2], strict=True))
+    assert given == {
+        "--backend-store-uri": opened[0],
+        "--workers": "1",
+        "--host": "127.0.0.1",
+        "--port": "5001",
+        "--allowed-hosts": "127.0.0.1:5001,localhost:5001",
+    }
+    (environment,) = environments
+    assert environment["MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE"] == "false"
+    assert environment["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == ""
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+SERVE = """
+import subprocess, sys
+from pathlib import Path
+from harness.tracking import store
+
+real = subprocess.Popen
+command = ["sh", "-c", "sleep 600 & echo $!; wait"]
+subprocess.Popen = lambda _, **rest: real(command, **rest)
+store.connect = lambda *_: None
+sys.exit(store.serve_ui(Path("."), 5001))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_ui_ends_with_all_its_processes(number: signal.Signals) -> None:
+    """Ctrl-C, `kill` and a closed terminal reach the command alone; the server's workers are gone all the same."""
+    with subprocess.Popen([sys.executable, "-c", SERVE], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout
+        assert "Ctrl-C" in command.stdout.readline()
+        worker = psutil.Process(int(command.stdout.readline()))
+        command.send_signal(number)
+        assert command.wait(60) != 0
+    psutil.wait_procs([worker], timeout=60)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

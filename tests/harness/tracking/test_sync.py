@@ -1,0 +1,205 @@
+"""When facts go out: what died is said, a store that fails costs one warning and no fact, `sync` brings the rest."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from mlflow.tracking import MlflowClient
+
+import harness.tracking.sync
+from harness.plans.spec import Design
+from harness.records.events import Fact
+from harness.tracking.delivery import Delivery
+from harness.tracking.store import TrackingError
+from harness.tracking.sync import Courier
+from harness.tracking.tracker import PlannedRun, Summary, Tracker
+from tests.harness.runs import begun, write
+
+
+@pytest.fixture
+def project(tracker: Tracker, tmp_path: Path) -> Tracker:
+    """The store, used from a project's folder of the test's own."""
+    return Tracker(tmp_path, tracker.store.uri)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def courier(project: Tracker, tmp_path: Path, said: list[str]) -> Courier:
+    return Courier(project, tmp_path, said.append)
+
+
+@contextmanager
+def silent_server() -> Iterator[tuple[str, list[None]]]:
+    """Takes calls and never answers; its address, and an entry for each call."""
+    calls: list[None] = []
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            while True:
+                kept.append(listening.accept()[0])
+                calls.append(None)
+
+        thread = threading.Thread(target=lambda: _until_closed(accept), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", calls
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    for caller in kept:
+        caller.close()
+
+
+def _until_closed(accept: object) -> None:
+    try:
+        accept()  # pyright: ignore[reportCallIssue]
+    except OSError:
+        return
+
+
+def run_folder(root: Path, facts: list[Fact], seed: int, until: int) -> Path:
+    """The folder of a run with another seed, in which the first `until` facts have happened."""
+    started = begun(facts)
+    spec = started.spec.model_copy(update={"seed": seed})
+    folder = root / "runs" / spec.experiment / spec.key
+    write(folder, [started.model_copy(update={"spec": spec}), *facts[1:until]])
+    return folder
+
+
+def asked(design: Design, facts: list[Fact], time: float = 1.0) -> Summary:
+    own = design.model_copy(update={"experiment": begun(facts).spec.experiment})
+    return Summary(design=own, runs=(PlannedRun(key="key", variant="plain", seed=0),), asked=time)
+
+
+def states(tracker: Tracker, facts: list[Fact]) -> dict[int, tuple[str, str]]:
+    """Seed → our tag, MLflow's status."""
+    found = tracker.search(tracker.experiment_id(begun(facts).spec.experiment), "tags.kind = 'run'")
+    return {int(run.data.tags["seed"]): (run.data.tags["state"], run.info.status) for run in found}
+
+
+def test_runs_whose_process_died_are_marked_when_any_experiment_begins(
+    courier: Courier, project: Tracker, named: list[Fact], design: Design, tmp_path: Path
+) -> None:
+    """RUNNING in MLflow, nobody at it: interrupted. One that somebody is at, one that has ended and one without a
+    folder here, of another machine, are left alone."""
+    died, alive, ended = (run_folder(tmp_path, named, seed, until) for seed, until in ((0, 3), (1, 3), (2, 5)))
+    elsewhere = run_folder(tmp_path / "other machine", named, 3, 3)
+    held = [FileLock(folder / "lock") for folder in (died, alive, elsewhere)]
+    for lock in held:
+        lock.acquire()
+    for folder in (died, alive, ended, elsewhere):
+        Delivery(project).deliver(folder)
+    going = ("running", "RUNNING")
+    assert states(project, named) == {0: going, 1: going, 2: ("finished", "FINISHED"), 3: going}
+    held[0].release()
+    courier.begin(Summary(design=design.model_copy(update={"experiment": "another"}), runs=(), asked=1.0))
+    expected = {0: ("interrupted", "KILLED"), 1: going, 2: ("finished", "FINISHED"), 3: going}
+    assert states(project, named) == expected
+    with held[0]:
+        courier.tell(died, now=True)
+        assert states(project, named)[0] == going
+
+
+def test_sync_brings_what_is_missing_and_says_what_changed(
+    courier: Courier, project: Tracker, named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+) -> None:
+    """A line for every run that changed, then the counts; again, nothing changes. What was asked goes along."""
+    whole, cut = run_folder(tmp_path, named, 0, 5), run_folder(tmp_path, named, 1, 3)
+    run_folder(tmp_path, named, 2, 2)
+    Delivery(project).deliver(cut)
+    write(cut, named[3:4])
+    (whole.parent / "plan.json").write_text(asked(design, named).model_dump_json())
+    assert courier.sync() == 0
+    assert said[:2] == [f"{whole.name}: 5 facts delivered, finished", f"{cut.name}: 1 facts delivered, interrupted"]
+    assert said[-1] == "3 runs here: 3 brought up to date"
+    assert project.summary(begun(named).spec.experiment) == asked(design, named)
+    said.clear()
+    assert Courier(project, tmp_path, said.append).sync() == 0
+    assert said == ["3 runs here: 0 brought up to date"]
+
+
+def test_sync_goes_on_after_a_run_that_cannot_be_delivered(
+    courier: Courier, project: Tracker, named: list[Fact], tmp_path: Path, said: list[str]
+) -> None:
+    """A plan that was torn by hand and a run that another process delivers cost the others nothing."""
+    folders = [run_folder(tmp_path, named, seed, 5) for seed in (0, 1)]
+    (folders[0].parent / "plan.json").write_text("{")
+    with FileLock(folders[0] / "delivered.lock"):
+        assert courier.sync() == 2
+    assert said[0] == f"{folders[1].name}: 5 facts delivered, finished"
+    assert said[1].startswith("2 runs here: 1 brought up to date, 2 not delivered: MLflow cannot be ")
+
+
+def test_a_store_that_fails_costs_one_warning_and_no_fact(
+    project: Tracker, named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+) -> None:
+    """A server that is not there: everything is kept, `finish` names it, and it is all delivered from another store
+    address once that answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
+    courier = Courier(Tracker(tmp_path, nowhere), tmp_path, said.append)
+    courier.begin(asked(design, named))
+    folder = run_folder(tmp_path, named, 0, 3)
+    courier.tell(folder)
+    write(folder, named[3:])
+    courier.tell(folder, now=True)
+    assert courier.finish([folder]) == [folder.parent, folder]
+    (warning,) = said
+    assert warning.startswith(f"warning: the tracking server '{nowhere}' does not answer (")
+    assert warning.endswith("); facts are kept in runs/ and delivered later")
+    later = Courier(project, tmp_path, said.append)
+    assert later.finish([folder]) == []
+    assert states(project, named) == {0: ("finished", "FINISHED")}
+
+
+def test_a_server_that_hangs_is_not_asked_again_soon(
+    named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+) -> None:
+    """After an attempt comes a pause of many times its length, whatever news there are; a run's stop asks all the
+    same."""
+    with silent_server() as (uri, calls):
+        courier = Courier(Tracker(tmp_path, uri), tmp_path, said.append)
+        courier.begin(asked(design, named))
+        assert len(calls) == 1
+        folder = run_folder(tmp_path, named, 0, 5)
+        for _ in range(5):
+            courier.tell(folder)
+        assert len(calls) == 1
+        courier.tell(folder, now=True)
+        assert len(calls) == 2
+    assert len(said) == 1
+
+
+def test_many_that_wait_do_not_hold_up_a_run(
+    courier: Courier, project: Tracker, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The latest news go first; what takes too long waits for the next time."""
+    monkeypatch.setattr(harness.tracking.sync, "_AT_ONCE_SECONDS", 0.0)
+    for seed in range(3):
+        courier._waiting[run_folder(tmp_path, named, seed, 3)] = None
+    for expected in ([2], [1, 2], [0, 1, 2]):
+        courier._carry()
+        assert sorted(states(project, named)) == expected
+
+
+def test_a_run_that_fails_for_a_while_is_tried_again_at_the_end(
+    courier: Courier, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One lost answer among many does not end in an error; a run that cannot be delivered stops no other."""
+    folders = [run_folder(tmp_path, named, seed, 5) for seed in (0, 1)]
+    set_tag, fails = MlflowClient.set_tag, [True, True, False]
+
+    def fail(self: MlflowClient, *arguments: object) -> None:
+        if fails and fails.pop(0):
+            raise TrackingError("an answer was lost")
+        set_tag(self, *arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(MlflowClient, "set_tag", fail)
+    assert courier.finish(folders) == []
