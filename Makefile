@@ -25,7 +25,7 @@ help: ## Show the targets
 	@touch $@
 
 run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart [DATA= SEEDS= VARIANTS=a,b SET="epochs=2"]
-	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"; \
+	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" --allow="$$ALLOW" -- "$$EXP"; \
 	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports write -- "$$EXP" || exit $$?; fi; exit $$status
 
 report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b"

@@ -22,11 +22,12 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    _fsync_folder_of(path)
+    fsync_folder(path.parent)
 
 
-def _fsync_folder_of(path: Path) -> None:
-    descriptor = os.open(path.parent, os.O_RDONLY)
+def fsync_folder(folder: Path) -> None:
+    """Sync a folder's entries to disk: a rename in it is then there after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

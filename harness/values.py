@@ -5,7 +5,7 @@ the one-line errors with which a value is refused.
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,28 +52,10 @@ class Values(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
-def digest(values: BaseModel) -> str:
-    """Twelve hexadecimal digits that name a value: SHA-256 of its canonical JSON.
-
-    Fields at their defaults are left out, so a field added later, with a default that changes nothing, renames no run.
-    """
-    canonical = json.dumps(_without_defaults(values), sort_keys=True, separators=(",", ":"))
+def digest(values: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that name plain values: SHA-256 of their canonical JSON."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-def _without_defaults(values: BaseModel) -> dict[str, Any]:
-    kept: dict[str, Any] = dict(values.__pydantic_extra__ or {})
-    for name, field in type(values).model_fields.items():
-        value = getattr(values, name)
-        if name == "name" or value != field.default:  # a name says which optimizer or schedule the rest belongs to
-            kept[name] = value
-    return {name: _plain(value) for name, value in kept.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return _without_defaults(value)
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def flatten(values: BaseModel) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Importing this package registers every family. It needs torch only and knows not
 
 from models import mnist_cnn, norm_cnn, resnet  # noqa: F401 — importing a family registers it
 from models.layers import fit_to
-from models.registry import ModelError, build, check, names, options, register
+from models.registry import ModelError, build, builder, check, names, options, register
 from models.summary import LayerSummary, ModelSummary, format_summary, summarize
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ModelError",
     "ModelSummary",
     "build",
+    "builder",
     "check",
     "fit_to",
     "format_summary",

@@ -55,13 +55,24 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_BUILDERS))
 
 
+def builder(name: str) -> Callable[..., nn.Module]:
+    """The function that builds a registered model.
+
+    Raises:
+        ModelError: an unknown model.
+    """
+    if name not in _BUILDERS:
+        raise ModelError(f"`model.name` must be one of {', '.join(names())}; got {name!r}{_nearest(name, _BUILDERS)}")
+    return _BUILDERS[name]
+
+
 def options(name: str) -> dict[str, bool | int | float | str]:
     """The model's options and their defaults, in the builder's order.
 
     Raises:
         ModelError: an unknown model.
     """
-    return {option: parameter.default for option, parameter in _parameters(_builder(name)).items()}
+    return {option: parameter.default for option, parameter in _parameters(builder(name)).items()}
 
 
 def check(name: str, options: Mapping[str, object]) -> None:
@@ -83,14 +94,14 @@ def build(name: str, /, **options: object) -> nn.Module:
     Raises:
         ModelError: as `check`.
     """
-    builder = _builder(name)
-    parameters = _parameters(builder)
+    make = builder(name)
+    parameters = _parameters(make)
     for option, value in options.items():
         if option not in parameters:
             known = ", ".join(parameters)
             raise ModelError(f"`model.{option}` is not an option of {name} ({known}){_nearest(option, parameters)}")
         _check_value(option, value, parameters[option].annotation)
-    return builder(**options)
+    return make(**options)
 
 
 def require(holds: bool, option: str, rule: str, value: object) -> None:
@@ -112,12 +123,6 @@ def require_shapes(in_channels: int, image_size: int, classes: int, smallest_ima
     require(in_channels >= 1, "in_channels", "be 1 or more", in_channels)
     require(image_size >= smallest_image, "image_size", f"be {smallest_image} or more", image_size)
     require(classes >= 2, "classes", "be 2 or more", classes)
-
-
-def _builder(name: str) -> Callable[..., nn.Module]:
-    if name not in _BUILDERS:
-        raise ModelError(f"`model.name` must be one of {', '.join(names())}; got {name!r}{_nearest(name, _BUILDERS)}")
-    return _BUILDERS[name]
 
 
 def _parameters(builder: Callable[..., nn.Module]) -> Mapping[str, inspect.Parameter]:

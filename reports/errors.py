@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.artifacts.predictions import probabilities
 from harness.records.record import Record
-from harness.training.evaluate import probabilities
 from reports.checkpoints import (
     Flips,
     bootstrap_accuracy_difference,

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import LONGEST, grid, shortened
+from harness.artifacts.predictions import probabilities
 from harness.records.record import Record
-from harness.training.evaluate import probabilities
 from harness.values import HarnessError
 from reports.errors import Indices, confidence, correct
 from reports.select import Selection

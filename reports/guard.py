@@ -12,13 +12,21 @@ from harness.plans.plan import within
 from harness.records.record import Record
 from harness.values import HarnessError, flatten
 
-HARMLESS = ("environment.commit", "environment.dirty", "data.name", "data.title", "data.label")
-"""Fields that name what others pin down: the training code by its digest, the images by their checksum."""
+HARMLESS = (
+    *("environment.commit", "environment.dirty", "data.name", "data.title", "data.label"),
+    "circumstances.device",
+)
+"""Fields that name what others pin down: the training code by its digest, the images by their checksum, the device by
+its kind (a second GPU of one kind computes as the first)."""
 _FOLLOWS = {
-    "augment_backend": ("augmentation.backend",),
+    "model": ("environment.model_code",),
+    "model.name": ("environment.model_code",),
+    "augmentation": ("circumstances.augment_backend",),
+    "optimizer": ("lr_found",),
+    "optimizer.lr": ("lr_found",),
+    "lr_finder": ("lr_found",),
     "data.image_size": ("data.shape", "data.checksum", "data.mean", "data.std"),
     "data.validation_fraction": ("data.train_images", "data.validation_images"),
-    "device": ("environment.device", "environment.cuda"),
 }
 """Field of a recipe → what is recorded of it under other names."""
 
@@ -41,13 +49,16 @@ class Difference:
 
 
 def provenance(record: Record) -> dict[str, Any]:
-    """Dotted field → value of everything that a run was: its recipe, its images, its code, its machine."""
+    """Dotted field → value of everything that a run was: its recipe, its images, what it found, its circumstances, its
+    code, its machine."""
     started = record.started
     data = {f"data.{name}": value for name, value in started.data.model_dump(mode="json").items()}
     environment = {f"environment.{k}": v for k, v in started.environment.items() if k != "versions"}
     versions = {f"environment.versions.{k}": v for k, v in started.environment["versions"].items()}
-    backend = {"augmentation.backend": started.augmentation.split(":")[0]}
-    return flatten(started.spec.recipe) | data | environment | versions | backend
+    around = {f"circumstances.{k}": v for k, v in started.circumstances.model_dump().items()}
+    around["circumstances.augment_backend"] = started.augmentation.split(":")[0]
+    found = {"lr_found": record.lr_found.suggestion} if record.lr_found else {}
+    return flatten(started.spec.recipe) | data | found | around | environment | versions
 
 
 def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Difference, ...]:
@@ -58,8 +69,9 @@ def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Diffe
     for name in fields:
         counts: dict[str, int] = {}
         for values in flat:
-            shown = repr(values.get(name))
-            counts[shown] = counts.get(shown, 0) + 1
+            if name in values or not name.startswith("environment."):  # what is not recorded tells nothing
+                shown = repr(values.get(name))
+                counts[shown] = counts.get(shown, 0) + 1
         if len(counts) > 1 and not within(name, _with_consequences(factor)):
             found.append(Difference(name, tuple(counts.items()), within(name, HARMLESS)))
     return tuple(found)

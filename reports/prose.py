@@ -42,7 +42,7 @@ def _is_it_real(best: str, selection: Selection, comparisons: Sequence[Compariso
     baseline = selection.baseline
     if best == baseline:
         worse = [c.variant for c in comparisons if c.verdict == "worse"]
-        open_ = [v.name for v in selection.design.variants if v.name not in (best, *worse)]
+        open_ = [name for name in selection.design.variants if name not in (best, *worse)]
         if not open_:
             return "Every other variant is shown to be worse, so this is hardly chance."
         return f"These runs do not show that it is better than {_listed(open_, 'or')}."
@@ -74,7 +74,7 @@ def changed(selection: Selection) -> Text | None:
     parts: dict[str, str] = {}
     for field, (declared, used) in fields.items():
         whole = field.split(".")[0]
-        if getattr(recipe, whole) is None:
+        if getattr(recipe, whole, field) is None:
             parts[whole] = f"{whole} none"
         else:
             parts[field] = f"{field} {_value(used)} instead of {_value(declared)}"

@@ -82,7 +82,7 @@ def arrange(summary: Summary, found: Mapping[str, Record], states: Mapping[str, 
     Args:
         states: run key → what is known of a run that left no record.
     """
-    order = {variant.name: n for n, variant in enumerate(summary.design.variants)}
+    order = {variant: n for n, variant in enumerate(summary.design.variants)}
     results, absent = [], []
     for run in summary.runs:
         record = found.get(run.key)

@@ -179,11 +179,10 @@ def provenance_table(selection: Selection) -> Table:
     """Where the runs were made: what all of them share."""
     first = guard.provenance(selection.records[0])
     others = [guard.provenance(record) for record in selection.records[1:]]
-    names = ["data.label", "data.checksum", "epochs", "batch_size", "precision", "step", "memory_format"]
-    names += ["device", "threads", "augmentation.backend"]
-    names += [name for name in first if name.startswith("environment.") and first[name] is not None]
+    names = ["data.label", "data.checksum", "epochs", "batch_size", "precision"]
+    names += [name for name in first if name.startswith(("circumstances.", "environment.")) and first[name] is not None]
     rows = [
-        (name, str(first[name]))
+        (name.removeprefix("circumstances."), str(first[name]))
         for name in names
         if first[name] != "auto" and all(other.get(name) == first[name] for other in others)
     ]

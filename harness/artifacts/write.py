@@ -1,122 +1,118 @@
 """The files a finished run leaves: spec, summary, weights, per-example predictions, misclassified table, figures.
 
-Weights are safetensors whose metadata name the model and its options, so that `load_model` needs nothing else. pandas
-and what draws are imported when a run has ended: they would keep the first step waiting for 3 seconds.
+pandas and what draws are imported when a run has ended: they would keep the first step waiting for 3 seconds.
 """
 
-import json
-from collections.abc import Callable
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-import models
+from harness.artifacts.predictions import misclassified
 from harness.artifacts.spreadsheet import write_csv
+from harness.artifacts.weights import save_weights
+from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
+from harness.files import fsync_folder
 from harness.plans.spec import RunSpec
 from harness.records.events import EpochDone, Fact, LRFound
-from harness.training.evaluate import Interrupted, ShouldStop, probabilities
+from harness.training.build import evenly
+from harness.training.evaluate import Interrupted, ShouldStop
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from matplotlib.figure import Figure
 
 SHOWN = 32
 """Images in a grid."""
 
 
-def write(
-    folder: Path,
-    spec: RunSpec,
-    facts: list[Fact],
-    dataset: Dataset,
-    model: nn.Module,
-    options: dict[str, object],
-    logits: NDArray[np.float32],
-    augmented: NDArray[np.uint8],
-    as_seen: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    summary: str,
-    stop: ShouldStop = lambda: False,
-) -> None:
-    """Write all of a run's artifacts into `folder`.
+@dataclass(frozen=True)
+class Leaves:
+    """What is known of a run when it ends."""
 
-    Args:
-        logits: (test images, classes).
-        augmented: training images 0..SHOWN-1 as augmented in the first epoch, (B, H, W, C).
-        as_seen: images (N, H, W, C) uint8 → what the network is given, made visible: (N, H, W, C), 0..1.
-        summary: the model's table of layers, as text.
+    spec: RunSpec
+    facts: Sequence[Fact]
+    dataset: Dataset
+    network: nn.Module
+    options: dict[str, object]
+    """What the registry built the network with."""
+    logits: NDArray[np.float32]
+    """Of the test images: (N, classes)."""
+    augmented: NDArray[np.uint8]
+    """The training images `evenly(…, SHOWN)` as augmented in the first epoch: (B, H, W, C)."""
+    normaliser: Normaliser
+    summary: str
+    """The model's table of layers."""
+
+
+def write_artifacts(folder: Path, run: Leaves, stop: ShouldStop = lambda: False) -> dict[str, tuple[int, str]]:
+    """Put all of a run's artifacts in place of `folder`, whole and synced to disk.
+
+    Returns:
+        Each file's path below `folder` → its bytes and SHA-256.
 
     Raises:
-        Interrupted: `stop`, asked before every figure, said so.
+        Interrupted: `stop`, asked before every figure, said so; what was in `folder` is untouched.
     """
     from harness.artifacts import figures
 
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    (folder / "spec.json").write_text(spec.model_dump_json(indent=2))
-    (folder / "model_summary.txt").write_text(summary)
-    metadata = {"model": spec.recipe.model.name, "options": json.dumps(options)}
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / "weights.safetensors", metadata=metadata)
-    labels = np.asarray(dataset.test.labels)
-    np.savez_compressed(folder / "predictions.npz", logits=logits, labels=labels.astype(np.int32))
-    wrong = misclassified(logits, labels, dataset.classes)
-    write_csv(wrong, folder / "misclassified.csv")
-    shown = wrong.head(SHOWN)
-    epochs = [fact for fact in facts if isinstance(fact, EpochDone)]
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "figures").mkdir(parents=True)
+    (part / "spec.json").write_text(run.spec.model_dump_json(indent=2))
+    (part / "model_summary.txt").write_text(run.summary)
+    recipe, labels = run.spec.recipe, np.asarray(run.dataset.test.labels)
+    weights = part / "weights.safetensors"
+    save_weights(weights, run.network, recipe.model.name, run.options, run.dataset, recipe.test_time_flip)
+    np.savez_compressed(part / "predictions.npz", logits=run.logits, labels=labels.astype(np.int32))
+    write_csv(misclassified(run.logits, labels, run.dataset.classes), part / "misclassified.csv")
+    for name, figure in _figures(run).items():
+        if stop():
+            raise Interrupted
+        figures.save(figure, part / "figures" / f"{name}.png")
+    written = {path.relative_to(part).as_posix(): _synced(path) for path in sorted(part.rglob("*")) if path.is_file()}
+    fsync_folder(part / "figures")
+    fsync_folder(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    fsync_folder(folder.parent)
+    return written
+
+
+def _figures(run: Leaves) -> "dict[str, Figure]":
+    from harness.artifacts import figures
+
+    dataset, classes = run.dataset, run.dataset.classes
+    labels, predicted = np.asarray(dataset.test.labels), run.logits.argmax(1)
+    chosen = evenly(len(dataset.train.labels), SHOWN).numpy()
+    names = [classes[label] for label in dataset.train.labels[chosen]]
+    shown = misclassified(run.logits, labels, classes).head(SHOWN)
+    epochs = [fact for fact in run.facts if isinstance(fact, EpochDone)]
+    as_seen = run.normaliser.as_seen
     drawn = {
         "curves": figures.curves(epochs),
         "learning_rate": figures.learning_rate(epochs),
-        "confusion_matrix": figures.confusion_matrix(labels, logits.argmax(1), dataset.classes),
-        "per_class_accuracy": figures.per_class_accuracy(labels, logits.argmax(1), dataset.classes),
+        "confusion_matrix": figures.confusion_matrix(labels, predicted, classes),
+        "per_class_accuracy": figures.per_class_accuracy(labels, predicted, classes),
         "sample_images": figures.grid(
-            as_seen(dataset.train.images[:SHOWN]),
-            [dataset.classes[label] for label in dataset.train.labels[:SHOWN]],
-            "Training images, as the model sees them without augmentation",
+            as_seen(dataset.train.images[chosen]), names, "Training images, as the model sees them without augmentation"
         ),
-        "augmented_images": figures.grid(
-            as_seen(augmented),
-            [dataset.classes[label] for label in dataset.train.labels[: len(augmented)]],
-            "The same images as augmented in epoch 1",
-        ),
+        "augmented_images": figures.grid(as_seen(run.augmented), names, "The same images as augmented in epoch 1"),
         "misclassified": figures.misclassified(shown, as_seen(dataset.test.images[shown["index"].to_numpy(dtype=int)])),
     }
-    found = next((fact for fact in facts if isinstance(fact, LRFound)), None)
-    if found:
-        drawn["lr_finder"] = figures.lr_finder(found)
-    for name, figure in drawn.items():
-        if stop():
-            raise Interrupted
-        figures.save(figure, folder / "figures" / f"{name}.png")
+    found = next((fact for fact in run.facts if isinstance(fact, LRFound)), None)
+    return drawn | ({"lr_finder": figures.lr_finder(found)} if found else {})
 
 
-def misclassified(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], classes: tuple[str, ...]
-) -> "pd.DataFrame":
-    """The test images the network gets wrong, most confident first: index, true, predicted, confidence."""
-    import pandas as pd
-
-    chance = probabilities(logits)
-    predicted = logits.argmax(1)
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-chance[wrong, predicted[wrong]], kind="stable")]
-    return pd.DataFrame(
-        {
-            "index": wrong,
-            "true": [classes[label] for label in labels[wrong]],
-            "predicted": [classes[label] for label in predicted[wrong]],
-            "confidence": chance[wrong, predicted[wrong]].round(4),
-        }
-    )
-
-
-def load_model(path: Path) -> nn.Module:
-    """The network that a run's `weights.safetensors` holds, in evaluation mode, built through the registry."""
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    model = models.build(metadata["model"], **json.loads(metadata["options"]))
-    model.load_state_dict(load_file(path))
-    return model.eval()
+def _synced(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        content = file.read()
+    return len(content), hashlib.sha256(content).hexdigest()

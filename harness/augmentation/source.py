@@ -15,9 +15,10 @@ from torch import Tensor
 
 from harness.augmentation.batched import NoBatchedForm, Pipeline, epoch_key, keys_in, pipeline
 from harness.augmentation.library import AugmentError, LibrarySource, build, one_line, resolve
+from harness.augmentation.normaliser import to_device
 from harness.plans.spec import Transform
 
-__all__ = ["AugmentError", "Source", "check", "normalise", "source", "to_device"]
+__all__ = ["AugmentError", "Source", "check", "source", "together"]
 
 _CHUNK_BYTES = 32 << 20
 
@@ -112,24 +113,6 @@ def _text(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(B, H, W, C) uint8 → (B, C, H, W) float32, (images / 255 - mean) / std, with channels_last strides.
-
-    mean, std: (C,) float32, for pixels in 0..1, on the device of the images.
-    """
-    width = images.shape[2]
-    scale, bias = (255 * std).reciprocal().repeat(width), (-mean / std).repeat(width)
-    lines = images.flatten(2).to(torch.float32)  # channel by channel the CPU takes 4 times as long
-    return torch.addcmul(bias, lines, scale, out=lines).view(images.shape).permute(0, 3, 1, 2)
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Without waiting for the device: from memory that is not pinned a copy may wait for all earlier kernels."""
-    if device.type == "cuda" and not tensor.is_cuda:
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
-
-
 def _gather(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
     """images: (N, H, W, C), index: (B,) on the CPU → (B, H, W, C) on the device, gathered where the images are."""
     chosen = images.index_select(0, to_device(index, images.device))  # indexing with [] takes 5 times as long
@@ -137,16 +120,21 @@ def _gather(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
 
 
 def together(sources: Sequence[Source], epoch: int, index_batches: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
-    """The batches of M runs of one recipe at once, (M, B, H, W, C) uint8; index_batches: for each run its own."""
+    """The batches of M runs of one recipe at once, (M, B, H, W, C) uint8.
+
+    Args:
+        index_batches: for each run its own batches of indices, (B,) int64 on the CPU.
+    """
     own = [source for source in sources if isinstance(source, _OnDevice)]
-    if len(own) == len(sources):
-        keys = epoch_key(torch.tensor([source.seed for source in own])[:, None], epoch)
-        keys = to_device(keys, own[0].device)  # once: a copy to the device in every step is dear
-        for indices in zip(*index_batches, strict=True):
-            yield own[0].make(keys, torch.stack(indices))
-    else:
+    if len(sources) == 1 or len(own) < len(sources):
         each = (source.batches(epoch, batches) for source, batches in zip(sources, index_batches, strict=True))
-        yield from map(torch.stack, zip(*each, strict=True))
+        for images in map(list, zip(*each, strict=True)):
+            yield torch.stack(images) if len(images) > 1 else images[0][None]
+        return
+    keys = epoch_key(torch.tensor([source.seed for source in own])[:, None], epoch)
+    keys = to_device(keys, own[0].device)  # once: a copy to the device in every step is dear
+    for indices in zip(*index_batches, strict=True):
+        yield own[0].make(keys, torch.stack(indices))
 
 
 class _OnDevice:

@@ -5,20 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.load import load
-from harness.execution.execute import Progress, Stop
+from harness.environment import differences as environment_differences
+from harness.execution.progress import Progress
 from harness.execution.run import ended, run
+from harness.execution.stopping import Stop
 from harness.plans.plan import Plan
 from harness.records import journal
-from harness.records.events import EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.records.events import MEASURED, EpochDone, Fact, Failed, Finished, LRFound, Started
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker
-from harness.training import device
 from harness.training.build import device_data
+from harness.training.device import detect
 from harness.training.evaluate import Interrupted
 from harness.values import HarnessError
-
-_MEASURED = {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system", "peak_memory_bytes"}
-"""What no replay can repeat."""
 
 
 def recorded(name: str, root: Path) -> list[Fact]:
@@ -56,7 +55,8 @@ def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact
     started = facts[0]
     assert isinstance(started, Started)
     spec = started.spec
-    device.detect(spec.recipe.device)
+    circumstances = started.circumstances
+    detect(circumstances.device)
     dataset = load(spec.recipe.data, root)
     if dataset.checksum != started.data.checksum:
         raise HarnessError(
@@ -66,12 +66,12 @@ def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact
     folder = replay_folder(root, spec.key)
     if ended(journal.read(folder)):
         shutil.rmtree(folder)
-    data = device_data(dataset, spec.recipe.device)
-    show = Progress(Plan(started.design, (spec,)))
+    data = device_data(dataset, circumstances.device)
+    show = Progress(Plan(started.design, (spec,), circumstances))
     show.start([spec])
     with stop.listening():
         try:
-            for event in run(spec, started.design, data, root, stop, workers, folder):
+            for _, event in run([spec], circumstances, started.design, data, root, stop, workers, folder):
                 show.event(spec, event)
         finally:
             show.close()
@@ -103,11 +103,11 @@ def differences(before: list[Fact], now: list[Fact]) -> list[str]:
 def elsewhere(before: list[Fact], now: list[Fact]) -> list[str]:
     """What else differs between the two machines or code bases."""
     old, new = (next(fact.environment for fact in facts if isinstance(fact, Started)) for facts in (before, now))
-    return [f"{name} {was} → {current}" for name, (was, current) in device.differences(old, new).items()]
+    return [f"{name} {was} → {current}" for name, (was, current) in environment_differences(old, new).items()]
 
 
 def _rows(facts: list[Fact], kind: type[Fact]) -> list[dict[str, Any]]:
-    return [fact.model_dump(exclude=_MEASURED) for fact in facts if isinstance(fact, kind)]
+    return [fact.model_dump(exclude={*MEASURED, "artifacts"}) for fact in facts if isinstance(fact, kind)]
 
 
 def _short(value: Any) -> str:
@@ -136,9 +136,9 @@ def reproduce(name: str, root: Path, workers: int) -> int:
         print(f"reproduced: {epochs} epochs and the weights are equal, bit for bit" + _but(other))
         return 0
     print(f"not reproduced: {'; '.join(found)}{_but(other)}; the replay is in {folder.relative_to(root)}")
-    if started.spec.recipe.step == "fused":
-        print("it trained as one with other seeds (step: fused): they share dropout's random numbers, and rounding")
-    if started.spec.recipe.device.startswith("cuda"):
+    if started.circumstances.step == "stacked":
+        print("it trained as one with other seeds (step: stacked): they share dropout's random numbers, and rounding")
+    if started.circumstances.device.startswith("cuda"):
         print("on CUDA some sums, such as in the backward pass of max pooling, may be taken in any order")
     return 1
 

@@ -1,23 +1,15 @@
-"""What there is to run: the experiments on disk, `experiments/<name>.py` holding `EXPERIMENT`, and the models."""
+"""The experiments on disk: `experiments/<name>.py`, each holding `EXPERIMENT`."""
 
-import hashlib
-import importlib.metadata
 import importlib.util
 import re
 import traceback
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from harness.files import write_whole
 from harness.plans.overrides import explain
 from harness.plans.spec import Experiment
 from harness.values import SpecError, in_one_line, nearest
-
-if TYPE_CHECKING:
-    from models import ModelSummary
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
@@ -58,58 +50,6 @@ def load(name: str, root: Path) -> Experiment:
     if experiment.name != name:
         raise SpecError(f"{where}: `name` must be the file's, {name!r}; got {experiment.name!r}")
     return experiment
-
-
-def model_lines(root: Path) -> list[str]:
-    """A line a registered model: parameters, multiply-adds, receptive field, options and their defaults.
-
-    Kept in data/cache until the models' code changes: whoever only looks need not wait for torch.
-    """
-    sha = hashlib.sha256(importlib.metadata.version("torch").encode())
-    for path in (Path(__file__), *sorted((root / "models").glob("*.py"))):
-        sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    kept = root / "data" / "cache" / f"models-{sha.hexdigest()[:12]}.txt"
-    with suppress(OSError):
-        return kept.read_text().splitlines()
-    import models
-
-    lines = [_model_line(name) for name in models.names()]
-    with suppress(OSError):  # a project that cannot be written to can still be listed
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(kept, "\n".join(lines).encode())
-    return lines
-
-
-def layers(model: str) -> str:
-    """A registered model's table of layers, at its default options.
-
-    Raises:
-        SpecError: there is no model of that name.
-    """
-    import models
-
-    if model not in models.names():
-        raise SpecError(f"MODEL must be one of {', '.join(models.names())}; got {model!r}")
-    return models.format_summary(_summary(model))
-
-
-def _model_line(name: str) -> str:
-    import models
-
-    summary = _summary(name)
-    options = ", ".join(f"{option}={default}" for option, default in models.options(name).items())
-    return (
-        f"{name:<12} {summary.parameters:>10,} parameters  {summary.multiply_adds / 1e6:>8.2f} M multiply-adds  "
-        f"receptive field {summary.receptive_field}  options: {options}"
-    )
-
-
-def _summary(name: str) -> "ModelSummary":
-    import models
-
-    options = models.options(name)
-    shape = (int(options["in_channels"]), int(options["image_size"]), int(options["image_size"]))
-    return models.summarize(models.build(name), shape)
 
 
 def _place(error: BaseException, path: Path, root: Path) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
-from harness.plans.spec import Recipe
+from harness.plans.spec import Circumstances, Recipe
 from harness.values import SpecError, Values, nearest
 
 _KINDS: dict[str, dict[str, type[Values]]] = {
@@ -42,6 +42,19 @@ def apply(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         _set(tree, dotted, _plain(dotted, changes[dotted]))
     try:
         return Recipe.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise SpecError(explain(error)) from error
+
+
+def around(circumstances: Circumstances, changes: Mapping[str, Any]) -> Circumstances:
+    """The circumstances with some fields replaced.
+
+    Raises:
+        SpecError: a value that its field's rule refuses.
+    """
+    tree = circumstances.model_dump(mode="json") | {name: _plain(name, value) for name, value in changes.items()}
+    try:
+        return Circumstances.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         raise SpecError(explain(error)) from error
 

@@ -1,25 +1,18 @@
 """From an experiment to its runs: what differs from what, which seeds, how many steps. Pure; knows no torch.
 
 `plan` is the only way from an `Experiment` to `RunSpec`s: it applies the command line's overrides, settles every
-"auto" for the machine at hand and refuses variants that differ in more than the declared factor.
+"auto" for the machine at hand and refuses variants that differ in more than the declared factor. `on_images` completes
+the runs once the images are read.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.environment import Machine
 from harness.plans import overrides
-from harness.plans.spec import Design, Experiment, Recipe, RunSpec, VariantDesign
-from harness.values import SpecError, digest, flatten, nearest
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What "auto" resolves to: a torch device name, whether it computes bf16 in hardware, and CPU threads."""
-
-    device: str
-    bf16: bool
-    threads: int
+from harness.plans.spec import Circumstances, Data, Design, Experiment, Model, Recipe, RunSpec
+from harness.values import SpecError, flatten, nearest
 
 
 @dataclass(frozen=True)
@@ -28,6 +21,13 @@ class Plan:
 
     design: Design
     runs: tuple[RunSpec, ...]
+    circumstances: Circumstances
+    """Of all runs alike; its `step` may still be "auto"."""
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """Variant → its recipe."""
+        return {spec.variant: spec.recipe for spec in self.runs}
 
 
 def plan(
@@ -49,12 +49,17 @@ def plan(
 
     Raises:
         SpecError: an unknown variant, an override of the factor, a variant that differs in more than the factor, a
-            primary metric that is not measured.
+            primary metric that is not measured, a factor that is no field.
     """
     changes = dict(changes or {}) | ({"data.name": data} if data else {})
+    around = {name: value for name, value in changes.items() if name in Circumstances.model_fields}
+    changes = {name: value for name, value in changes.items() if name not in around}
     _refuse_factor_overrides(experiment, changes)
     base = overrides.apply(experiment.base, changes)
     recipes = {name: resolve(_variant(experiment, name, base), machine) for name in experiment.variants}
+    circumstances = settle(overrides.around(experiment.circumstances, around), machine)
+    _refuse_stacked_search(recipes, circumstances)
+    _refuse_unknown_factor(experiment, recipes)
     _refuse_other_differences(experiment, recipes)
     _refuse_unmeasured(experiment, recipes)
     chosen = _choose(experiment, variants)
@@ -63,12 +68,12 @@ def plan(
         experiment=experiment.name,
         question=experiment.question,
         factor=experiment.factor,
-        baseline=experiment.baseline if experiment.baseline in chosen else chosen[0],
+        baseline=experiment.baseline,
         seeds=used_seeds,
-        variants=tuple(VariantDesign(name=name, recipe_digest=digest(recipes[name])) for name in chosen),
+        variants=tuple(experiment.variants),
         primary_metric=experiment.primary_metric,
         smallest_difference_points=experiment.smallest_difference_points,
-        published=tuple(p for p in experiment.published if p.variant in chosen),
+        published=experiment.published,
         changed=_changed(experiment.base, base, machine),
     )
     runs = tuple(
@@ -76,42 +81,54 @@ def plan(
         for seed in used_seeds
         for name in chosen
     )
-    return Plan(design, runs)
+    return Plan(design, runs, circumstances)
 
 
 def resolve(recipe: Recipe, machine: Machine) -> Recipe:
-    """The recipe with every "auto" settled for this machine, but two: the pipeline decides on the augmentation's
-    backend, a measurement on the form of the step (`with_step`)."""
-    device = machine.device if recipe.device == "auto" else recipe.device
-    settled = {
-        "device": device,
-        "threads": machine.threads if recipe.threads == "auto" else recipe.threads,
-        "precision": ("bf16" if machine.bf16 else "fp32") if recipe.precision == "auto" else recipe.precision,
-        "memory_format": recipe.memory_format
-        if recipe.memory_format != "auto"
-        else ("contiguous" if device == "mps" else "channels_last"),
-    }
-    return recipe.model_copy(update=settled)
+    """The recipe with its precision settled for this machine."""
+    precision = ("bf16" if machine.bf16 else "fp32") if recipe.precision == "auto" else recipe.precision
+    return recipe.model_copy(update={"precision": precision})
+
+
+def settle(circumstances: Circumstances, machine: Machine) -> Circumstances:
+    """Circumstances with every "auto" settled for this machine but two: the pipeline of transforms decides on the
+    augmentation's backend, a measurement on the form of the step."""
+    device = machine.device if circumstances.device == "auto" else circumstances.device
+    by_device = "contiguous" if device == "mps" else "channels_last"
+    return circumstances.model_copy(
+        update={
+            "device": device,
+            "threads": machine.threads if circumstances.threads == "auto" else circumstances.threads,
+            "memory_format": by_device if circumstances.memory_format == "auto" else circumstances.memory_format,
+        }
+    )
+
+
+def on_images(plan: Plan, checksums: Mapping[Data, str], models: Mapping[str, Model]) -> Plan:
+    """The plan's runs as they will be made: of these images, with every option of their models given.
+
+    Args:
+        checksums: data set → checksum of its content.
+        models: variant → its model with all options.
+    """
+
+    def complete(spec: RunSpec) -> RunSpec:
+        recipe = spec.recipe.model_copy(update={"model": models[spec.variant]})
+        return spec.model_copy(update={"recipe": recipe, "images": checksums[recipe.data]})
+
+    return replace(plan, runs=tuple(map(complete, plan.runs)))
 
 
 def with_step(plan: Plan, step: str) -> Plan:
-    """The plan with this form of the step in every recipe that leaves it open."""
-    settled = [
-        spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"step": step})})
-        if spec.recipe.step == "auto"
-        else spec
-        for spec in plan.runs
-    ]
-    digests = {spec.variant: digest(spec.recipe) for spec in settled}
-    variants = tuple(VariantDesign(name=v.name, recipe_digest=digests[v.name]) for v in plan.design.variants)
-    return Plan(plan.design.model_copy(update={"variants": variants}), tuple(settled))
+    """The plan with this form of the training step."""
+    return replace(plan, circumstances=plan.circumstances.model_copy(update={"step": step}))
 
 
 def together(plan: Plan) -> list[list[RunSpec]]:
-    """The plan's runs in order, each alone, but that all seeds of a variant whose step is fused train as one."""
-    groups: dict[str, list[RunSpec]] = {}
+    """The plan's runs in order, each alone, or all seeds of a variant as one where the step is stacked."""
+    stacked, groups = plan.circumstances.step == "stacked", dict[str, list[RunSpec]]()
     for spec in plan.runs:
-        groups.setdefault(spec.variant if spec.recipe.step == "fused" else spec.key, []).append(spec)
+        groups.setdefault(spec.variant if stacked else spec.key, []).append(spec)
     return list(groups.values())
 
 
@@ -132,6 +149,7 @@ def _changed(declared: Recipe, used: Recipe, machine: Machine) -> dict[str, tupl
     """Field → what the file says and what is used, where that is not what the file comes to on this machine."""
     said = flatten(declared)
     found = differences({"declared": resolve(declared, machine), "used": resolve(used, machine)})
+    found.pop("data.title", None)
     return {field: (said.get(field), values["used"]) for field, values in found.items()}
 
 
@@ -157,6 +175,17 @@ def _refuse_factor_overrides(experiment: Experiment, changes: Mapping[str, Any])
             )
 
 
+def _refuse_unknown_factor(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
+    fields = {field for recipe in recipes.values() for field in flatten(recipe)}
+    fields |= {field for differing in experiment.variants.values() for field in differing}
+    for field in experiment.factor:
+        if not any(within(each, [field]) for each in fields):
+            raise SpecError(
+                f"`factor` must name fields of the recipe; {field!r} is none{nearest(field, fields)} (experiment "
+                f"{experiment.name!r})"
+            )
+
+
 def _refuse_other_differences(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
     for field, values in differences(recipes).items():
         if not within(field, experiment.factor):
@@ -164,6 +193,15 @@ def _refuse_other_differences(experiment: Experiment, recipes: Mapping[str, Reci
             raise SpecError(
                 f"`{field}` differs between variants ({shown}) but the factor of {experiment.name!r} is "
                 f"{', '.join(experiment.factor) or 'nothing'}; declare it in `factor` or make it equal"
+            )
+
+
+def _refuse_stacked_search(recipes: Mapping[str, Recipe], circumstances: Circumstances) -> None:
+    for name, recipe in recipes.items():
+        if recipe.optimizer.lr == "find" and circumstances.step == "stacked":
+            raise SpecError(
+                f"`step` 'stacked' takes one rate for all seeds, and optimizer.lr is 'find' (variant {name!r}); give "
+                "optimizer.lr a number"
             )
 
 

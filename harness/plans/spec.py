@@ -1,12 +1,12 @@
-"""What a run is, and what an experiment is: frozen values, validated once, at the door.
+"""What a run is, and what an experiment is: frozen values, validated once, when they are made.
 
-Everything below this file receives these types and checks nothing again. They travel to JSON and back without loss,
-and `digest` names them: two runs with the same digest were asked to do the same thing.
+What is asked (`Recipe`, and a seed) is a run's identity. Under which `Circumstances` it is computed is recorded with it
+and never part of its key. All values travel to JSON and back without loss.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from harness.plans.hyperparameters import Constant, Cosine, LRFinder, Optimizer, Schedule
 from harness.values import (
@@ -19,6 +19,7 @@ from harness.values import (
     Scalar,
     Values,
     digest,
+    flatten,
     nearest,
 )
 
@@ -30,7 +31,7 @@ class Data(Values):
 
     name: str
     title: str | None = Field(default=None, max_length=80)
-    """How reports call the data set; by default its name, or the folder's."""
+    """How reports call the data set; by default its name, or the folder's. No part of a run's identity."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Height and width in pixels to which images are resized when they are decoded; None keeps their own."""
     mean: tuple[NonNegativeFloat, ...] | None = None
@@ -102,7 +103,7 @@ class Transform(BaseModel):
 
 
 class Recipe(Values):
-    """Everything that decides what a run does, but its seed. Fields that say "auto" are settled by `plan.resolve`."""
+    """What would be written into a paper's table: everything that is asked of a run, but its seed."""
 
     data: Data
     model: Model
@@ -122,28 +123,34 @@ class Recipe(Values):
     test_time_flip: bool = False
     """Evaluation takes the mean of an image's logits and those of its mirror image."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
-    augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
-    """"batched" runs the pipeline as tensor code for a whole batch, "albumentations" image by image in workers."""
-    step: Literal["auto", "eager", "compiled", "fused"] = "auto"
-    """"compiled" runs the network's forward and backward passes through torch.compile, on CUDA in a CUDA graph; "fused"
-    trains all seeds of a variant as one (stacked); "auto" measures, once and for all runs of an experiment,
-    what pays."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
-    """CPU threads; part of the recipe because sums, and so weights, differ between thread counts."""
+    """"auto" is settled by `plan.resolve`: bf16 where the device computes it in hardware."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.optimizer.lr == "find" and self.lr_finder is None:
             raise ValueError("optimizer.lr is 'find', so lr_finder must be given (start_lr, end_lr, iterations)")
-        if self.optimizer.lr == "find" and self.step == "fused":
-            raise ValueError("step 'fused' takes one rate for all seeds; give optimizer.lr a number, not 'find'")
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs must be below epochs; got {self.schedule.warmup_epochs} and {self.epochs}"
             )
         return self
+
+
+class Circumstances(Values):
+    """How and where a run is computed: recorded with it and compared between runs, but no part of its identity.
+
+    They change rounding and speed, not what is asked. "auto" is settled for the machine at hand by `plan.resolve`.
+    """
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    """CPU threads: the order of sums, and so the last bits of weights, depends on their number."""
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
+    step: Literal["auto", "eager", "compiled", "stacked"] = "auto"
+    """"compiled" runs forward and backward passes through torch.compile, on CUDA in a CUDA graph; "stacked" trains all
+    seeds of a variant as one; "auto" measures once what pays."""
+    augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
+    """"batched" runs the pipeline as tensor code for a whole batch, "albumentations" image by image in workers."""
 
 
 class Published(Values):
@@ -171,6 +178,7 @@ class Experiment(Values):
     smallest_difference_points: PositiveFloat = 0.5
     """The smallest difference that matters, in percentage points of the primary metric."""
     published: tuple[Published, ...] = ()
+    circumstances: Circumstances = Circumstances()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -187,24 +195,33 @@ class Experiment(Values):
 
 
 class RunSpec(Values):
-    """One run: a recipe with nothing left open, and a seed. A run is a function of this value alone."""
+    """One run: a recipe with nothing left open, the images it is applied to, and a seed."""
 
     experiment: Name
     variant: Name
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     recipe: Recipe
+    images: str = ""
+    """Checksum of the data set's content, as `data.load` gives it; empty in a plan before the images are read."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Dotted field → value of all that is asked of the run: its recipe, its images by content, its seed.
+
+        How the images' place was typed and what reports call them are no part of it.
+        """
+        asked = {name: value for name, value in flatten(self.recipe).items() if name not in ("data.name", "data.title")}
+        return asked | {"images": self.images, "seed": self.seed}
 
     @property
     def key(self) -> str:
-        """The run's name everywhere: in folders, in MLflow, in reports. The same spec always has the same key."""
-        return f"{self.experiment}-{self.variant}-s{self.seed}-{digest(self.recipe)}"
+        """The run's name in folders, in MLflow and in reports, from the values of all fields of its identity."""
+        return f"{self.experiment}-{self.variant}-s{self.seed}-{digest(self.identity)}"
 
 
-class VariantDesign(Values):
-    """What a variant was, as recorded: its recipe's digest ties runs of one variant together across seeds."""
-
-    name: Name
-    recipe_digest: str
+def _names_alone(variants: Any) -> Any:
+    """Designs recorded before November 2026 kept a digest beside each variant's name."""
+    return tuple(each["name"] if isinstance(each, dict) else each for each in variants)
 
 
 class Design(Values):
@@ -215,7 +232,7 @@ class Design(Values):
     factor: tuple[str, ...]
     baseline: Name
     seeds: tuple[int, ...]
-    variants: tuple[VariantDesign, ...]
+    variants: Annotated[tuple[Name, ...], BeforeValidator(_names_alone)]
     primary_metric: str
     smallest_difference_points: float
     published: tuple[Published, ...] = ()

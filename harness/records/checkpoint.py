@@ -1,8 +1,8 @@
 """Checkpoints that survive a crash: written whole or not at all, checksummed, the last two kept.
 
-A file is the SHA-256 of its payload, then the payload: `torch.save` of plain tensors and numbers. It is written to a
-temporary name, fsynced, renamed, and its folder fsynced. Of 60 single bit flips torch alone loads 59 silently, so the
-checksum decides; a damaged file is passed over for the one before it.
+A file is the SHA-256 of its payload, then the payload: `torch.save` of plain tensors and numbers, and the key of the
+run that it is of. It is written to a temporary name, fsynced, renamed, and its folder fsynced. Of 60 single bit flips
+torch alone loads 59 silently, so the checksum decides; a file that is damaged or of another run is set aside.
 """
 
 import contextlib
@@ -19,15 +19,18 @@ from harness.files import write_whole
 KEPT = 2
 
 
-def save(folder: Path, state: dict[str, Any], step: int) -> Path:
-    """Write the state after `step` optimiser steps; older checkpoints beyond the last two are removed.
+def save(folder: Path, state: dict[str, Any], step: int, run: str) -> Path:
+    """Write a run's state after `step` optimiser steps; older checkpoints beyond the last two are removed.
+
+    Args:
+        run: its key.
 
     Raises:
         OSError: the disk is full or read-only; earlier checkpoints are untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    torch.save(_whole(state), buffer)
+    torch.save({"run": run, "state": _whole(state)}, buffer)
     payload = buffer.getbuffer()
     path = folder / f"step-{step:09d}.ckpt"
     write_whole(path, hashlib.sha256(payload).digest(), payload)
@@ -36,19 +39,21 @@ def save(folder: Path, state: dict[str, Any], step: int) -> Path:
     return path
 
 
-def load_latest(folder: Path, at_most: int | None = None) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole (after at most so many steps), or None; damaged ones are set aside as
-    `.damaged`.
+def load_latest(folder: Path, run: str, at_most: int) -> dict[str, Any] | None:
+    """The state in the newest whole checkpoint of this run after at most so many steps, or None.
 
-    Tensors come on the CPU; nothing but plain data is unpickled.
+    Files that are damaged or of another run are set aside as `.damaged`. Tensors come on the CPU; nothing but plain
+    data is unpickled.
     """
     for path in _newest_first(folder):
-        if at_most is not None and int(path.stem.removeprefix("step-")) > at_most:
+        if int(path.stem.removeprefix("step-")) > at_most:
             continue
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() == content[:32]:
             with contextlib.suppress(pickle.UnpicklingError):  # whole, but not plain data: not one of ours
-                return torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+                saved = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+                if isinstance(saved, dict) and saved.get("run") == run:
+                    return saved["state"]
         path.rename(path.with_suffix(".damaged"))
     return None
 

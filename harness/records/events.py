@@ -4,12 +4,20 @@ A run's facts in order: `Started`, perhaps `LRFound`, an `EpochDone` per epoch, 
 `Failed`. Accuracies are fractions (0..1), losses means per example over the whole epoch, times seconds.
 """
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from harness.plans.spec import Design, RunSpec
+from harness.plans.spec import Circumstances, Design, RunSpec
 from harness.values import Values
+
+MEASURED = frozenset(
+    {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system", "peak_memory_bytes"}
+)
+"""Fields of an event that no repetition of a run can repeat."""
+ENDS = ("finished", "diverged", "failed")
+"""Kinds of the events that end an attempt."""
 
 
 class DataFacts(Values):
@@ -37,12 +45,13 @@ class ModelFacts(Values):
 
 
 class Started(Values):
-    """A run begins: what was asked for, of what, where."""
+    """A run begins: what was asked for, of what, under which circumstances."""
 
     kind: Literal["started"] = "started"
     time: float
     """Seconds since 1970."""
     spec: RunSpec
+    circumstances: Circumstances
     design: Design
     data: DataFacts
     model: ModelFacts
@@ -50,7 +59,7 @@ class Started(Values):
     augmentation: str
     """Which backend augments, and why."""
     environment: dict[str, Any]
-    """As `machine.environment` gives it: commit, the code's digest, versions, processor, device."""
+    """Commit, digests of the code and of the model's source, versions, processor, device; see `environment`."""
 
 
 class LRFound(Values):
@@ -103,6 +112,8 @@ class Finished(Values):
     peak_memory_bytes: int
     """On CUDA the allocator's peak; elsewhere the process's largest resident size."""
     weights_sha256: str
+    artifacts: dict[str, tuple[int, str]] = Field(default_factory=dict)
+    """File below the run's artifacts → its bytes and SHA-256; empty in runs recorded before November 2026."""
 
 
 class Diverged(Values):
@@ -124,3 +135,29 @@ class Failed(Values):
 
 Fact = Started | LRFound | EpochDone | Finished | Diverged | Failed
 FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="kind")])
+
+
+def from_json(line: bytes) -> Fact:
+    """The fact in a line of a journal, also of one written before November 2026.
+
+    Recipes held the circumstances then, and runs were not named by their images' checksum.
+
+    Raises:
+        ValueError: it is no fact.
+    """
+    if b'"kind":"started"' in line[:40] and b'"circumstances":' not in line:
+        line = json.dumps(_today(json.loads(line))).encode()
+    return FACT.validate_json(line)
+
+
+def _today(started: dict[str, Any]) -> dict[str, Any]:
+    try:
+        spec = dict(started["spec"])
+        recipe = dict(spec["recipe"])
+        images = started["data"]["checksum"]
+    except (KeyError, TypeError) as error:
+        raise ValueError("a run's beginning lacks its spec or its data") from error
+    found = {name: recipe.pop(name) for name in Circumstances.model_fields if name in recipe}
+    if found.get("step") == "fused":
+        found["step"] = "stacked"
+    return started | {"spec": spec | {"recipe": recipe, "images": images}, "circumstances": found}

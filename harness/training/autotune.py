@@ -1,41 +1,32 @@
-"""Which form of the training step pays: measured once for an experiment, kept, and recorded with every run.
+"""Measures under which circumstances training steps are fastest: threads, memory format, compiled, stacked seeds.
 
-Compiling costs tens of seconds a network; seeds that train as one pay on a GPU that one alone leaves idle, and never on
-a CPU, where they are not tried. Either changes the last bits of every sum. So all runs of a plan get the same form, it
-is part of their recipes, and what was measured is kept in runs/steps.json: the same command finds the same runs again.
+None of it is worth more than a small share of the training that it serves, so short trainings are not measured, and a
+form that loses for one variant is not tried for the next. Compiling costs tens of seconds a network; stacked seeds pay
+on a GPU that one alone leaves idle, and never on a CPU, where they are not tried.
 """
 
-import hashlib
-import json
 import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import torch
-from filelock import FileLock
 from tqdm import tqdm
 
 from harness.data.load import Dataset
-from harness.files import write_whole
 from harness.plans.hyperparameters import Constant
-from harness.plans.plan import Plan, steps_per_epoch, with_step, within
-from harness.plans.spec import Data, Recipe
-from harness.training.build import build_model, new_state
-from harness.training.device import code_at_start
-from harness.training.evaluate import Normaliser
-from harness.training.loop import take_step
-from harness.training.stacked import Stack
-from harness.values import Values, first_line, flatten
+from harness.plans.plan import Plan, steps_per_epoch
+from harness.plans.spec import Circumstances, Data, Recipe
+from harness.training.build import build_learner, build_model, build_normaliser, new_state
+from harness.values import Values, first_line
 
-WORTH_SECONDS = 120.0
+WORTH_SECONDS = 60.0
+"""Training that takes less in all is not worth measuring anything but one step for."""
+COMPILING_WORTH_SECONDS = 1200.0
 """A variant whose runs train for less in all is not worth compiling anything for."""
-FUSED_WORTH_SECONDS = 5.0
-"""Nor, below this, worth trying whether its seeds as one are faster, for which nothing is compiled."""
 GAIN = 1.05
-"""Compiling has to win by this much, its own time counted."""
+"""Anything but the plain form has to win by this much, what it costs itself counted."""
 ROUNDS = 3
 INF = math.inf
 
@@ -43,122 +34,134 @@ Step = Callable[[], None]
 
 
 class Measured(Values):
-    """Seconds that all steps of all runs would take, and why that is so."""
+    """The circumstances that were fastest, and what was seen."""
 
-    eager_seconds: float
-    compiled_seconds: float | None
-    """Compiling itself included; None where it was not tried, or failed."""
-    fused_seconds: float | None = None
-    """None where it was not tried, or failed."""
+    threads: int
+    memory_format: str
+    step: str
     reason: str = ""
-    """Empty: the training is too short to try."""
+    """In words; empty where the training is too short to measure."""
     runs: int = 1
     """Of a variant, when it was measured."""
 
-    @property
-    def step(self) -> str:
-        took = {"compiled": self.compiled_seconds, "fused": self.fused_seconds}
-        known = {step: seconds for step, seconds in took.items() if seconds is not None}
-        best = min(known, key=lambda step: known[step], default="eager")
-        return best if best in known and known[best] * GAIN < self.eager_seconds else "eager"
+    def applied(self, circumstances: Circumstances, left_open: Circumstances) -> Circumstances:
+        """`circumstances` with what was measured in place of what `left_open` leaves to be settled."""
+        found = self.model_dump(include={"threads", "memory_format", "step"})
+        open_ = {name: value for name, value in found.items() if getattr(left_open, name) == "auto"}
+        return circumstances.model_copy(update=open_)
 
 
-def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path) -> Plan:
-    """The plan with its recipes' `step` settled, where it says "auto"; may take a minute, the first time."""
-    recipes = {spec.variant: spec.recipe for spec in plan.runs}
-    if all(recipe.step != "auto" for recipe in recipes.values()):
-        return plan
-    path = root / "runs" / "steps.json"
-    path.parent.mkdir(exist_ok=True)
-    any_recipe = plan.runs[0].recipe
-    name = _name(plan, any_recipe, datasets[any_recipe.data].train.images.shape, root)
-    with FileLock(path.with_suffix(".lock")):
-        kept = _read(path)
-        if name not in kept or (not kept[name].reason and kept[name].runs < _runs(plan)):
-            try:
-                kept[name] = _measure(plan, recipes, datasets)
-            except Exception:  # such as too little memory: the runs will meet it too, and record it
-                return with_step(plan, "eager")
-            write_whole(path, json.dumps({n: m.model_dump() for n, m in kept.items()}, indent=2).encode())
-    measured = kept[name]
-    if measured.reason:
-        tqdm.write(f"training step: {measured.step} ({measured.reason})")
-    return with_step(plan, measured.step)
+def plain(circumstances: Circumstances) -> Measured:
+    """The circumstances as they stand, with an eager step where its form is open."""
+    step = "eager" if circumstances.step == "auto" else circumstances.step
+    return Measured(threads=int(circumstances.threads), memory_format=circumstances.memory_format, step=step)
 
 
-def _read(path: Path) -> dict[str, Measured]:
-    try:
-        return {name: Measured.model_validate(values) for name, values in json.loads(path.read_bytes()).items()}
-    except (FileNotFoundError, ValueError, AttributeError):  # none yet, or not ours: then it is measured anew
-        return {}
-
-
-def _runs(plan: Plan) -> int:
-    """Of the variant that has most of them."""
+def runs_each(plan: Plan) -> int:
+    """Runs of the variant that has most."""
     return max(Counter(spec.variant for spec in plan.runs).values())
 
 
-def _name(plan: Plan, recipe: Recipe, shape: tuple[int, ...], root: Path) -> str:
-    """What the choice belongs to: neither seeds nor variants count, so that runs stay made when some are added."""
-    common = {field: value for field, value in flatten(recipe).items() if not within(field, plan.design.factor)}
-    parts = json.dumps([common, shape, code_at_start(root)["code"], torch.__version__], sort_keys=True)
-    return f"{plan.design.experiment}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+def measure(plan: Plan, datasets: Mapping[Data, Dataset], asked: Circumstances) -> Measured:
+    """Time a few steps of the plan's variants under different circumstances.
 
-
-def _measure(plan: Plan, recipes: dict[str, Recipe], datasets: dict[Data, Dataset]) -> Measured:
-    eager = compiled = fused = 0.0
-    problem = ""
-    for variant, recipe in recipes.items():
-        dataset = datasets[recipe.data]
-        runs = sum(spec.variant == variant for spec in plan.runs)
-        steps = runs * recipe.epochs * steps_per_epoch(len(dataset.train.labels), recipe.batch_size)
-        plain = _step(recipe, "eager", dataset)
-        plain()
-        once = _seconds(plain)
-        fused += steps / runs * _fused_seconds(recipe, dataset, runs) if once * steps > FUSED_WORTH_SECONDS else INF
-        compiled = compiled if once * steps > WORTH_SECONDS else INF
-        if compiled < INF:
-            tqdm.write(f"measuring whether compiling {variant!r} pays (once; up to a minute)")
-            try:
-                once, more, made = _compiled_seconds(plain, recipe, dataset, runs)
-                compiled += steps * more + made
-            except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: eager works all the same
-                compiled, why = INF, first_line(error)[:200]
-                problem = f"compiling failed: {why}; remove runs/steps.json to try again"
-            torch.compiler.reset()  # with it goes the memory of its CUDA graphs
-        eager += steps * once
-        if compiled == fused == INF:
-            break
-    said = [problem] if problem else []
-    if compiled < INF:
-        said.append(f"measured: compiling makes all steps {eager / compiled:.2f} times as fast, its own time counted")
-    if fused < INF:
-        said.append(f"measured: training all seeds as one makes them {eager / fused:.2f} times as fast")
+    Args:
+        asked: as the user left them: only what is "auto" there is varied.
+    """
+    recipes, runs = plan.recipes, runs_each(plan)
+    steps = {
+        name: runs * recipe.epochs * steps_per_epoch(len(datasets[recipe.data].train.labels), recipe.batch_size)
+        for name, recipe in recipes.items()
+    }
+    first, recipe = next(iter(recipes.items()))
+    here = plan.circumstances.model_copy(update={"step": "eager"})
+    once = _median(_step(recipe, here, datasets[recipe.data]))
+    said: list[str] = []
+    if once * sum(steps.values()) > WORTH_SECONDS:
+        here, said = _machine(recipe, here, datasets[recipe.data], once, asked)
+    step = "eager"
+    if asked.step == "auto" and once * steps[first] > WORTH_SECONDS:
+        step, more = _form(plan, here, datasets, steps, runs)
+        said += more
     return Measured(
-        eager_seconds=eager,
-        compiled_seconds=compiled if compiled < INF else None,
-        fused_seconds=fused if fused < INF else None,
-        reason="; ".join(said),
-        runs=_runs(plan),
+        threads=int(here.threads), memory_format=here.memory_format, step=step, reason="; ".join(said), runs=runs
     )
 
 
-def _compiled_seconds(plain: Step, recipe: Recipe, dataset: Dataset, runs: int) -> tuple[float, float, float]:
+def _machine(
+    recipe: Recipe, here: Circumstances, dataset: Dataset, once: float, asked: Circumstances
+) -> tuple[Circumstances, list[str]]:
+    """Threads and memory format, one after the other, each beside what is used until then."""
+    others: list[tuple[str, int | str]] = []
+    if asked.threads == "auto" and here.device == "cpu" and int(here.threads) > 1:
+        others.append(("threads", 1))
+    if asked.memory_format == "auto" and here.device != "mps":
+        others.append(("memory_format", "contiguous"))
+    said = []
+    for name, value in others:
+        other = here.model_copy(update={name: value})
+        plain, changed = _in_turns(_step(recipe, here, dataset), _step(recipe, other, dataset), here, other)
+        if changed * GAIN < plain:
+            said.append(f"measured: {name} {value} makes steps {plain / changed:.2f} times as fast")
+            here = other
+    return here, said
+
+
+def _form(
+    plan: Plan, here: Circumstances, datasets: Mapping[Data, Dataset], steps: Mapping[str, int], runs: int
+) -> tuple[str, list[str]]:
+    """The form of the step that is fastest for all variants together: "eager", "compiled" or "stacked"."""
+    eager = compiled = stacked = 0.0
+    said: list[str] = []
+    for variant, recipe in plan.recipes.items():
+        dataset = datasets[recipe.data]
+        plain = _step(recipe, here, dataset)
+        plain()
+        once = _seconds(plain)
+        stacked += steps[variant] / runs * _stacked_seconds(recipe, here, dataset, runs)
+        if once * steps[variant] < COMPILING_WORTH_SECONDS:
+            compiled = INF
+        if compiled < INF:
+            tqdm.write(f"measuring whether compiling {variant!r} pays (once)")
+            try:
+                once, more, made = _compiled_seconds(plain, recipe, here, dataset, runs)
+                compiled += steps[variant] * more + made
+            except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: eager works all the same
+                compiled = INF
+                said = [f"compiling failed: {first_line(error)[:200]}; remove runs/steps.json to try again"]
+            torch.compiler.reset()  # with it goes the memory of its CUDA graphs
+        eager += steps[variant] * once
+        if eager < compiled < INF:
+            said = [f"measured: compiling {variant!r} makes its steps {eager / compiled:.2f} times as fast"]
+            compiled = INF
+        if compiled == stacked == INF:
+            break
+    if compiled < INF:
+        said.append(f"measured: compiling makes all steps {eager / compiled:.2f} times as fast, its own time counted")
+    if stacked < INF:
+        said.append(f"measured: training all seeds as one makes them {eager / stacked:.2f} times as fast")
+    took = {"compiled": compiled, "stacked": stacked}
+    best = min(took, key=lambda form: took[form])
+    return (best if took[best] * GAIN < eager else "eager"), said
+
+
+def _compiled_seconds(
+    plain: Step, recipe: Recipe, here: Circumstances, dataset: Dataset, runs: int
+) -> tuple[float, float, float]:
     """Of an eager step, of a compiled one, taken in turns, and of all runs' compiling: the second finds it kept."""
-    first, pairs = _pairs(plain, _step(recipe, "compiled", dataset))
-    again = _seconds(_step(recipe, "compiled", dataset)) if runs > 1 else 0.0
+    other = here.model_copy(update={"step": "compiled"})
+    first, pairs = _pairs(plain, _step(recipe, other, dataset))
+    again = _seconds(_step(recipe, other, dataset)) if runs > 1 else 0.0
     eager, compiled = (statistics.median(column) for column in zip(*pairs, strict=True))
     return eager, compiled, first + (runs - 1) * again
 
 
-def _fused_seconds(recipe: Recipe, dataset: Dataset, runs: int) -> float:
+def _stacked_seconds(recipe: Recipe, here: Circumstances, dataset: Dataset, runs: int) -> float:
     """Of one step of so many runs at once; infinite where they cannot train as one, or where it never pays."""
-    if runs == 1 or recipe.optimizer.lr == "find" or not recipe.device.startswith("cuda"):
+    if runs == 1 or recipe.optimizer.lr == "find" or not here.device.startswith("cuda"):
         return INF
     try:
-        fused = _step(recipe, "fused", dataset, runs)
-        fused()
-        return statistics.median(_seconds(fused) for _ in range(ROUNDS))
+        return _median(_step(recipe, here.model_copy(update={"step": "stacked"}), dataset, runs))
     except Exception as error:  # most often their memory does not fit
         tqdm.write(f"training all seeds as one failed: {first_line(error)[:200]}")
         torch.cuda.empty_cache()
@@ -172,28 +175,43 @@ def _pairs(eager: Step, compiled: Step) -> tuple[float, list[tuple[float, float]
     return took, [(_seconds(eager), _seconds(compiled)) for _ in range(ROUNDS)]
 
 
-def _step(recipe: Recipe, step: str, dataset: Dataset, runs: int = 1) -> Step:
-    """One whole training step on random images, the augmentation left out; `runs` of them at once if fused."""
-    settled = recipe.model_copy(update={"step": step, "schedule": Constant()})
+def _in_turns(one: Step, other: Step, here: Circumstances, there: Circumstances) -> tuple[float, float]:
+    """Median seconds of two steps, taken in turns, each with its own number of threads."""
+    took: list[tuple[float, float]] = []
+    for _ in range(1 + ROUNDS):
+        torch.set_num_threads(int(here.threads))
+        first = _seconds(one)
+        torch.set_num_threads(int(there.threads))
+        took.append((first, _seconds(other)))
+    first, second = (statistics.median(column) for column in zip(*took[1:], strict=True))
+    return first, second
+
+
+def _step(recipe: Recipe, circumstances: Circumstances, dataset: Dataset, runs: int = 1) -> Step:
+    """One whole training step on random images, the augmentation left out; `runs` of them at once if stacked."""
+    settled = recipe.model_copy(update={"schedule": Constant()})
     count = len(dataset.train.labels)
-    states = [new_state(build_model(settled, dataset, seed)[1], settled, 1e-3, count) for seed in range(runs)]
-    state = states[0]
-    normaliser = Normaliser.make(dataset.mean, dataset.std, recipe.device, recipe.memory_format, recipe.precision)
+    states = [
+        new_state(build_model(settled, circumstances, dataset, seed)[1].train(), settled, circumstances, 1e-3, count)
+        for seed in range(runs)
+    ]
+    normaliser = build_normaliser(recipe, circumstances, dataset)
+    learner = build_learner(states, settled, circumstances, normaliser.autocast)
+    device = circumstances.device
     shape = (recipe.batch_size, dataset.height, dataset.width, dataset.channels)
-    images = normaliser(torch.randint(256, shape, dtype=torch.uint8, device=recipe.device))
-    labels = torch.randint(len(dataset.classes), (recipe.batch_size,), device=recipe.device)
-    state.model.train()
-    stack = Stack(states, settled) if step == "fused" else None
-    several = images.expand(runs, *images.shape), labels.expand(runs, -1)
+    images = normaliser(torch.randint(256, shape, dtype=torch.uint8, device=device))
+    labels = torch.randint(len(dataset.classes), (recipe.batch_size,), device=device)
 
     def take() -> None:
-        if stack:
-            stack.step(*several, normaliser.autocast)
-        else:
-            take_step(state, images, labels, recipe, normaliser.autocast)
-        state.sums.tolist()  # waits for the device
+        learner.step(images.expand(runs, *images.shape), labels.expand(runs, -1))
+        states[0].sums.tolist()  # waits for the device
 
     return take
+
+
+def _median(step: Step) -> float:
+    step()
+    return statistics.median(_seconds(step) for _ in range(ROUNDS))
 
 
 def _seconds(step: Step) -> float:

@@ -1,15 +1,12 @@
 """Predictions of a network on one split, and its scores. Knows no MLflow, no files."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.augmentation.source import normalise, to_device
+from harness.augmentation.normaliser import Normaliser, to_device
 from harness.records.events import Scores
 
 BATCH, CPU_BATCH = 500, 100
@@ -21,35 +18,6 @@ ShouldStop = Callable[[], bool]
 
 class Interrupted(Exception):
     """The work was asked to stop, and did."""
-
-
-@dataclass(frozen=True)
-class Normaliser:
-    """How images reach the network: statistics as device tensors, the memory format, the autocast type."""
-
-    mean: Tensor
-    std: Tensor
-    memory_format: torch.memory_format
-    autocast: torch.autocast
-
-    @classmethod
-    def make(cls, mean: tuple[float, ...], std: tuple[float, ...], device: str, memory_format: str, precision: str):
-        """From a recipe's names to what the loops use."""
-        return cls(
-            mean=torch.tensor(mean, device=device),
-            std=torch.tensor(std, device=device),
-            memory_format=torch.channels_last if memory_format == "channels_last" else torch.contiguous_format,
-            autocast=torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16"),
-        )
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """images: (B, H, W, C) uint8 → (B, C, H, W) float32, normalised."""
-        return normalise(images, self.mean, self.std).contiguous(memory_format=self.memory_format)
-
-    def as_seen(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network is given for images (N, H, W, C), its statistics undone again: (N, H, W, C), 0..1."""
-        inputs = self(torch.tensor(images, device=self.mean.device)).permute(0, 2, 3, 1)
-        return (inputs * self.std + self.mean).clamp(0, 1).cpu().numpy()
 
 
 def predict(
@@ -83,10 +51,3 @@ def score(logits: Tensor, labels: Tensor) -> Scores:
     correct = (logits.argmax(1) == labels).sum()  # as a float32 exact up to 16 million images; MPS has no float64
     loss, right = torch.stack([functional.cross_entropy(logits, labels), correct]).tolist()
     return Scores.model_construct(loss=loss, accuracy=right / len(labels))  # a loss may be infinite: the loop looks
-
-
-def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax over classes, (N, classes)."""
-    from scipy.special import softmax  # needed only when a run ends
-
-    return softmax(logits.astype(np.float64), axis=1)

@@ -1,27 +1,28 @@
-"""The training loop: readable top to bottom, yields what happens, writes nothing.
+"""The training loop, for one run or several at once: yields what happens, writes nothing.
 
 `train` yields a `StepDone` after every optimiser step and an `EpochDone` after every epoch; its clock is stopped while
-whoever listens works. `State` is complete between any two steps: saved there and loaded elsewhere, training goes on
+the caller works. `State` is complete between any two steps: saved there and loaded elsewhere, training goes on
 bit for bit as if it had never stopped.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler
 
-from harness.augmentation.source import Source, to_device
+from harness.augmentation.batches import epoch_batches
+from harness.augmentation.normaliser import Normaliser
+from harness.augmentation.source import Source
 from harness.plans.plan import steps_per_epoch
 from harness.plans.spec import Recipe
 from harness.records.events import EpochDone, Scores
 from harness.training.average import Average
-from harness.training.evaluate import Normaliser
 
 Evaluate = Callable[[], tuple[Scores | None, Scores]]
 """Scores of the network as it is now on the validation split, if there is one, and on the test split."""
@@ -107,50 +108,93 @@ class State:
             torch.mps.set_rng_state(saved["random_mps"])
 
 
-def epoch_order(seed: int, epoch: int, images: int) -> Tensor:
-    """A permutation of the training images, (images,) int64 on the CPU, from the seed and the epoch alone."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(images, generator=generator)
+class Learner(Protocol):
+    """What takes optimiser steps: one network (`Alone`), or several at once (`stacked.Stack`)."""
+
+    @property
+    def states(self) -> Sequence[State]:
+        """Of each run; all at the same step."""
+        ...
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """One optimiser step of every run: images (M, B, C, H, W), labels (M, B)."""
+        ...
+
+    def first_bad_steps(self) -> dict[int, int]:
+        """Run → its first step whose loss was not finite, for those that have one; waits for the device."""
+        ...
+
+
+class Alone:
+    """The learner of one run."""
+
+    def __init__(self, state: State, recipe: Recipe, autocast: torch.autocast):
+        self.states, self._recipe, self._autocast = [state], recipe, autocast
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """As `Learner.step`, M = 1."""
+        take_step(self.states[0], images[0], labels[0], self._recipe, self._autocast)
+
+    def first_bad_steps(self) -> dict[int, int]:
+        """As `Learner.first_bad_steps`."""
+        first = self.states[0].first_bad.item()
+        return {} if first == math.inf else {0: int(first)}
+
+
+Event = tuple[int, StepDone | EpochDone | NotFinite]
+"""Which run of a learner, and what it did. Step events are attributed to the first run that still trains."""
 
 
 def train(
-    state: State,
-    source: Source,
+    learner: Learner,
+    sources: Sequence[Source],
     labels: Tensor,
+    seeds: Sequence[int],
     recipe: Recipe,
-    seed: int,
     normaliser: Normaliser,
-    evaluate: Evaluate,
-) -> Iterator[StepDone | EpochDone]:
-    """Train from wherever `state` is to the recipe's last epoch.
+    evaluates: Sequence[Evaluate],
+) -> Iterator[Event]:
+    """Train a learner's runs from wherever their states are to the recipe's last epoch.
+
+    A run whose training, validation or test loss is infinite or NaN ends with `NotFinite`; the others go on. Seconds
+    are shared equally among runs that train at once.
 
     Args:
-        source: augmented images by index, uint8 (B, H, W, C) on the device.
+        sources: of each run, augmented images by index, uint8 on the device.
         labels: (N,) int64 on the device.
-
-    Raises:
-        NotFinite: a training, validation or test loss is infinite or NaN.
+        evaluates: of each run.
     """
-    per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
-    total = recipe.epochs * per_epoch
-    while state.step < total or state.lrs:
-        epoch, first = divmod(state.step, per_epoch)
-        if first or not state.lrs:  # else the epoch was interrupted at its evaluation
-            order = epoch_order(seed, epoch, len(labels))
-            indices = order.split(recipe.batch_size)[first:]
-            targets = labels[to_device(order, labels.device)].split(recipe.batch_size)[first:]
+    states, count = learner.states, len(labels)
+    per_epoch = steps_per_epoch(count, recipe.batch_size)
+    total, alive = recipe.epochs * per_epoch, list(range(len(states)))
+    while True:
+        for number in [n for n in alive if states[n].lrs and states[n].step % per_epoch == 0]:
+            ended = _end_epoch(states[number], per_epoch, count, evaluates[number])
+            yield number, ended
+            if isinstance(ended, NotFinite):
+                alive.remove(number)
+        if not alive or states[0].step == total:
+            return
+        epoch, first = divmod(states[0].step, per_epoch)
+        for state in states:
             state.model.train()
+        clock = time.perf_counter()
+        for images, targets in epoch_batches(sources, labels, seeds, epoch, recipe.batch_size, first):
+            learner.step(normaliser(images.flatten(0, 1)).unflatten(0, images.shape[:2]), targets)
+            last = states[0].step % per_epoch == 0
+            bad = (
+                learner.first_bad_steps() if last or not labels.is_cuda else {}
+            )  # on CUDA the host waits once an epoch
+            for state in states:
+                state.seconds += (time.perf_counter() - clock) / len(states)
+            for number in [n for n in alive if n in bad]:
+                yield number, NotFinite(bad[number], "train")
+                alive.remove(number)
+            if not alive:
+                return
+            if not last:
+                yield alive[0], StepDone(states[0].step, total)
             clock = time.perf_counter()
-            for target, images in zip(targets, source.batches(epoch, indices), strict=True):
-                take_step(state, normaliser(images), target, recipe, normaliser.autocast)
-                last = state.step % per_epoch == 0
-                if last or not state.sums.is_cuda:  # reading the device makes it wait: on CUDA once an epoch
-                    _check(state)
-                state.seconds += time.perf_counter() - clock
-                if not last:
-                    yield StepDone(state.step, total)
-                clock = time.perf_counter()
-        yield end_epoch(state, state.step // per_epoch, len(labels), evaluate)
 
 
 def take_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, autocast: torch.autocast) -> None:
@@ -178,10 +222,11 @@ def take_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, auto
         state.first_bad = torch.minimum(state.first_bad, bad_now)
 
 
-def _check(state: State) -> None:
-    first_bad = state.first_bad.item()
-    if first_bad != float("inf"):
-        raise NotFinite(int(first_bad), "train")
+def _end_epoch(state: State, per_epoch: int, images: int, evaluate: Evaluate) -> EpochDone | NotFinite:
+    try:
+        return end_epoch(state, state.step // per_epoch, images, evaluate)
+    except NotFinite as error:
+        return error
 
 
 def end_epoch(state: State, epoch: int, images: int, evaluate: Evaluate) -> EpochDone:

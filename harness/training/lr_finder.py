@@ -12,7 +12,7 @@ import itertools
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import TqdmExperimentalWarning
 
-from harness.augmentation.source import Source, to_device
-from harness.plans.hyperparameters import LRFinder
+from harness.augmentation.batches import epoch_batches
+from harness.augmentation.normaliser import Normaliser
+from harness.augmentation.source import Source
 from harness.plans.spec import Recipe
 from harness.records.events import LRFound
-from harness.training.evaluate import Interrupted, Normaliser, ShouldStop
-from harness.training.loop import NotFinite, epoch_order
+from harness.training.evaluate import Interrupted, ShouldStop
+from harness.training.loop import NotFinite
 from harness.training.optimizers import build_optimizer
 from harness.values import HarnessError
 
@@ -64,9 +65,12 @@ def find_lr(
     values = recipe.lr_finder
     assert values is not None
     clock = time.perf_counter()
+    mps = torch.mps.get_rng_state() if labels.is_mps else None  # fork_rng keeps those of the CPU and of CUDA
     with torch.random.fork_rng():
         swept = _Autocast(copy.deepcopy(model), normaliser.autocast)
         optimizer = build_optimizer(swept, recipe, values.start_lr)
+        if recipe.clip_norm is not None:  # the finder knows nothing of it
+            optimizer.register_step_pre_hook(_clipping(swept, recipe.clip_norm))
         batches = TrainDataLoaderIter(_Batches(source, labels, recipe, seed, normaliser, stop))
         finder = torch_lr_finder.LRFinder(swept, optimizer, _FiniteLoss(recipe.label_smoothing), device=labels.device)
         shown = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
@@ -79,6 +83,8 @@ def find_lr(
                 smooth_f=values.smoothing,
                 diverge_th=values.diverge_threshold,  # pyright: ignore[reportArgumentType] as above
             )
+    if mps is not None:
+        torch.mps.set_rng_state(mps)
     lrs, losses = finder.history["lr"], finder.history["loss"]
     return LRFound(
         time=time.time(),
@@ -115,6 +121,13 @@ def suggest(lrs: Sequence[float], losses: Sequence[float], rule: str = "steepest
     return float(lrs[SKIP_START + int(used.argmin())]) / 10
 
 
+def _clipping(model: nn.Module, largest: float) -> Callable[..., None]:
+    def clip(*_: object) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), largest)
+
+    return clip
+
+
 class _Autocast(nn.Module):
     """Runs a network under the run's own precision: the finder knows only fp16 with a gradient scaler."""
 
@@ -148,14 +161,10 @@ class _Batches:
     ):
         self.source, self.labels, self.normaliser, self.stop = source, labels, normaliser, stop
         self.batch_size, self.seed = recipe.batch_size, seed
-        assert isinstance(recipe.lr_finder, LRFinder)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for epoch in itertools.count():
-            order = epoch_order(self.seed, epoch, len(self.labels))
-            targets = self.labels[to_device(order, self.labels.device)].split(self.batch_size)
-            images = self.source.batches(epoch, order.split(self.batch_size))
-            for target, batch in zip(targets, images, strict=True):
+            for images, targets in epoch_batches([self.source], self.labels, [self.seed], epoch, self.batch_size):
                 if self.stop():
                     raise Interrupted
-                yield self.normaliser(batch), target
+                yield self.normaliser(images[0]), targets[0]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
-from harness.plans.spec import Recipe
-from harness.training.build import build_model
-from harness.training.evaluate import Normaliser
+from harness.plans.spec import Circumstances, Recipe
+from harness.training.build import build_model, build_normaliser
 
 BESIDE = 1.5
 """What a step takes, over what autograd keeps for it: gradients and workspace come on top."""
@@ -42,23 +42,26 @@ def kept_by_autograd(model: nn.Module, normaliser: Normaliser, images: Tensor, l
 
 
 def batch_that_fits(
-    recipe: Recipe, dataset: Dataset, at_once: int = 1, room: Callable[[str], float] | None = None
+    recipe: Recipe,
+    circumstances: Circumstances,
+    dataset: Dataset,
+    at_once: int = 1,
+    room: Callable[[str], float] | None = None,
 ) -> int:
     """The largest power of two below the recipe's batch size that should fit; 0 if not one image does.
 
-    Measured on the CPU with small batches, whatever the recipe's device: shapes and types are the same there.
+    Measured on the CPU with small batches, whatever the run's device: shapes and types are the same there.
 
     Args:
         at_once: seeds that train as one, each with a batch of its own.
         room: device → bytes that a step may take; what is free by default.
     """
-    here = recipe.model_copy(update={"device": "cpu"})
-    model = build_model(here, dataset, 0)[1].train()
-    normaliser = Normaliser.make(dataset.mean, dataset.std, "cpu", here.memory_format, here.precision)
+    here = circumstances.model_copy(update={"device": "cpu"})
+    model, normaliser = build_model(recipe, here, dataset, 0)[1].train(), build_normaliser(recipe, here, dataset)
     images = torch.from_numpy(dataset.train.images[:4].copy())
     labels = torch.tensor(dataset.train.labels[:4])
     few, more = (kept_by_autograd(model, normaliser, images[:count], labels[:count]) for count in (2, 4))
-    largest = (room or _free)(recipe.device) / (at_once * BESIDE * (more - few) / 2)
+    largest = (room or _free)(circumstances.device) / (at_once * BESIDE * (more - few) / 2)
     fits = min(largest, recipe.batch_size - 1)
     return 2 ** int(math.log2(fits)) if fits >= 1 else 0
 

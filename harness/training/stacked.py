@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds alone, trained as one: each step is taken for all of them at once.
+"""Stacked seeds: runs that differ in their seeds alone take each optimiser step at once.
 
 A small network leaves a GPU idle between kernels. Here the parameters, buffers and optimiser states of M runs are
 stacked, (M, ...), and `torch.func.vmap` takes the step over the stacks. Each run's own `State` looks into them, so it
@@ -7,7 +7,6 @@ numbers come from one stream for all, only in distribution.
 """
 
 import copy
-import time
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -15,24 +14,17 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from harness.augmentation.source import Source, to_device, together
-from harness.plans.plan import steps_per_epoch
 from harness.plans.spec import Recipe
-from harness.records.events import EpochDone
 from harness.training.average import follow, tensors
-from harness.training.evaluate import Normaliser
-from harness.training.loop import Evaluate, NotFinite, State, StepDone, end_epoch, epoch_order
+from harness.training.loop import State
 from harness.training.optimizers import build_optimizer
-
-Event = tuple[int, StepDone | EpochDone | NotFinite]
-"""Which run, and what it did: of one whose loss is not finite nothing more is heard. The first run tells the steps."""
 
 
 class Stack:
-    """M states as one, all at the same step of the same recipe. Their tensors become views of the stacks."""
+    """The learner of M states at the same step of the same recipe. Their tensors become views of the stacks."""
 
-    def __init__(self, states: Sequence[State], recipe: Recipe):
-        self.states, self.recipe = states, recipe
+    def __init__(self, states: Sequence[State], recipe: Recipe, autocast: torch.autocast):
+        self.states, self.recipe, self._autocast = states, recipe, autocast
         models = [state.model for state in states]
         self._skeleton = copy.deepcopy(models[0]).to("meta").train()
         self._halved = _cast_layers(self._skeleton) if recipe.precision == "bf16" else set()
@@ -54,11 +46,11 @@ class Stack:
             state.sums, state.first_bad = sums[number], bad[number]
             state.optimizer.step()  # nothing has a gradient, so nothing happens; a schedule asks whether it was called
 
-    def step(self, images: Tensor, labels: Tensor, autocast: torch.autocast) -> None:
+    def step(self, images: Tensor, labels: Tensor) -> None:
         """One optimiser step of every run on images (M, B, C, H, W) and labels (M, B)."""
         count = labels.shape[1]
         parameters = {n: p.bfloat16() if n in self._halved else p for n, p in self._parameters.items()}
-        with autocast:
+        with self._autocast:
             logits = vmap(self._forward, randomness="different")(parameters, self._buffers, images).float()
         each = functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), label_smoothing=self.recipe.label_smoothing, reduction="none"
@@ -73,8 +65,8 @@ class Stack:
             bad_now = torch.where(losses.isfinite(), torch.inf, float(self.states[0].step))
             self._first_bad.copy_(torch.minimum(self._first_bad, bad_now))
 
-    def bad(self) -> dict[int, int]:
-        """Run → its first step whose loss was not finite; waits for the device."""
+    def first_bad_steps(self) -> dict[int, int]:
+        """Run → its first step whose loss was not finite, for those that have one; waits for the device."""
         return {number: int(step) for number, step in enumerate(self._first_bad.tolist()) if step != float("inf")}
 
     def _forward(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
@@ -117,7 +109,7 @@ class Stack:
         for stack, own in self._own():
             kept = [state.optimizer.state[parameter] for state, parameter in zip(self.states, own, strict=True)]
             for name, value in kept[0].items():
-                alike = value.shape == own[0].shape
+                alike = name != "step" and value.shape == own[0].shape  # a parameter may be a single number too
                 self._optimizer.state[stack][name] = _stacked([entry[name] for entry in kept]) if alike else value
         self._share_optimizer_state()
 
@@ -155,54 +147,3 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     for tensor, view in zip(tensors, stack, strict=True):
         tensor.data = view
     return stack
-
-
-def train(
-    stack: Stack,
-    sources: Sequence[Source],
-    labels: Tensor,
-    seeds: Sequence[int],
-    normaliser: Normaliser,
-    evaluates: Sequence[Evaluate],
-) -> Iterator[Event]:
-    """As `harness.training.loop.train`, for all runs of a stack; seconds are shared equally among them."""
-    states, recipe = stack.states, stack.recipe
-    per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
-    total, alive = recipe.epochs * per_epoch, list(range(len(states)))
-    while True:
-        for number in [n for n in alive if states[n].lrs and states[n].step % per_epoch == 0]:
-            ended = _ended(states[number], per_epoch, len(labels), evaluates[number])
-            yield number, ended
-            if isinstance(ended, NotFinite):
-                alive.remove(number)
-        if not alive or states[0].step == total:
-            return
-        epoch, first = divmod(states[0].step, per_epoch)
-        orders = [epoch_order(seed, epoch, len(labels)) for seed in seeds]
-        indices = [order.split(recipe.batch_size)[first:] for order in orders]
-        targets = labels[to_device(torch.stack(orders), labels.device)].split(recipe.batch_size, dim=1)[first:]
-        for state in states:
-            state.model.train()
-        clock = time.perf_counter()
-        for target, images in zip(targets, together(sources, epoch, indices), strict=True):
-            inputs = normaliser(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-            stack.step(inputs, target, normaliser.autocast)
-            last = states[0].step % per_epoch == 0
-            bad = stack.bad() if last or not labels.is_cuda else {}  # on CUDA the host waits once an epoch
-            for state in states:
-                state.seconds += (time.perf_counter() - clock) / len(states)
-            for number in [n for n in alive if n in bad]:
-                yield number, NotFinite(bad[number], "train")
-                alive.remove(number)
-            if not alive:
-                return
-            if not last:
-                yield alive[0], StepDone(states[0].step, total)
-            clock = time.perf_counter()
-
-
-def _ended(state: State, per_epoch: int, images: int, evaluate: Evaluate) -> EpochDone | NotFinite:
-    try:
-        return end_epoch(state, state.step // per_epoch, images, evaluate)
-    except NotFinite as error:
-        return error

@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.artifacts import write as artifacts
+from harness.artifacts import write
 from harness.data.load import Dataset, Split
 from harness.plans.hyperparameters import SGD
-from harness.plans.spec import Data, Design, Model, Recipe, RunSpec, VariantDesign
+from harness.plans.spec import Circumstances, Data, Design, Model, Recipe, RunSpec
 from harness.records.events import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
 from harness.tracking.tracker import Tracker
 from harness.training.build import DeviceData, device_data
-from harness.values import digest
 from tests.harness.runs import Runs, begun
 
 
@@ -46,44 +45,54 @@ def recipe() -> Recipe:
         epochs=2,
         batch_size=16,
         precision="fp32",
-        memory_format="channels_last",
-        device="cpu",
-        threads=1,
     )
 
 
 @pytest.fixture
-def spec(recipe: Recipe) -> RunSpec:
-    return RunSpec(experiment="tiny_trial", variant="plain", seed=0, recipe=recipe)
+def circumstances() -> Circumstances:
+    return Circumstances(device="cpu", threads=1, memory_format="channels_last", step="eager")
 
 
 @pytest.fixture
-def design(recipe: Recipe) -> Design:
+def spec(recipe: Recipe) -> RunSpec:
+    return RunSpec(experiment="tiny_trial", variant="plain", seed=0, recipe=recipe, images="0123")
+
+
+@pytest.fixture
+def design() -> Design:
     return Design(
         experiment="tiny_trial",
         question="Does it learn?",
         factor=("model.norm",),
         baseline="plain",
         seeds=(0,),
-        variants=(VariantDesign(name="plain", recipe_digest=digest(recipe)),),
+        variants=("plain",),
         primary_metric="test_accuracy",
         smallest_difference_points=0.5,
     )
 
 
 @pytest.fixture
-def runs(tmp_path: Path, spec: RunSpec, design: Design, data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> Runs:
+def runs(
+    tmp_path: Path,
+    spec: RunSpec,
+    circumstances: Circumstances,
+    design: Design,
+    data: DeviceData,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Runs:
     """Runs without artifacts, which take longer to draw than these networks to train."""
-    monkeypatch.setattr(artifacts, "write", lambda *_: None)
-    return Runs(tmp_path, spec, design, data)
+    monkeypatch.setattr(write, "write_artifacts", lambda *_: {})
+    return Runs(tmp_path, spec, circumstances, design, data)
 
 
 @pytest.fixture
-def facts(spec: RunSpec, design: Design) -> list[Fact]:
+def facts(spec: RunSpec, circumstances: Circumstances, design: Design) -> list[Fact]:
     """What a finished run of `spec` leaves, numbers made up: a range test and two epochs of five steps."""
     started = Started(
         time=1000.25,
         spec=spec,
+        circumstances=circumstances,
         design=design,
         data=DataFacts(
             name="tiny",

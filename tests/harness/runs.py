@@ -1,6 +1,6 @@
 """Makes and stops runs for the tests: a class, so that a test reads as what happens to a run."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,11 @@ import pytest
 
 from harness.data.load import Dataset
 from harness.execution.run import run, run_folder
-from harness.plans.spec import Design, RunSpec
+from harness.plans.spec import Circumstances, Design, RunSpec
 from harness.records import journal
 from harness.records.events import Fact, Finished, Started
 from harness.training.build import DeviceData, device_data
-from harness.training.evaluate import Interrupted
+from harness.training.evaluate import Interrupted, ShouldStop
 
 
 def write(folder: Path, facts: list[Fact]) -> None:
@@ -31,18 +31,23 @@ def begun(facts: list[Fact]) -> Started:
 class Runs:
     """The attempts at one run in one project's folder."""
 
-    def __init__(self, root: Path, spec: RunSpec, design: Design, data: DeviceData):
+    def __init__(self, root: Path, spec: RunSpec, circumstances: Circumstances, design: Design, data: DeviceData):
         self.root, self.spec, self.design, self.data = root, spec, design, data
+        self.circumstances = circumstances
 
-    def changed(self, root: str, **recipe: Any) -> "Runs":
-        """The same with another recipe, in another folder."""
+    def changed(self, root: str, **changes: Any) -> "Runs":
+        """The same with other fields of the recipe or other circumstances, in another folder."""
+        around = {name: value for name, value in changes.items() if name in Circumstances.model_fields}
+        recipe = {name: value for name, value in changes.items() if name not in around}
         spec = self.spec.model_copy(update={"recipe": self.spec.recipe.model_copy(update=recipe)})
-        return self.elsewhere(root, spec=spec)
+        made = self.elsewhere(root, spec=spec)
+        made.circumstances = self.circumstances.model_copy(update=around)
+        return made
 
     def elsewhere(self, root: str, spec: RunSpec | None = None, dataset: Dataset | None = None) -> "Runs":
         data = device_data(dataset, "cpu") if dataset else self.data
         (self.root / root).mkdir()
-        return Runs(self.root / root, spec or self.spec, self.design, data)
+        return Runs(self.root / root, spec or self.spec, self.circumstances, self.design, data)
 
     @property
     def folder(self) -> Path:
@@ -51,9 +56,12 @@ class Runs:
     def events(self, stop_after: int | None = None) -> Generator[Any, None, None]:
         """One attempt; `stop_after` asks it to stop once so many steps or facts of this attempt are done."""
         seen: list[Any] = []
-        for event in run(self.spec, self.design, self.data, self.root, lambda: len(seen) == stop_after):
+        for _, event in self.run(stop=lambda: len(seen) == stop_after):
             seen.append(event)
             yield event
+
+    def run(self, stop: ShouldStop) -> Iterator[tuple[RunSpec, Any]]:
+        return run([self.spec], self.circumstances, self.design, self.data, self.root, stop)
 
     def finish(self) -> Finished:
         *_, last = self.events()

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from harness.plans.hyperparameters import SGD
-from harness.plans.spec import Data, Design, Model, Published, Recipe, RunSpec, VariantDesign
+from harness.plans.spec import Circumstances, Data, Design, Model, Published, Recipe, RunSpec
 from harness.records.events import DataFacts, EpochDone, Fact, Finished, ModelFacts, Scores, Started
 from harness.records.record import Record
 from harness.tracking.tracker import PlannedRun, Summary
-from harness.values import digest
 from reports.select import Selection, arrange
 
 CLASSES = ("cat", "dog", "eel")
+CIRCUMSTANCES = Circumstances(device="cpu", threads=1, memory_format="contiguous", step="eager")
 IMAGES = 40
 ENVIRONMENT = {
     "commit": "c0ffee",
@@ -36,9 +36,6 @@ def recipe(norm: str) -> Recipe:
         epochs=2,
         batch_size=10,
         precision="fp32",
-        memory_format="contiguous",
-        device="cpu",
-        threads=1,
     )
 
 
@@ -50,18 +47,26 @@ def design(variants: tuple[str, ...] = ("batch", "group"), seeds: tuple[int, ...
         factor=("model.norm",),
         baseline=variants[0],
         seeds=seeds,
-        variants=tuple(VariantDesign(name=name, recipe_digest=digest(recipe(name))) for name in variants),
+        variants=variants,
         primary_metric="test_accuracy",
         smallest_difference_points=0.5,
         published=(Published(variant="batch", test_accuracy_percent=75.77, source="a seed"),),
     )
 
 
-def started(variant: str, seed: int, *, spec: RunSpec | None = None, environment: dict | None = None) -> Started:
+def started(
+    variant: str,
+    seed: int,
+    *,
+    spec: RunSpec | None = None,
+    environment: dict | None = None,
+    circumstances: Circumstances | None = None,
+) -> Started:
     """The first fact of a run."""
     return Started(
         time=1000.0 + seed,
-        spec=spec or RunSpec(experiment="norms", variant=variant, seed=seed, recipe=recipe(variant)),
+        spec=spec or RunSpec(experiment="norms", variant=variant, seed=seed, recipe=recipe(variant), images="feed"),
+        circumstances=circumstances or CIRCUMSTANCES,
         design=design(),
         data=DataFacts(
             name="digits",
@@ -139,8 +144,8 @@ def selection(
 def arranged(records: list[Record], asked: Design) -> Selection:
     """These records, as answers to a design."""
     planned = tuple(
-        PlannedRun(key=f"norms-{v.name}-s{seed}-{v.recipe_digest}", variant=v.name, seed=seed)
-        for v in asked.variants
+        PlannedRun(key=started(variant, seed).spec.key, variant=variant, seed=seed)
+        for variant in asked.variants
         for seed in asked.seeds
     )
     return arrange(Summary(design=asked, runs=planned), {record.key: record for record in records}, {})

@@ -1,0 +1,83 @@
+"""`make list`: every model and every experiment, or one model's layers. Only looking need not wait for torch."""
+
+import argparse
+import hashlib
+import importlib.metadata
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.files import write_whole
+from harness.plans import catalog
+from harness.values import SpecError
+
+if TYPE_CHECKING:
+    from models import ModelSummary
+
+
+def show(chosen: argparse.Namespace, root: Path) -> int:
+    """Print what there is; an experiment that cannot be read is listed with the reason. Returns the exit status."""
+    if chosen.model:
+        print(layers(chosen.model))
+        return 0
+    print("\n".join(model_lines(root)), end="\n\n")
+    status = 0
+    for name in catalog.names(root):
+        try:
+            said = catalog.load(name, root).question
+        except SpecError as error:
+            said, status = f"cannot be read: {error}", 2
+        print(f"{name:<22} {said}")
+    return status
+
+
+def model_lines(root: Path) -> list[str]:
+    """A line a registered model: parameters, multiply-adds, receptive field, options and their defaults.
+
+    Kept in data/cache until the models' code changes: whoever only looks need not wait for torch.
+    """
+    sha = hashlib.sha256(importlib.metadata.version("torch").encode())
+    for path in (Path(__file__), *sorted((root / "models").glob("*.py"))):
+        sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    kept = root / "data" / "cache" / f"models-{sha.hexdigest()[:12]}.txt"
+    with suppress(OSError):
+        return kept.read_text().splitlines()
+    import models
+
+    lines = [_model_line(name) for name in models.names()]
+    with suppress(OSError):  # a project that cannot be written to can still be listed
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, "\n".join(lines).encode())
+    return lines
+
+
+def layers(model: str) -> str:
+    """A registered model's table of layers, at its default options.
+
+    Raises:
+        SpecError: there is no model of that name.
+    """
+    import models
+
+    if model not in models.names():
+        raise SpecError(f"MODEL must be one of {', '.join(models.names())}; got {model!r}")
+    return models.format_summary(_summary(model))
+
+
+def _model_line(name: str) -> str:
+    import models
+
+    summary = _summary(name)
+    options = ", ".join(f"{option}={default}" for option, default in models.options(name).items())
+    return (
+        f"{name:<12} {summary.parameters:>10,} parameters  {summary.multiply_adds / 1e6:>8.2f} M multiply-adds  "
+        f"receptive field {summary.receptive_field}  options: {options}"
+    )
+
+
+def _summary(name: str) -> "ModelSummary":
+    import models
+
+    options = models.options(name)
+    shape = (int(options["in_channels"]), int(options["image_size"]), int(options["image_size"]))
+    return models.summarize(models.build(name), shape)

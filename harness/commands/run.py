@@ -1,0 +1,58 @@
+"""`make run`: make every run of an experiment that is not made yet."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.commands import arguments
+
+
+def run(chosen: argparse.Namespace, root: Path) -> int:
+    """The exit status: 0 done, 1 some without a result or undelivered, 128 and the signal's number when stopped."""
+    planned, asked = arguments.planned(chosen, root)
+    workers = arguments.workers(chosen)
+    from harness.environment import code_at_start
+    from harness.execution.check import check
+    from harness.execution.execute import execute
+    from harness.execution.settle import settle
+    from harness.tracking.tracker import Tracker
+
+    code_at_start(root)
+    planned, datasets = check(planned, root)
+    tracker = Tracker(root)
+    planned = settle(planned, datasets, root, asked)
+    outcome = execute(planned, datasets, tracker, root, workers, chosen.allow.split())
+    if outcome.signal is not None:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 128 + outcome.signal
+    name = planned.design.experiment
+    if outcome.superseded:
+        print(
+            f"a concurrent command has asked otherwise of {name}, and the report is of that; "
+            f"one of all: make run EXP={name}",
+            file=sys.stderr,
+        )
+    problems = []
+    if outcome.failed:
+        problems.append(f"{len(outcome.failed)} of {len(planned.runs)} runs have no result: see above")
+    if outcome.undelivered:
+        problems.append(
+            f"MLflow lacks what {outcome.undelivered} folders of runs/ hold; deliver it, once the store works, with: "
+            "make sync"
+        )
+    if problems:
+        print(f"error: {'; '.join(problems)}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def lr_find(chosen: argparse.Namespace, root: Path) -> int:
+    """`make lr-find`: an experiment's LR range tests alone."""
+    planned, _ = arguments.planned(chosen, root)
+    workers = arguments.workers(chosen)
+    from harness.execution.check import check
+    from harness.execution.execute import find_lrs
+
+    planned, datasets = check(planned, root)
+    for line in find_lrs(planned, datasets, workers):
+        print(line, flush=True)
+    return 0

@@ -1,0 +1,150 @@
+"""What could have changed a result besides what was asked: code, versions of packages, processor. Knows no torch."""
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CODE = ("augmentation", "data", "training")
+"""Packages of the harness that decide what a run computes; a model's own code is digested beside them."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What "auto" resolves to: a torch device name, whether it computes bf16 in hardware, and CPU threads."""
+
+    device: str
+    bf16: bool
+    threads: int
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of the processor, as Linux names them; empty elsewhere."""
+    return frozenset(_cpuinfo("flags").split())
+
+
+def processor() -> str:
+    """The processor's name."""
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _cpuinfo(field: str) -> str:
+    """What Linux says of the first core; "" elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+
+
+def provenance(root: Path, packages: Iterable[str]) -> dict[str, Any]:
+    """Commit, dirty flag and digest of the code, versions of the named packages, Python, system and processor."""
+    return {
+        **code_at_start(root),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": processor(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two recorded environments differ in, each package by its name: {"torch": ("2.11.0", "2.14.1")}.
+
+    A field that one of them does not record is no difference.
+    """
+    old, new = ({k: v for k, v in seen.items() if k != "versions"} | seen["versions"] for seen in (before, now))
+    return {name: (value, new[name]) for name, value in old.items() if name in new and value != new[name]}
+
+
+@functools.cache
+def code_at_start(root: Path) -> dict[str, Any]:
+    """Commit, dirty flag and digest of the code as it was when a process first asked: files may be edited meanwhile."""
+    return {
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "code": source_digest(root, sorted(p for name in CODE for p in (root / "harness" / name).rglob("*.py"))),
+    }
+
+
+@functools.cache
+def builder_digest(builder: Callable[..., Any]) -> str:
+    """Digest of the file that defines a model's builder and of the files of its own package that it imports.
+
+    A builder in an experiment's file, or in a package outside the repository, is covered like one in `models/`.
+    """
+    found: dict[str, Path] = {}
+    code = getattr(builder, "__code__", None)
+    own = Path(code.co_filename if code else sys.modules[builder.__module__].__file__ or "")
+    waiting = [(builder.__module__, own)]
+    while waiting:
+        name, path = waiting.pop()
+        if name in found or path.suffix != ".py":
+            continue
+        found[name] = path
+        waiting += _imported(name, path)
+    names = sorted(found)
+    return _digest([(name, found[name]) for name in names])
+
+
+def _imported(name: str, path: Path) -> Iterable[tuple[str, Path]]:
+    """The loaded modules of the same top-level package that a module's source names in its imports."""
+    top = name.partition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        named: list[str] = []
+        if isinstance(node, ast.Import):
+            named = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = name.split(".")[: -node.level] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            named = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        for each in named:
+            file = getattr(sys.modules.get(each), "__file__", None)
+            if each.partition(".")[0] == top and file and _defines(Path(file)):
+                yield each, Path(file)
+
+
+def _defines(path: Path) -> bool:
+    """Whether a file defines anything itself; a package's `__init__` often only gathers."""
+    return path.name != "__init__.py" or any(
+        isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.parse(path.read_bytes()).body
+    )
+
+
+def source_digest(root: Path, files: Iterable[Path]) -> str:
+    """SHA-256, twelve digits, of Python files by their paths below root; see `_digest`."""
+    return _digest([(path.relative_to(root).as_posix(), path) for path in files])
+
+
+def _digest(named: Iterable[tuple[str, Path]]) -> str:
+    """Of what the files compute: comments, docstrings and formatting do not count (their syntax trees do)."""
+    sha = hashlib.sha256()
+    for name, path in named:
+        sha.update(name.encode() + b"\0" + _normal_form(path.read_bytes()).encode() + b"\0")
+    return sha.hexdigest()[:12]
+
+
+def _normal_form(source: bytes) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a string that stands alone is a docstring, or documents the field above it
+            node.body = [each for each in body if not _is_text(each)] or [ast.Pass()]  # pyright: ignore[reportAttributeAccessIssue]
+    return ast.unparse(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

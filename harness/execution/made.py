@@ -1,0 +1,62 @@
+"""Runs that are made already: found by what was asked of them, and only if all that they should have left is there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.execution.run import ended, run_folder
+from harness.plans.spec import Model, RunSpec
+from harness.records import journal
+from harness.records.events import EpochDone, Fact, Finished, Started
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run that has ended, where it lies, and what is wrong with it, if anything."""
+
+    folder: Path
+    facts: Sequence[Fact]
+    problem: str | None
+
+    @property
+    def started(self) -> Started:
+        return next(fact for fact in self.facts if isinstance(fact, Started))
+
+
+def find_made(root: Path, spec: RunSpec) -> Made | None:
+    """The run that `spec` asks for, if it has ended: under its own key, or under the key that it had before a field or
+    an option came to recipes.
+
+    Raises:
+        HarnessError: its journal is not a file.
+    """
+    own = run_folder(root, spec)
+    older = sorted(own.parent.glob(f"{spec.experiment}-{spec.variant}-s{spec.seed}-*"))
+    for folder in [own, *(each for each in older if each != own)]:
+        facts = journal.read(folder)
+        started = next((fact for fact in facts if isinstance(fact, Started)), None)
+        if started and ended(facts) and (folder == own or _asks_the_same(started.spec, spec)):
+            return Made(folder, facts, _incomplete(folder, facts, started))
+    return None
+
+
+def _asks_the_same(recorded: RunSpec, asked: RunSpec) -> bool:
+    """An option that a record lacks came later, with a default that changes nothing."""
+    old, new = recorded.recipe.model, asked.recipe.model
+    completed = Model(name=old.name, **((new.options if new.name == old.name else {}) | old.options))
+    recipe = recorded.recipe.model_copy(update={"model": completed})
+    return recorded.model_copy(update={"recipe": recipe}).identity == asked.identity
+
+
+def _incomplete(folder: Path, facts: Sequence[Fact], started: Started) -> str | None:
+    finished = next((fact for fact in reversed(facts) if isinstance(fact, Finished)), None)
+    if finished is None:  # it diverged
+        return None
+    epochs = [fact.epoch for fact in facts if isinstance(fact, EpochDone)]
+    if epochs != list(range(1, started.spec.recipe.epochs + 1)):
+        return f"its journal has {len(epochs)} of {started.spec.recipe.epochs} epochs"
+    for name, (size, _) in finished.artifacts.items():
+        path = folder / "artifacts" / name
+        if not path.is_file() or path.stat().st_size != size:
+            return f"artifacts/{name} is missing or not whole"
+    return None

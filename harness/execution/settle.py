@@ -1,0 +1,70 @@
+"""The circumstances of a plan's runs, measured once and kept: the same command finds the same circumstances again.
+
+They change the last bits of every sum, so all runs of an experiment get the same ones, also when seeds or variants are
+added later.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from tqdm import tqdm
+
+from harness.data.load import Dataset
+from harness.environment import code_at_start
+from harness.files import write_whole
+from harness.plans.plan import Plan, within
+from harness.plans.spec import Circumstances, Data
+from harness.training import autotune
+from harness.values import digest, flatten
+
+_MEASURED = ("threads", "memory_format", "step")
+
+
+def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circumstances) -> Plan:
+    """The plan with nothing left open in its circumstances; measures for a small share of the training's time.
+
+    Args:
+        asked: the circumstances as the user left them: what is "auto" there is measured.
+    """
+    if all(getattr(asked, name) != "auto" for name in _MEASURED):
+        return plan
+    path = root / "runs" / "steps.json"
+    path.parent.mkdir(exist_ok=True)
+    name = _name(plan, datasets, root, asked)
+    with FileLock(path.with_suffix(".lock")):
+        kept = _read(path)
+        if name not in kept or (not kept[name].reason and kept[name].runs < autotune.runs_each(plan)):
+            try:
+                kept[name] = autotune.measure(plan, datasets, asked)
+            except Exception:  # such as too little memory: the runs will meet it too, and record it
+                return _with(plan, autotune.plain(plan.circumstances), asked)
+            write_whole(path, json.dumps({n: m.model_dump() for n, m in kept.items()}, indent=2).encode())
+    if kept[name].reason:
+        tqdm.write(f"training step: {kept[name].step}, threads {kept[name].threads} ({kept[name].reason})")
+    return _with(plan, kept[name], asked)
+
+
+def _with(plan: Plan, measured: autotune.Measured, asked: Circumstances) -> Plan:
+    return Plan(plan.design, plan.runs, measured.applied(plan.circumstances, asked))
+
+
+def _read(path: Path) -> dict[str, autotune.Measured]:
+    try:
+        kept = json.loads(path.read_bytes())
+        return {name: autotune.Measured.model_validate(values) for name, values in kept.items()}
+    except (FileNotFoundError, ValueError, AttributeError):  # none yet, or not ours: then it is measured anew
+        return {}
+
+
+def _name(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circumstances) -> str:
+    """What the choice belongs to: neither seeds nor variants count, so that runs stay made when some are added."""
+    recipe = plan.runs[0].recipe
+    common = {field: value for field, value in flatten(recipe).items() if not within(field, plan.design.factor)}
+    return f"{plan.design.experiment}-" + digest(
+        common
+        | {"circumstances": asked.model_dump(), "device": plan.circumstances.device}
+        | {"images": datasets[recipe.data].train.images.shape, "code": code_at_start(root)["code"]}
+        | {"torch": torch.__version__}
+    )

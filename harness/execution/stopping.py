@@ -1,0 +1,41 @@
+"""Ctrl-C, SIGTERM and a terminal that closes: noted, so that the work under way can save a checkpoint."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from tqdm import tqdm
+
+_STOPPING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
+@dataclass
+class Stop:
+    """Set by the first signal that asks the process to end; a second one ends it at once."""
+
+    signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take over these signals for the duration; one that is ignored (under nohup, SIGHUP) stays so."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self.signal is not None:
+                os._exit(128 + number)
+            self.signal = number
+            tqdm.write("stopping at the next step; once more ends it at once", file=sys.stderr)
+
+        numbers = [number for number in _STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, note) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
