@@ -140,5 +140,6 @@ def _check_value(option: str, value: object, annotation: object) -> None:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    others = [each for each in known if not name.startswith(each)]  # resnet18 is no slip of resnet, but another network
+    close = difflib.get_close_matches(name, others, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -35,7 +35,7 @@ def plan(
     machine: Machine,
     *,
     data: str | None = None,
-    seeds: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     variants: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
 ) -> Plan:
@@ -43,7 +43,7 @@ def plan(
 
     Args:
         data: another data set's name; its classes, channels and statistics follow.
-        seeds: how many; the declared ones first, then the integers that follow them.
+        seeds: which; or how many, the declared ones first, then the integers that follow them.
         variants: only these, in this order; all when empty.
         changes: dotted field → value, for every variant.
 
@@ -192,7 +192,8 @@ def _refuse_other_differences(experiment: Experiment, recipes: Mapping[str, Reci
             shown = ", ".join(f"{name}: {value!r}" for name, value in values.items())
             raise SpecError(
                 f"`{field}` differs between variants ({shown}) but the factor of {experiment.name!r} is "
-                f"{', '.join(experiment.factor) or 'nothing'}; declare it in `factor` or make it equal"
+                f"{', '.join(experiment.factor) or 'nothing'}"
+                f"{nearest(field, experiment.factor) or '; declare it in `factor` or make it equal'}"
             )
 
 
@@ -223,9 +224,14 @@ def _choose(experiment: Experiment, variants: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(variants)) or tuple(experiment.variants)
 
 
-def _seeds(experiment: Experiment, count: int | None) -> tuple[int, ...]:
-    if count is None:
+def _seeds(experiment: Experiment, asked: int | Sequence[int] | None) -> tuple[int, ...]:
+    if asked is None:
         return experiment.seeds
+    if not isinstance(asked, int):
+        if len(set(asked)) != len(asked) or max(asked) >= 2**31:
+            raise SpecError(f"SEEDS must be different numbers below 2147483648; got {','.join(map(str, asked))}")
+        return tuple(asked)
+    count = asked
     if not 1 <= count <= 1000:
         raise SpecError(f"SEEDS must be 1..1000; got {count}")
     further = range(max(experiment.seeds) + 1, max(experiment.seeds) + 1 + count)
