@@ -119,6 +119,18 @@ def on_images(plan: Plan, checksums: Mapping[Data, str], models: Mapping[str, Mo
     return replace(plan, runs=tuple(map(complete, plan.runs)))
 
 
+def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
+    """The plan with these peak rates in the recipes of the named variants."""
+
+    def settled(spec: RunSpec) -> RunSpec:
+        if spec.variant not in rates:
+            return spec
+        optimizer = spec.recipe.optimizer.model_copy(update={"lr": rates[spec.variant]})
+        return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"optimizer": optimizer})})
+
+    return replace(plan, runs=tuple(map(settled, plan.runs)))
+
+
 def with_step(plan: Plan, step: str) -> Plan:
     """The plan with this form of the training step."""
     return replace(plan, circumstances=plan.circumstances.model_copy(update={"step": step}))
@@ -199,10 +211,11 @@ def _refuse_other_differences(experiment: Experiment, recipes: Mapping[str, Reci
 
 def _refuse_stacked_search(recipes: Mapping[str, Recipe], circumstances: Circumstances) -> None:
     for name, recipe in recipes.items():
-        if recipe.optimizer.lr == "find" and circumstances.step == "stacked":
+        each = recipe.lr_finder is not None and recipe.lr_finder.each_run
+        if recipe.optimizer.lr == "find" and each and circumstances.step == "stacked":
             raise SpecError(
-                f"`step` 'stacked' takes one rate for all seeds, and optimizer.lr is 'find' (variant {name!r}); give "
-                "optimizer.lr a number"
+                f"`step` 'stacked' takes one rate for all seeds, and lr_finder.each_run is true (variant {name!r}); "
+                "set lr_finder.each_run=false, or give optimizer.lr a number"
             )
 
 

@@ -94,8 +94,8 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
          f"`model.name` must be one of {', '.join(models.names())}; got 'resnt'; did you mean 'resnet'?"),
         (["quickstart", "--set='a\nb'=1"],
          "`a b` is not a field; its fields: data, model, optimizer, schedule, augmentation, lr_finder, epochs, "
-         "batch_size, label_smoothing, clip_norm, ema_decay, test_time_flip, precision, device, threads, memory_format, step, "
-         "augment_backend"),
+         "batch_size, label_smoothing, clip_norm, ema_decay, test_time_flip, precision, device, threads, "
+         "memory_format, step, augment_backend"),
         (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
         (["quickstart", "--data=digts"],
          "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist or folder:PATH; got 'digts'; "

@@ -132,8 +132,9 @@ def test_a_metric_of_images_that_are_not_held_out_is_refused() -> None:
 def test_stacked_seeds_need_one_rate() -> None:
     """A rate that each run finds for itself is none for all of them."""
     finding = {"step": "stacked", "optimizer.lr": "find", "lr_finder.iterations": 30}
-    with pytest.raises(SpecError, match=r"^`step` 'stacked' takes one rate for all seeds, .*; give optimizer.lr a num"):
-        plan(EXPERIMENT, CPU, changes=finding)
+    assert plan(EXPERIMENT, CPU, changes=finding).circumstances.step == "stacked"
+    with pytest.raises(SpecError, match=r"^`step` 'stacked' takes one rate for all seeds, .*, or give optimizer.lr a"):
+        plan(EXPERIMENT, CPU, changes=finding | {"lr_finder.each_run": True})
 
 
 @pytest.mark.parametrize(
