@@ -60,6 +60,7 @@ def plan(
     circumstances = settle(overrides.around(experiment.circumstances, around), machine)
     _refuse_stacked_search(recipes, circumstances)
     _refuse_unknown_factor(experiment, recipes)
+    _refuse_duplicates(experiment, recipes)
     _refuse_other_differences(experiment, recipes)
     _refuse_unmeasured(experiment, recipes)
     chosen = _choose(experiment, variants)
@@ -195,6 +196,17 @@ def _refuse_unknown_factor(experiment: Experiment, recipes: Mapping[str, Recipe]
             raise SpecError(
                 f"`factor` must name fields of the recipe; {field!r} is none{nearest(field, fields)} (experiment "
                 f"{experiment.name!r})"
+            )
+
+
+def _refuse_duplicates(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
+    seen: dict[str, str] = {}
+    for name, recipe in recipes.items():
+        other = seen.setdefault(recipe.model_dump_json(), name)
+        if other != name:
+            raise SpecError(
+                f"`variants` must differ from each other; {other!r} and {name!r} of {experiment.name!r} ask for the "
+                "same recipe: remove one"
             )
 
 

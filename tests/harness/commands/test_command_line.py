@@ -234,6 +234,40 @@ def test_list_shows_every_model_and_question(capsys: pytest.CaptureFixture[str])
     assert "593,200" in capsys.readouterr().out
 
 
+def test_list_goes_on_past_a_broken_experiment(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is listed with what is wrong with it, and the status says that something is."""
+    monkeypatch.setattr(command_line, "ROOT", project)
+    assert main(["list"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{'broken':<22} cannot be read: experiments/broken.py line 3: '(' was never closed; correct it and" in (
+        line[:100] for line in lines
+    )
+    assert any(line.startswith("quickstart ") for line in lines)
+
+
+def test_a_model_that_cannot_be_registered_is_one_line(project: Path) -> None:
+    """The real program, with a model whose option has no annotation: no traceback, status 2."""
+    file = project / "models" / "mine.py"
+    file.write_text("from models.registry import register\n\n\n@register\ndef mine(depth=3):\n    ...\n")
+    family = project / "models" / "__init__.py"
+    before = family.read_text()
+    family.write_text(before.replace("from models import mnist_cnn,", "from models import mine, mnist_cnn,"))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "run", "--", "quickstart"], cwd=project, capture_output=True, text=True
+        )
+    finally:
+        family.write_text(before)
+        file.unlink()
+    said = (
+        "model 'mine' in models.mine must take the keyword arguments classes, image_size, in_channels, which the data"
+    )
+    assert _one_line(done.stderr).startswith(said)
+    assert done.returncode == 2
+
+
 def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 130, as shells expect, and no traceback."""
 

@@ -192,6 +192,15 @@ def test_the_factor_is_guarded_even_when_the_variant_is_not_chosen() -> None:
         plan(experiment, CPU, variants=["batch"])
 
 
+def test_variants_that_ask_the_same_are_refused() -> None:
+    """Two names for one recipe would count one comparison twice."""
+    with pytest.raises(SpecError) as caught:
+        plan(_with(variants={"batch": {}, "same": {"model.norm": "batch"}}, published=()), CPU)
+    assert str(caught.value) == (
+        "`variants` must differ from each other; 'batch' and 'same' of 'norms' ask for the same recipe: remove one"
+    )
+
+
 def test_a_factor_may_be_a_parent() -> None:
     """factor=("optimizer",) lets variants differ in any of its fields, and in nothing that only begins like it."""
     variants = {"batch": {}, "adam": {"optimizer.name": "adam", "optimizer.lr": 0.01}}
