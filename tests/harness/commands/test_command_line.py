@@ -241,9 +241,8 @@ def test_list_goes_on_past_a_broken_experiment(
     monkeypatch.setattr(command_line, "ROOT", project)
     assert main(["list"]) == 2
     lines = capsys.readouterr().out.splitlines()
-    assert f"{'broken':<22} cannot be read: experiments/broken.py line 3: '(' was never closed; correct it and" in (
-        line[:100] for line in lines
-    )
+    said = "cannot be read: experiments/broken.py line 3: '(' was never closed; correct it and run again"
+    assert f"{'broken':<22} {said}" in lines
     assert any(line.startswith("quickstart ") for line in lines)
 
 
