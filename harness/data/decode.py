@@ -8,16 +8,15 @@ silence). Nothing is cached here; `harness.data.load` does that.
 import logging
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.folders import IMAGE_ENDINGS, DataError, File, Folder
+from harness.data.split import Decoded, Pixels, Split
 from harness.values import in_one_line
 
-Pixels = NDArray[np.uint8]
 _GREY_MODES = ("1", "L", "LA")
 _LONGEST = 2**15
 """Pixels of a side; PIL limits their product alone, and would take 1.8 GB to shrink a line of 89 million."""
@@ -25,23 +24,6 @@ _CHUNK = 64
 _SMALL_PIXELS = 64 * 64
 """Up to this size decoding is so short that threads only wait for the interpreter's lock: on 2 cores one thread decodes
 9,500 CIFAR-10 JPEGs a second, two 5,000 to 6,000; at 128x128 two are ahead."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """images: (N, H, W, C) uint8; labels: (N,) int64, indices into the data set's classes."""
-
-    images: Pixels
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a source holds, before anything is held out."""
-
-    classes: tuple[str, ...]
-    train: Split
-    test: Split
 
 
 def decode_folder(folder: Folder, image_size: int | None) -> Decoded:

@@ -18,9 +18,11 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.builtin import decode_digits, decode_published, stratified
-from harness.data.decode import Decoded, Split, decode_folder
+from harness.data.decode import decode_folder
+from harness.data.digits import decode_digits
 from harness.data.folders import DataError, list_folder
+from harness.data.published import decode_published
+from harness.data.split import Decoded, Split, stratified
 from harness.plans.spec import Data
 
 __all__ = ["Cached", "DataError", "Dataset", "Split", "load", "open_cached"]

@@ -128,7 +128,8 @@ def test_full_disk_is_one_line_and_leaves_nothing(
 def test_two_processes_load_a_fresh_folder_at_once(folder: Path, tmp_path: Path) -> None:
     """Both decode, one publishes, both get the same data, and no temporary folder stays."""
     code = (
-        "import sys, time; from pathlib import Path; import harness.data as d; from harness.plans.spec import Data\n"
+        "import sys, time; from pathlib import Path; import harness.data.load as d\n"
+        "from harness.plans.spec import Data\n"
         "root, me, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]; decode = d.decode_folder\n"
         "def wait(*arguments):\n"
         "    decoded = decode(*arguments); (root / me).touch()\n"
