@@ -155,7 +155,7 @@ def test_an_older_entry_is_still_found(folder: Path, tmp_path: Path) -> None:
 
 
 def test_leftovers_of_killed_processes_are_swept(folder: Path, tmp_path: Path) -> None:
-    """Hidden folders untouched for a day go when the next data set is stored; one still written to, and others, stay."""
+    """Hidden folders untouched for a day go when the next data set is stored; one still written to and others stay."""
     cache = tmp_path / "data" / "cache"
     old = time.time() - 2 * 86_400
     for name in (".dead", ".alive", "compiled"):

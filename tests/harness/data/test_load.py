@@ -74,7 +74,7 @@ OWN = "the images' own are [0.4973,0.5059,0.4899] and [0.2892,0.2901,0.3025], ta
 
 
 def test_statistics_of_another_scale_are_refused(folder: Path, tmp_path: Path) -> None:
-    """CIFAR-10's on the scale 0 to 255, as many write them: the line gives them as they should be, and the images' own."""
+    """CIFAR-10's on the scale 0 to 255, as many write them: the line gives them divided, and the images' own."""
     given = Data(name=f"folder:{folder}", mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))
     with pytest.raises(DataError) as caught:
         load(given, tmp_path)
