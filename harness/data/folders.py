@@ -114,14 +114,22 @@ def left_out_line(path: Path, left_out: tuple[LeftOut, ...]) -> str:
 
 def _existing(path: Path) -> Path:
     """The folder, with every link followed; one whose name differs in Unicode's form alone is the one that is meant."""
-    if not path.is_dir():
+    try:
+        if path.is_dir():
+            return path.resolve()
+        if path.exists():
+            raise DataError(
+                f"`data.name`: {str(path)!r} is a file; folder:PATH must be a folder with train/<class>/ and "
+                "test/<class>/: unpack it, or export its images"
+            )
         siblings = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
-        same = [name for name in siblings if _composed(name) == _composed(path.name)]
-        if not same:
-            near = nearest(path.name, siblings)
-            raise DataError(f"`data.name`: the folder {str(path)!r} does not exist{near or '; check folder:PATH'}")
-        path = path.with_name(same[0])
-    return path.resolve()
+    except OSError as error:
+        raise DataError(f"`data.name`: {str(path)[:200]!r} cannot be read ({error.strerror})") from error
+    for name in siblings:
+        if _composed(name) == _composed(path.name):
+            return path.with_name(name).resolve()
+    near = nearest(path.name, siblings)
+    raise DataError(f"`data.name`: the folder {str(path)!r} does not exist{near or '; check folder:PATH'}")
 
 
 def _composed(name: str) -> str:

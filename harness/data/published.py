@@ -1,9 +1,9 @@
 """CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST, read by torchvision from archives that are checked before it sees them.
 
 torchvision downloads into place, checks an MD5 and unpickles. Here an archive is fetched into a temporary file and must
-have the published length and SHA-256 before it is unpacked, into a temporary folder in which torchvision reads it. A
-copy that already lies unpacked in data/<name>/, as torchvision keeps it, is read where each of its pickles has the MD5
-that torchvision lists; IDX files can hold nothing but numbers.
+have the published length and SHA-256 before it is unpacked for torchvision, in a temporary folder. A copy that lies
+unpacked in data/<name>/, as torchvision keeps it, is read where its pickles have the MD5 that torchvision lists; IDX
+files can hold nothing but numbers.
 
 SHA-256 of CIFAR's archives from Keras (`keras.datasets.cifar10` and `cifar100`: file_hash), of MNIST's and
 Fashion-MNIST's from torchvision 0.12 (`prototype.datasets`). Lengths from public loaders that check them together with
@@ -68,11 +68,8 @@ ARCHIVES: dict[str, dict[str, tuple[int, str]]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """One published data set, by torchvision's account of it.
-
-    place: the archives' folder in the data set's own. mirrors: addresses under each of which every archive lies.
-    files: what is read, by its place once unpacked → its MD5, or None for IDX files.
-    """
+    """What torchvision knows of a data set. place: the archives' folder in its own. mirrors: addresses under each of
+    which every archive lies. files: what is read, by its place once unpacked → its MD5, or None for IDX files."""
 
     kind: "type[CIFAR10] | type[MNIST]"
     place: str
@@ -81,7 +78,6 @@ class Source:
 
 
 def source(name: str) -> Source:
-    """What torchvision knows of cifar10, cifar100, mnist or fashion_mnist."""
     from torchvision import datasets
 
     if name.startswith("cifar"):
@@ -101,17 +97,18 @@ def decode_published(name: str, folder: Path, image_size: int | None) -> Decoded
         DataError: there is no whole copy and it cannot be downloaded (says where a copy belongs), or it holds
             something else than images and labels.
     """
-    known, folder = source(name), folder.resolve()
-    decoded = _unpacked(known, folder) or _archived(name, known, folder)
+    known, cache = source(name), folder.parent / "cache"  # the folder itself may be a link to a shared one
+    folder = folder.resolve()
+    decoded = _unpacked(known, folder, cache) or _archived(name, known, folder, cache)
     if image_size is None:
         return decoded
     train, test = (Split(resized(split.images, image_size), split.labels) for split in (decoded.train, decoded.test))
     return Decoded(decoded.classes, train, test)
 
 
-def _unpacked(known: Source, folder: Path) -> Decoded | None:
+def _unpacked(known: Source, folder: Path, cache: Path) -> Decoded | None:
     """The copy that lies unpacked in `folder`; None if it is not whole, for then the archive is the remedy."""
-    with _scratch(folder) as scratch:
+    with _scratch(cache) as scratch:
         for place, md5 in known.files.items():
             file, link = folder / place, scratch / place
             if not file.is_file() or (md5 and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() != md5):
@@ -124,12 +121,12 @@ def _unpacked(known: Source, folder: Path) -> Decoded | None:
             return None
 
 
-def _archived(name: str, known: Source, folder: Path) -> Decoded:
+def _archived(name: str, known: Source, folder: Path, cache: Path) -> Decoded:
     """What the archives in `folder` hold. What is missing or damaged is downloaded first."""
     place = folder / known.place
     if not all(_is_whole(name, place / archive) for archive in ARCHIVES[name]):
         _fetch(name, known, folder)
-    with _scratch(folder) as scratch:
+    with _scratch(cache) as scratch:
         try:
             for archive in ARCHIVES[name]:
                 _unpack(place / archive, scratch / known.place)
@@ -143,9 +140,8 @@ def _archived(name: str, known: Source, folder: Path) -> Decoded:
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
+def _scratch(cache: Path) -> Iterator[Path]:
     """A hidden folder in data/cache/, where the leftovers of a killed process are swept."""
-    cache = folder.parent / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=cache) as scratch:
         yield Path(scratch)

@@ -57,7 +57,11 @@ OUT = "links must stay inside the folder; {0} of 'SET' leads out of it: copy the
 BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda f: f.rename(f.with_name("sets")), "the folder 'SET' does not exist; did you mean 'sets'?"),
     "far": (lambda f: f.rename(f.with_name("other")), "the folder 'SET' does not exist; check folder:PATH"),
-    "a file": (lambda f: (shutil.rmtree(f), f.write_text("")), "the folder 'SET' does not exist; check folder:PATH"),
+    "a file": (
+        lambda f: (shutil.rmtree(f), f.write_text("")),
+        "'SET' is a file; folder:PATH must be a folder with train/<class>/ and test/<class>/: unpack it, or export its "
+        "images",
+    ),
     "no test": (lambda f: shutil.rmtree(f / "test"), NO_SPLIT.format("test")),
     "empty": (lambda f: (shutil.rmtree(f), f.mkdir()), NO_SPLIT.format("train")),
     "no classes": (lambda f: [shutil.rmtree(c) for c in f.glob("*/*")], FEW.format(0)),
@@ -88,6 +92,15 @@ def test_bad_folder_is_one_line(folder: Path, kind: str) -> None:
     with pytest.raises(DataError) as caught:
         list_folder(folder)
     assert str(caught.value) == "`data.name`: " + message.replace("SET", str(folder))
+
+
+def test_a_path_that_no_system_takes_is_one_line(folder: Path) -> None:
+    """Names that are too long, alone or all together, and a character that ends them elsewhere."""
+    for name in ("x" * 300, "x/" * 3000, "a\0b"):
+        with pytest.raises(
+            DataError, match=r"^`data.name`: .* (cannot be read \(File name too long\)$|does not exist)"
+        ):
+            list_folder(folder / name)
 
 
 def test_links_inside_the_folder_are_followed(folder: Path) -> None:

@@ -275,6 +275,17 @@ def test_an_old_processed_copy_is_not_read(tmp_path: Path, monkeypatch: pytest.M
     assert len(load(Data(name="mnist"), tmp_path).train.labels) == 20
 
 
+def test_a_link_to_a_shared_copy_is_read_and_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """data/mnist may be a link: nothing is made beside the copy that it leads to."""
+    publish(monkeypatch, "mnist")
+    write(tmp_path / "shared" / "mnist" / "MNIST" / "raw", archives_of("mnist"))
+    before = left(tmp_path / "shared")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist").symlink_to(tmp_path / "shared" / "mnist")
+    assert len(load(Data(name="mnist"), tmp_path).train.labels) == 20
+    assert left(tmp_path / "shared") == before
+
+
 def test_no_network_says_where_a_copy_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line: the files, their folder, and what works offline; nothing is left in data/."""
     refused = "127.0.0.1:9: <urlopen error [Errno 111] Connection refused>"
