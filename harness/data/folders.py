@@ -61,8 +61,8 @@ class _Listing:
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
 
     def leave(self, folder: str, reason: str, files: int = 1) -> None:
-        if files:
-            self.left_out[folder, reason] += files
+        if files:  # a name that no check has passed is spelt out: it goes to logs and reports
+            self.left_out[folder if folder.isprintable() else repr(folder)[1:-1], reason] += files
 
 
 def list_folder(path: Path, allow_missing_test_classes: bool = False) -> Folder:

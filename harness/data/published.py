@@ -31,10 +31,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.data.folders import DataError
-from harness.data.split import Decoded, Pixels, Split, resized
+from harness.data.split import Decoded, Split, resized
 from harness.values import in_one_line
 
 if TYPE_CHECKING:
@@ -168,8 +167,7 @@ def _read(kind: "type[CIFAR10] | type[MNIST]", root: Path) -> Decoded:
 
 def _split(data: Any, targets: Any, classes: tuple[str, ...]) -> Split:
     """torchvision's arrays, CIFAR's (N, 32, 32, 3) and MNIST's (N, 28, 28), and its labels, as they are kept here."""
-    images: Pixels = np.ascontiguousarray(data)
-    labels: NDArray[Any] = np.asarray(targets)
+    images, labels = np.ascontiguousarray(data), np.asarray(targets)
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "ui" or not labels.size:
         raise ValueError(f"{len(images)} images, {len(labels)} labels")
     if not 0 <= labels.min() <= labels.max() < len(classes):

@@ -155,6 +155,13 @@ def test_what_is_left_out_is_counted_by_class(folder: Path) -> None:
     assert left_out_line(folder, listed.left_out[:1] * 12).endswith(", 2 files elsewhere")
 
 
+def test_names_of_what_is_left_out_are_spelt_out(folder: Path) -> None:
+    """A hidden folder's name that would clear the terminal, or is no text, is shown and not obeyed."""
+    save(folder / "train" / ".\x1b[2J" / "1.png")
+    save(folder / os.fsdecode(b"\xff") / "1.png")
+    assert [left.folder for left in list_folder(folder).left_out] == [r"\udcff", r"train/.\x1b[2J"]
+
+
 NFC, NFD = "café", "cafe\u0301"
 
 
