@@ -1,6 +1,8 @@
 """The figures of one run. Each function returns a matplotlib figure; nothing here touches pyplot's global state."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,15 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.records.events import EpochDone, LRFound
 
 COLUMNS = 8
+MOST_CLASSES = 40
+"""Of more classes the matrix and the bars would be neither readable nor quick to draw (70 s each for 1,000)."""
+MOST_PAIRS = 20
 LONGEST = 30
 """Characters of a name in a figure."""
 
@@ -25,8 +31,17 @@ def new(width: float = 6.4, height: float = 4.0) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG at 100 dots an inch, the same bytes for the same figure."""
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    """Write a PNG at 100 dots an inch, the same bytes for the same figure. What the font lacks is drawn as a box."""
+    with _boxes_allowed():
+        figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+@contextmanager
+def _boxes_allowed() -> Iterator[None]:
+    """Without matplotlib's warning, one a character, that the font lacks it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        yield
 
 
 def curves(epochs: Sequence[EpochDone]) -> Figure:
@@ -39,6 +54,8 @@ def curves(epochs: Sequence[EpochDone]) -> Figure:
         if None not in scores:
             left.plot(x, [s.loss for s in scores], marker=".", label=split)
             right.plot(x, [100 * s.accuracy for s in scores], marker=".", label=split)
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     left.set(xlabel="epoch", ylabel="loss")
     right.set(xlabel="epoch", ylabel="accuracy (%)")
     left.legend()
@@ -50,6 +67,7 @@ def learning_rate(epochs: Sequence[EpochDone]) -> Figure:
     figure = new()
     axes = figure.subplots()
     axes.plot([lr for done in epochs for lr in done.lrs])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="step", ylabel="learning rate")
     return figure
 
@@ -66,37 +84,64 @@ def lr_finder(found: LRFound) -> Figure:
 
 
 def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """Rows are true classes, columns predicted ones; counts."""
+    """Rows are true classes, columns predicted ones; counts. Of more than 40 classes: the most confused pairs alone."""
+    if len(classes) > MOST_CLASSES:
+        return _most_confused(labels, predicted, classes)
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (labels, predicted), 1)
-    side = max(4.5, 0.5 * min(len(classes), 40))
+    side = max(4.5, 0.5 * len(classes))
     figure = new(side + 1, side)
     names = [plain(name) for name in classes]
-    sns.heatmap(
-        counts,
-        ax=figure.subplots(),
-        annot=len(classes) <= 20,
-        fmt="d",
-        cmap="Blues",
-        cbar=False,
-        xticklabels=names,
-        yticklabels=names,
-        annot_kws={"size": 8},
-    )
+    with _boxes_allowed():  # seaborn draws once to see whether names overlap
+        sns.heatmap(
+            counts,
+            ax=figure.subplots(),
+            annot=len(classes) <= 20,
+            fmt="d",
+            cmap="Blues",
+            cbar=False,
+            xticklabels=names,
+            yticklabels=names,
+            annot_kws={"size": 8},
+        )
     figure.axes[0].set(xlabel="predicted", ylabel="true")
     return figure
 
 
+def _most_confused(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
+    """One bar for each pair of a true class and another that was predicted, with the most test images."""
+    wrong = labels != predicted
+    pairs, counts = np.unique(np.stack([labels[wrong], predicted[wrong]]), axis=1, return_counts=True)
+    worst = np.argsort(-counts, kind="stable")[:MOST_PAIRS]
+    names = [f"{plain(classes[true])} → {plain(classes[other])}" for true, other in pairs[:, worst].T]
+    title = (
+        f"The {len(names)} most confused pairs of {len(classes):,} classes" if names else "No test image is confused"
+    )
+    return _bars(names, counts[worst], f"{title}\n(true → predicted)", xlabel="test images")
+
+
 def per_class_accuracy(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """One bar a class, in percent."""
+    """One bar a class, in percent; of more than 40 classes, the worst 40."""
     total = np.bincount(labels, minlength=len(classes))
     right = np.bincount(labels[labels == predicted], minlength=len(classes))
     accuracy = 100 * right / np.where(total, total, np.nan)  # a class without test images has no bar
-    figure = new(6.4, max(3.0, 0.25 * len(classes)))
+    shown, title = np.arange(len(classes)), ""
+    if len(classes) > MOST_CLASSES:
+        shown = np.argsort(accuracy, kind="stable")[: min(MOST_CLASSES, np.count_nonzero(total))]  # NaN comes last
+        title = f"The {len(shown)} worst of {len(classes):,} classes"
+    figure = _bars([plain(classes[label]) for label in shown], accuracy[shown], title, xlabel="test accuracy (%)")
+    figure.axes[0].set_xlim(0, 100)
+    return figure
+
+
+def _bars(names: Sequence[str], values: NDArray[np.number], title: str, xlabel: str) -> Figure:
+    """Horizontal bars from top to bottom; names need not differ."""
+    figure = new(6.4, max(3.0, 0.25 * len(names) + 0.3 * bool(title)))
     axes = figure.subplots()
-    axes.barh([plain(name) for name in classes], accuracy)
+    axes.barh(range(len(names)), values)
+    axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set(xlabel="test accuracy (%)", xlim=(0, 100))
+    axes.set(xlabel=xlabel, title=title)
     return figure
 
 

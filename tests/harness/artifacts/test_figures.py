@@ -1,5 +1,6 @@
 """The figures of a run show the run's own numbers, and text as it is."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,75 @@ def test_confusion_matrix_and_class_accuracy_are_counts(monkeypatch: pytest.Monk
     bars: Any = figures.per_class_accuracy(labels, predicted, names).axes[0].patches
     shares = expected.diagonal()[:3] / expected.sum(1)[:3]
     assert [bar.get_width() for bar in bars] == pytest.approx([*(100 * shares), np.nan], nan_ok=True)
+
+
+def many(classes: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Ten test images a class, but none of the last; of class 7 all wrong, taken for class 3, of class 9 half for 2."""
+    labels = np.repeat(np.arange(classes - 1), 10)
+    predicted = labels.copy()
+    predicted[labels == 7], predicted[95:100] = 3, 2
+    return labels, predicted, tuple(f"class {label}" for label in range(classes))
+
+
+def test_of_many_classes_the_most_confused_pairs_are_drawn() -> None:
+    """Above 40 classes: pairs by their count, true and predicted named, and the title says of how many classes."""
+    axes = figures.confusion_matrix(*many(1000)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["class 7 → class 3", "class 9 → class 2"]
+    bars: Any = axes.patches
+    assert [bar.get_width() for bar in bars] == [10, 5]
+    assert axes.get_title() == "The 2 most confused pairs of 1,000 classes\n(true → predicted)"
+    labels, _, names = many(1000)
+    shifted = figures.confusion_matrix(labels, (labels + 1) % 1000, names).axes[0]
+    assert len(shifted.patches) == 20
+    assert figures.confusion_matrix(labels, labels, names).axes[0].get_title().startswith("No test image is confused")
+
+
+def test_of_many_classes_the_worst_are_drawn() -> None:
+    """Above 40 classes: the 40 of the lowest accuracy, worst first, and none without test images."""
+    axes = figures.per_class_accuracy(*many(1000)).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[:3] == ["class 7", "class 9", "class 0"]
+    bars: Any = axes.patches
+    assert [bar.get_width() for bar in bars][:3] == [0, 50, 100]
+    assert len(bars) == 40
+    assert axes.get_title() == "The 40 worst of 1,000 classes"
+    labels, predicted, names = many(41)
+    few = labels < 3
+    assert len(figures.per_class_accuracy(labels[few], predicted[few], names).axes[0].patches) == 3
+    assert figures.per_class_accuracy(*many(40)).axes[0].get_title() == ""
+
+
+def test_a_thousand_classes_are_drawn_in_two_seconds(tmp_path: Path) -> None:
+    """Both figures together, written."""
+    begun = time.process_time()
+    figures.save(figures.confusion_matrix(*many(1000)), tmp_path / "a.png")
+    figures.save(figures.per_class_accuracy(*many(1000)), tmp_path / "b.png")
+    assert time.process_time() - begun < 4
+
+
+@pytest.mark.parametrize("kind", ["confusion_matrix", "per_class_accuracy", "misclassified", "grid"])
+def test_a_script_that_the_font_lacks_warns_of_nothing(kind: str, tmp_path: Path) -> None:
+    """Class names in Chinese, Hebrew and emoji: figures are written without a warning (which would fail this test)."""
+    labels, names = np.arange(3), ("鳥", "דג🐟", "กา")
+    wrong = pd.DataFrame({"index": range(3), "true": names, "predicted": names, "confidence": [0.5] * 3})
+    images = np.zeros((3, 4, 4, 3), np.float32)
+    figure = {
+        "confusion_matrix": lambda: figures.confusion_matrix(labels, labels, names),
+        "per_class_accuracy": lambda: figures.per_class_accuracy(labels, labels, names),
+        "misclassified": lambda: figures.misclassified(wrong, images),
+        "grid": lambda: figures.grid(images, names, "鳥"),
+    }[kind]()
+    figures.save(figure, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_epoch_axes_have_whole_numbers(epochs: list[EpochDone], count: int) -> None:
+    """No tick at epoch 1.25, however few epochs there are."""
+    few = [epochs[0].model_copy(update={"epoch": epoch}) for epoch in range(1, count + 1)]
+    for axes in figures.curves(few).axes:
+        ticks = axes.get_xticks()
+        assert np.array_equal(ticks, np.round(ticks))
 
 
 def test_curves_show_every_split_that_there_is(epochs: list[EpochDone]) -> None:
