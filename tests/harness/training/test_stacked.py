@@ -200,25 +200,21 @@ def test_a_parameter_may_be_a_single_number(
     def states() -> list[State]:
         return [new_state(Scaled(seed), given, circumstances, 0.01, 72) for seed in (0, 1)]
 
-    def trained(resumed: bool, stacked: bool) -> list[dict[str, Any]]:
-        made = states()
-        for step, (some_images, some_labels) in enumerate(zip(images, labels, strict=True)):
-            if step == 2 and resumed:
-                saved = [state.state_dict() for state in made]
-                made = states()
-                for state, kept in zip(made, saved, strict=True):
-                    state.load_state_dict(kept)
-            if stacked and (step == 0 or (step == 2 and resumed)):
-                learner = Stack(made, given, AUTOCAST)
-            if stacked:
-                learner.step(some_images, some_labels)
-            for place, state in enumerate(() if stacked else made):
-                Alone(state, given, AUTOCAST).step(some_images[[place]], some_labels[[place]])
+    def remembered(made: list[State]) -> list[dict[str, Any]]:
         return [state.optimizer.state_dict()["state"] | dict(state.model.named_parameters()) for state in made]
 
-    alone = trained(resumed=False, stacked=False)
-    for resumed in (False, True):
-        torch.testing.assert_close(trained(resumed, stacked=True), alone)
+    alone, stacked = states(), states()
+    for place, state in enumerate(alone):
+        for step in range(4):
+            Alone(state, given, AUTOCAST).step(images[step][[place]], labels[step][[place]])
+    for steps in ((0, 1), (2, 3)):
+        saved, stacked = [state.state_dict() for state in stacked], states()
+        for state, kept in zip(stacked, saved, strict=True):
+            state.load_state_dict(kept)
+        learner = Stack(stacked, given, AUTOCAST)
+        for step in steps:
+            learner.step(images[step], labels[step])
+    torch.testing.assert_close(remembered(stacked), remembered(alone))
 
 
 @pytest.mark.parametrize("name", NAMES)
