@@ -1,13 +1,14 @@
 """The harness: one trainer and what it needs. Experiment files take their values from here."""
 
 from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
-from harness.plans.spec import Data, Experiment, Model, Published, Recipe, RunSpec, Transform
+from harness.plans.spec import Circumstances, Data, Experiment, Model, Published, Recipe, RunSpec, Transform
 from harness.values import SpecError
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Circumstances",
     "Constant",
     "Cosine",
     "Data",

@@ -14,7 +14,7 @@ from tests.chaos.table import Row
 
 Option = Callable[[str], tuple[str, ...]]
 EXPERIMENT = """
-from harness import SGD, Data, Experiment, Model, Published, Recipe, Transform
+from harness import SGD, Circumstances, Data, Experiment, Model, Published, Recipe, Transform
 
 EXPERIMENT = Experiment(
     name={name!r},
@@ -26,12 +26,12 @@ EXPERIMENT = Experiment(
         augmentation=(Transform(name={transform!r}, {p}),),
         epochs=1,
         batch_size=64,
-        device={device!r},
     ),
     variants={{{variant!r}: {{}}}},
     factor=({factor!r},),
     baseline={baseline!r},
     seeds=(0,),
+    circumstances=Circumstances(device={device!r}),
     published=(Published(variant={published!r}, test_accuracy_percent=1.0, source="somewhere"),),
 )
 """
