@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import harness.__main__ as command_line
+from harness.plans import catalog
 from tests.chaos.hostile_texts import texts
 from tests.chaos.hostile_world import World, contents
 from tests.chaos.table import Row
@@ -70,6 +71,8 @@ OPTIONS: tuple[Option, ...] = (
 def row(count: int, world: World) -> Row:
     """So many attempts, by options and by experiment files in turn."""
     experiment = world.project / "experiments" / "attempt.py"
+    experiment.write_text(EXPERIMENT.format(**VALUES))
+    catalog.load("attempt", world.project)  # it is good as it stands: what is refused is the text put into it
     ways: list[Option | str] = [*OPTIONS, *VALUES]
     wrong = []
     for text, way in zip(texts(count), itertools.cycle(ways), strict=False):
