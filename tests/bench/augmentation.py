@@ -9,16 +9,16 @@ import cv2
 import torch
 
 from experiments.resnet_onecycle import RECIPE
+from harness.augmentation.batches import epoch_order
+from harness.augmentation.normaliser import Normaliser
 from harness.augmentation.source import source as build_source
-from harness.training.evaluate import Normaliser
-from harness.training.loop import epoch_order
 from tests.bench.notebook import transform
 from tests.bench.work import MEAN, STD, Loop, Trained, Work
 
 
 def batched(work: Work) -> Loop:
     """The batched form, batch by batch, in the order of an epoch."""
-    device = work.recipe.device
+    device = work.device
     pixels = torch.from_numpy(work.images).to(device)
     source = build_source(RECIPE.augmentation, "batched", pixels, MEAN, 0, device=device)
     normaliser = Normaliser.make(MEAN, STD, device, "channels_last", "fp32")

@@ -47,7 +47,7 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
 
 def notebook(work: Work) -> Loop:
     """Its tracker is MLflow over a real SQLite file, its optimiser torch's default, its schedule the recipe's own."""
-    recipe, device = work.recipe, work.recipe.device
+    recipe, device = work.recipe, work.device
     images = _Images(transform(bool(recipe.augmentation)), work.images, work.labels)
     loader = DataLoader(
         images, recipe.batch_size, shuffle=True, num_workers=work.workers, persistent_workers=work.workers > 0

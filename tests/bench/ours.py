@@ -2,60 +2,44 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
 
+from harness.augmentation.normaliser import Normaliser
 from harness.augmentation.source import source as build_source
 from harness.records.events import EpochDone, Scores
-from harness.training.build import new_state
+from harness.training.build import build_learner, new_state
 from harness.training.device import keep_freed_memory
-from harness.training.evaluate import Normaliser
 from harness.training.loop import State, train
-from harness.training.stacked import Stack
-from harness.training.stacked import train as train_fused
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work
 
 
 def ours(work: Work) -> Loop:
     """`loop.train` over images that lie on the device, without the evaluation at the end of an epoch."""
-    recipe, device = work.recipe, work.recipe.device
-    pixels, labels = torch.from_numpy(work.images).to(device), torch.from_numpy(work.labels).to(device)
-    source = build_source(recipe.augmentation, recipe.augment_backend, pixels, MEAN, 0, device=device)
-    normaliser = Normaliser.make(MEAN, STD, device, recipe.memory_format, recipe.precision)
+    begin = _state(work)
+    return _loop(work, [0], lambda: [begin()])
 
-    begin = _state(work, normaliser)
+
+def stacked(work: Work, members: int) -> Loop:
+    """The same for so many seeds of the recipe as one."""
+    work = work.with_step("stacked")
+    return _loop(work, range(members), lambda: [_new_state(work) for _ in range(members)])
+
+
+def _loop(work: Work, seeds: Sequence[int], begin: Callable[[], list[State]]) -> Loop:
+    recipe, device, normaliser = work.recipe, work.device, _normaliser(work)
+    pixels, labels = torch.from_numpy(work.images).to(device), torch.from_numpy(work.labels).to(device)
+    backend = work.circumstances.augment_backend
+    sources = [build_source(recipe.augmentation, backend, pixels, MEAN, seed, device=device) for seed in seeds]
+    evaluates = [lambda: (None, Scores(loss=0, accuracy=0))] * len(seeds)
 
     def loop() -> Trained:
-        state = begin()
+        learner = build_learner(begin(), recipe, work.circumstances, normaliser.autocast)
         work.wait()
         clock = time.perf_counter()
-        events = list(train(state, source, labels, recipe, 0, normaliser, lambda: (None, Scores(loss=0, accuracy=0))))
-        work.wait()
-        seconds = time.perf_counter() - clock
-        return Trained(seconds, [event.train.loss for event in events if isinstance(event, EpochDone)])
-
-    return loop
-
-
-def fused(work: Work, members: int) -> Loop:
-    """So many seeds of the recipe as one, through `harness.training.stacked`."""
-    recipe, device = work.recipe.model_copy(update={"step": "fused"}), work.recipe.device
-    pixels, labels = torch.from_numpy(work.images).to(device), torch.from_numpy(work.labels).to(device)
-    seeds = range(members)
-    sources = [
-        build_source(recipe.augmentation, recipe.augment_backend, pixels, MEAN, seed, device=device) for seed in seeds
-    ]
-    normaliser = Normaliser.make(MEAN, STD, device, recipe.memory_format, recipe.precision)
-    scored = [lambda: (None, Scores(loss=0, accuracy=0))] * members
-
-    def loop() -> Trained:
-        states = [new_state(work.model(normaliser.memory_format), recipe, LR, len(labels)) for _ in seeds]
-        stack = Stack(states, recipe)
-        work.wait()
-        clock = time.perf_counter()
-        events = list(train_fused(stack, sources, labels, seeds, normaliser, scored))
+        events = list(train(learner, sources, labels, seeds, recipe, normaliser, evaluates))
         work.wait()
         seconds = time.perf_counter() - clock
         return Trained(seconds, [event.train.loss for _, event in events if isinstance(event, EpochDone)])
@@ -63,11 +47,20 @@ def fused(work: Work, members: int) -> Loop:
     return loop
 
 
-def _state(work: Work, normaliser: Normaliser) -> Callable[[], State]:
+def _normaliser(work: Work) -> Normaliser:
+    return Normaliser.make(MEAN, STD, work.device, work.circumstances.memory_format, work.recipe.precision)
+
+
+def _new_state(work: Work) -> State:
+    model = work.model(_normaliser(work).memory_format)
+    return new_state(model, work.recipe, work.circumstances, LR, len(work.labels))
+
+
+def _state(work: Work) -> Callable[[], State]:
     """The state before the first step, again and again the same object: what was compiled for it stays."""
-    if work.recipe.device == "cpu":
+    if work.device == "cpu":
         keep_freed_memory()
-    state = new_state(work.model(normaliser.memory_format), work.recipe, LR, len(work.labels))
+    state = _new_state(work)
     initial = copy.deepcopy(state.state_dict())
 
     def begin() -> State:
@@ -80,12 +73,11 @@ def _state(work: Work, normaliser: Normaliser) -> Callable[[], State]:
 
 def bare(work: Work) -> Loop:
     """One batch, normalised beforehand, again and again: forward, loss, backward, optimiser."""
-    recipe, device = work.recipe, work.recipe.device
-    normaliser = Normaliser.make(MEAN, STD, device, recipe.memory_format, recipe.precision)
-    inputs = normaliser(torch.from_numpy(work.images[: recipe.batch_size]).to(device))
-    targets = torch.from_numpy(work.labels[: recipe.batch_size]).to(device)
+    recipe, normaliser = work.recipe, _normaliser(work)
+    inputs = normaliser(torch.from_numpy(work.images[: recipe.batch_size]).to(work.device))
+    targets = torch.from_numpy(work.labels[: recipe.batch_size]).to(work.device)
 
-    begin = _state(work, normaliser)
+    begin = _state(work)
 
     def loop() -> Trained:
         state = begin()

@@ -9,11 +9,12 @@ import torch
 from experiments.norm_comparison import EXPERIMENT as NORM_COMPARISON
 from experiments.resnet_onecycle import EXPERIMENT as RESNET_ONECYCLE
 from harness.plans import overrides
-from harness.plans.plan import resolve
+from harness.plans.plan import resolve, settle
+from harness.plans.spec import Circumstances
 from harness.training.device import detect
 from tests.bench import augmentation, public_command, start_up, whole_run
 from tests.bench.notebook import notebook
-from tests.bench.ours import bare, fused, ours
+from tests.bench.ours import bare, ours, stacked
 from tests.bench.table import Row
 from tests.bench.trainer import trainer
 from tests.bench.work import LR, Work, each, interleave
@@ -85,11 +86,12 @@ def rows(size: Size, device: str, data: str, scratch: Path, speeds: Speeds) -> I
         (RESNET_ONECYCLE, size.resnet_steps * (GPU_TIMES if gpu else 1), "compiled" if gpu else "eager"),
         (NORM_COMPARISON, size.norm_cnn_steps * (GPU_TIMES if gpu else 1), "compiled"),
     ):
-        changes = {"optimizer.lr": LR, "epochs": 1, "batch_size": size.batch, "device": device, "step": step}
+        changes = {"optimizer.lr": LR, "epochs": 1, "batch_size": size.batch}
         recipe = resolve(overrides.apply(experiment.base, changes), detect(device))
-        yield from _loops(Work.of_noise(recipe, steps, scratch), size.rounds, speeds)
-    yield from _fused(Work.of_noise(recipe, steps, scratch), size.rounds, speeds)
-    yield from _augmentation(Work.of_noise(recipe, size.augmented_steps, scratch), size.rounds, speeds)
+        here = settle(Circumstances.model_validate({"device": device, "step": step}), detect(device))
+        yield from _loops(Work.of_noise(recipe, here, steps, scratch), size.rounds, speeds)
+    yield from _stacked(Work.of_noise(recipe, here, steps, scratch), size.rounds, speeds)
+    yield from _augmentation(Work.of_noise(recipe, here, size.augmented_steps, scratch), size.rounds, speeds)
     yield from _whole_runs(size, device)
     yield from _start_up(size, scratch)
 
@@ -107,7 +109,7 @@ def _loops(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
     best = next(iter(loops))
     title = f"{name}, batch {recipe.batch_size}"
     speeds[title] = measured = interleave(loops, len(work.labels), rounds, title)
-    has_goal = recipe.device == "cpu" and recipe.precision == "bf16"
+    has_goal = work.device == "cpu" and recipe.precision == "bf16"
     must, aim = GOALS[name] if has_goal else (None, None)
     against = "images/s against"
     yield Row(f"{title}: {against} the notebook's loop", each(measured, best, "notebook's loop"), "x", must, aim)
@@ -118,18 +120,18 @@ def _loops(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
     yield Row(f"{title}: time over the bare step's", each(measured, "bare step", best), "x", 1.03, 1.01, True)
 
 
-def _fused(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
+def _stacked(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
     """All members at once against the product's best loop, one after the other. On a CPU, where it loses, only few."""
-    gpu, name = work.recipe.device.startswith("cuda"), work.recipe.model.name
+    gpu, name = work.device.startswith("cuda"), work.recipe.model.name
     members = 64 if gpu else 4
-    title = f"{members} {name}, one after the other and fused"
-    loops = {"one": ours(work), f"{members} fused": fused(work, members)}
+    title = f"{members} {name}, one after the other and stacked"
+    loops = {"one": ours(work), f"{members} stacked": stacked(work, members)}
     measured = interleave(loops, len(work.labels), rounds, title)
-    together = [members * speed for speed in measured[f"{members} fused"]]  # an image of each member
-    speeds[title] = {"one after the other": measured["one"], "fused": together}
+    together = [members * speed for speed in measured[f"{members} stacked"]]  # an image of each member
+    speeds[title] = {"one after the other": measured["one"], "stacked": together}
     must, aim = (8.0, 30.0) if gpu else (None, None)
-    against = "fused against one after the other, images/s"
-    yield Row(f"{members} {name} {against}", each(speeds[title], "fused", "one after the other"), "x", must, aim)
+    against = "stacked against one after the other, images/s"
+    yield Row(f"{members} {name} {against}", each(speeds[title], "stacked", "one after the other"), "x", must, aim)
 
 
 def _in_fp32(work: Work) -> Work:
@@ -140,10 +142,10 @@ def _augmentation(work: Work, rounds: int, speeds: Speeds) -> Iterator[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     loops = {"ours": augmentation.batched(work), "albumentations": augmentation.albumentations(work)}
-    title = f"augmentation with cutout, {'one thread' if work.recipe.device == 'cpu' else 'the GPU against one core'}"
+    title = f"augmentation with cutout, {'one thread' if work.device == 'cpu' else 'the GPU against one core'}"
     speeds[title] = interleave(loops, len(work.labels), rounds, title)
     torch.set_num_threads(threads)
-    goals = (10.0, 15.0) if work.recipe.device == "cpu" else (None, None)
+    goals = (10.0, 15.0) if work.device == "cpu" else (None, None)
     yield Row(f"{title}: images/s against albumentations", each(speeds[title], "ours", "albumentations"), "x", *goals)
 
 
@@ -163,7 +165,7 @@ def _whole_runs(size: Size, device: str) -> Iterator[Row]:
     for name, runs in (("resnet", large), ("norm_cnn", small)):
         parts = " + ".join(f"{part / 1e6:,.0f}" for part in (runs[0].data, runs[0].model, runs[0].activations))
         what = f"{name}: peak memory of a run over its data + model + a batch's activations, {parts} MB"
-        yield Row(what, tuple(run.memory_ratio for run in runs), "x", 1.3, 1.1, True)
+        yield Row(what, tuple(run.memory_ratio for run in runs), "x", 1.6, 1.1, True)
 
 
 def _start_up(size: Size, scratch: Path) -> Iterator[Row]:

@@ -1,6 +1,5 @@
 """What was measured, as rows beside what must be reached: JSON that keeps every value, Markdown made from it alone."""
 
-import importlib.metadata
 import json
 import os
 import statistics
@@ -12,14 +11,17 @@ from typing import Any
 
 import psutil
 
-from harness.training.device import detect, environment
+from harness.environment import provenance
+from harness.training.device import detect, hardware
 
 NEEDS_A_GPU = (
     ("H200, `resnet_onecycle` through the public command", "14 s", "7 s"),
-    ("H200, 64 `norm_cnn` fused against one after the other", "8x", "30x"),
+    ("H200, 64 `norm_cnn` stacked against one after the other", "8x", "30x"),
     ("H200, 2 variants x 29 seeds of `resnet_onecycle` to a finished report", "15 min", "5 min"),
 )
 """What only a GPU can show, with its must and aim; `make bench GPU=1` measures the first two."""
+PACKAGES = ("torch", "torchvision", "albumentations", "opencv-python-headless", "numpy", "pytorch-lightning")
+"""Whose speed is compared."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,12 @@ def _text(number: float) -> str:
 
 def machine(root: Path, device: str, command: str) -> dict[str, Any]:
     """Where and when: date, command, processor, cores, bf16, memory, how busy the machine was, commit, versions."""
-    found, kept = detect(device), environment(root, device)
-    kept["versions"]["pytorch-lightning"] = importlib.metadata.version("pytorch-lightning")
+    found = detect(device)
     return {
         "date": date.today().isoformat(),
         "command": command,
-        **kept,
+        **provenance(root, PACKAGES),
+        **hardware(device),
         "threads": found.threads,
         "bf16": found.bf16,
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),

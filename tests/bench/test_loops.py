@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from experiments.resnet_onecycle import RECIPE
+from harness.augmentation.normaliser import Normaliser
 from harness.augmentation.source import source as build_source
 from harness.plans.hyperparameters import SGD, Adam, Constant, Optimizer
-from harness.plans.spec import Data, Model, Recipe
-from harness.training.evaluate import Normaliser
+from harness.plans.spec import Circumstances, Data, Model, Recipe
 from tests.bench.notebook import notebook, transform
-from tests.bench.ours import bare, fused, ours
+from tests.bench.ours import bare, ours, stacked
 from tests.bench.work import LR, MEAN, STD, Loop, Trained, Work, each, interleave
+
+HERE = Circumstances(device="cpu", threads=1, memory_format="contiguous", step="eager")
 
 
 @pytest.fixture(params=[SGD(lr=LR), Adam(lr=LR)], ids=["sgd", "adam"])
@@ -31,11 +33,8 @@ def work(request: pytest.FixtureRequest, tmp_path: Path) -> Work:
         epochs=3,
         batch_size=16,
         precision="fp32",
-        memory_format="contiguous",
-        device="cpu",
-        threads=1,
     )
-    return replace(Work.of_noise(recipe, 1, tmp_path), workers=0)
+    return replace(Work.of_noise(recipe, HERE, 1, tmp_path), workers=0)
 
 
 def _learns_as_the_notebook(loop: Loop, work: Work) -> None:
@@ -58,9 +57,9 @@ def test_lightnings_trainer_learns_as_the_notebooks_loop(work: Work) -> None:
     _learns_as_the_notebook(trainer(work), work)
 
 
-def test_the_fused_loop_learns_as_the_notebooks_loop(work: Work) -> None:
+def test_the_stacked_loop_learns_as_the_notebooks_loop(work: Work) -> None:
     """Each of its members, epoch by epoch."""
-    losses = fused(work, 2)().losses
+    losses = stacked(work, 2)().losses
     expected = [loss for loss in notebook(work)().losses for _ in range(2)]
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
 
@@ -68,8 +67,8 @@ def test_the_fused_loop_learns_as_the_notebooks_loop(work: Work) -> None:
 def test_a_notebooks_network_is_ours_with_torchs_layers(tmp_path: Path) -> None:
     """The same weights and the same logits; no layer's class is ours, and no ReLU saves itself memory."""
     model = Model(name="norm_cnn", dropout=0.05)
-    recipe = Recipe(data=Data(name="cifar10"), model=model, optimizer=SGD(lr=LR), epochs=1, device="cpu", threads=1)
-    work = Work.of_noise(recipe, 1, tmp_path)
+    recipe = Recipe(data=Data(name="cifar10"), model=model, optimizer=SGD(lr=LR), epochs=1)
+    work = Work.of_noise(recipe, HERE, 1, tmp_path)
     theirs, own = work.torchs_model(), work.model()
     layers = [layer for layer in theirs.modules() if not list(layer.children())]
     assert {type(layer).__module__.split(".")[0] for layer in layers} == {"torch"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.plans.hyperparameters import SGD
-from harness.plans.spec import Data, Model, Recipe
+from harness.plans.spec import Circumstances, Data, Model, Recipe
 from tests.bench.whole_run import WholeRun, needed
 from tests.bench.work import LR, Work
 
@@ -28,11 +28,9 @@ def test_activations_grow_with_the_batch_and_the_model_does_not(tmp_path: Path) 
             epochs=1,
             batch_size=batch,
             precision="fp32",
-            memory_format="channels_last",
-            device="cpu",
-            threads=1,
         )
-        return needed(Work.of_noise(recipe, 1, tmp_path))
+        here = Circumstances(device="cpu", threads=1, memory_format="channels_last", step="eager")
+        return needed(Work.of_noise(recipe, here, 1, tmp_path))
 
     (two, model), (four, same), (six, _) = of(2), of(4), of(6)
     assert four - two == six - four > 2 * 4 * (3 * 32**2 + 16 * 30**2)  # inputs, the first layer's maps, and more

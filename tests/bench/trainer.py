@@ -84,7 +84,7 @@ def trainer(work: Work) -> Loop:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its advice: more workers, another logger
             lightning.Trainer(
-                accelerator="gpu" if recipe.device.startswith("cuda") else "cpu",
+                accelerator="gpu" if work.device.startswith("cuda") else "cpu",
                 devices=1,
                 max_epochs=recipe.epochs,
                 default_root_dir=work.scratch,

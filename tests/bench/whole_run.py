@@ -19,6 +19,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset, Split
 from harness.execution.execute import execute
 from harness.execution.run import run_folder
@@ -30,7 +31,6 @@ from harness.tracking.delivery import Delivered
 from harness.tracking.sync import Courier
 from harness.tracking.tracker import Tracker
 from harness.training.device import detect, peak_memory_bytes
-from harness.training.evaluate import Normaliser
 from harness.training.memory import kept_by_autograd
 from tests.bench.work import LR, MEAN, STD, Work
 
@@ -117,10 +117,10 @@ def _resident() -> int:
 
 def needed(work: Work) -> tuple[int, int]:
     """Bytes of (what autograd keeps of a batch, model with gradients and optimiser state)."""
-    recipe = work.recipe
-    normaliser = Normaliser.make(MEAN, STD, recipe.device, recipe.memory_format, recipe.precision)
+    device = work.device
+    normaliser = Normaliser.make(MEAN, STD, device, work.circumstances.memory_format, work.recipe.precision)
     model = work.model(normaliser.memory_format)
-    images, labels = torch.from_numpy(work.images).to(recipe.device), torch.from_numpy(work.labels).to(recipe.device)
+    images, labels = torch.from_numpy(work.images).to(device), torch.from_numpy(work.labels).to(device)
     kept = kept_by_autograd(model, normaliser, images, labels)
     optimizer = work.default_optimizer(model)
     optimizer.step()
@@ -132,7 +132,7 @@ def needed(work: Work) -> tuple[int, int]:
 def main(experiment: str, device: str, batch: int, images: int, epochs: int) -> WholeRun:
     """A tiny run, then the one that is measured, then what it would need at least."""
     asked = catalog.load(experiment, ROOT)
-    changes = {"optimizer.lr": LR, "lr_finder": None, "device": device}
+    changes = {"optimizer.lr": LR, "lr_finder": None, "device": device, "step": "eager"}
 
     def planned(**further: int) -> Plan:
         return plan(asked, detect(device), seeds=1, variants=[asked.baseline], changes=changes | further)
@@ -147,7 +147,7 @@ def main(experiment: str, device: str, batch: int, images: int, epochs: int) -> 
         peak = peak_memory_bytes(device) - before
         facts = journal.read(run_folder(scratch / "real", real.runs[0]))
         recipe = real.runs[0].recipe
-        activations, model = needed(Work.of_noise(recipe, 1, scratch))
+        activations, model = needed(Work.of_noise(recipe, real.circumstances, 1, scratch))
     done = [fact.train_seconds + fact.evaluate_seconds for fact in facts if isinstance(fact, EpochDone)]
     data = (images + images // 5) * (32 * 32 * 3 + 8)
     return WholeRun(deliveries, done, peak, data, model, activations)

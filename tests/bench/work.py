@@ -1,7 +1,7 @@
 """What every loop is given, what it gives back, and how loops take turns."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import nn
 import models
 from harness.plans.hyperparameters import SGD, Adam, AdamW
 from harness.plans.plan import steps_per_epoch
-from harness.plans.spec import Recipe
+from harness.plans.spec import Circumstances, Recipe
 from models.layers import Dropout
 
 LR = 0.01
@@ -23,9 +23,10 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Work:
-    """A recipe, settled for one device, and the images that every loop trains it on."""
+    """A recipe, the circumstances, settled for one device, and the images that every loop trains it on."""
 
     recipe: Recipe
+    circumstances: Circumstances
     images: NDArray[np.uint8]
     """(N, H, W, 3)"""
     labels: NDArray[np.int64]
@@ -36,21 +37,29 @@ class Work:
     """Processes of the DataLoaders."""
 
     @classmethod
-    def of_noise(cls, recipe: Recipe, steps: int, scratch: Path) -> "Work":
+    def of_noise(cls, recipe: Recipe, circumstances: Circumstances, steps: int, scratch: Path) -> "Work":
         """An epoch of that many whole batches. Noise: what is timed does not depend on what images show."""
         random, count = np.random.default_rng(0), steps * recipe.batch_size
         images = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-        return cls(recipe, images, random.integers(0, 10, count), scratch)
+        return cls(recipe, circumstances, images, random.integers(0, 10, count), scratch)
+
+    @property
+    def device(self) -> str:
+        return self.circumstances.device
 
     @property
     def steps(self) -> int:
         """Of an epoch."""
         return steps_per_epoch(len(self.labels), self.recipe.batch_size)
 
+    def with_step(self, step: str) -> "Work":
+        """The same with this form of the training step."""
+        return replace(self, circumstances=self.circumstances.model_copy(update={"step": step}))
+
     def model(self, memory_format: torch.memory_format = torch.contiguous_format) -> nn.Module:
         """The same initial weights for every loop."""
         torch.manual_seed(0)
-        model = models.build(self.recipe.model.name, **self.recipe.model.options).to(self.recipe.device)
+        model = models.build(self.recipe.model.name, **self.recipe.model.options).to(self.device)
         return model.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue] torch's stub lacks it
 
     def torchs_model(self) -> nn.Module:
@@ -76,8 +85,8 @@ class Work:
 
     def wait(self) -> None:
         """Until the device has done what it was given."""
-        if self.recipe.device.startswith("cuda"):
-            torch.cuda.synchronize(self.recipe.device)
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
 
 
 class Trained(NamedTuple):

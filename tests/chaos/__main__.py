@@ -22,7 +22,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import torch
 
-from harness.training.device import environment
+from harness.environment import code_at_start, processor
 from tests.chaos.table import Row, markdown
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -78,13 +78,13 @@ def section(name: str) -> dict[str, Any]:
 
 def provenance(name: str) -> dict[str, Any]:
     """Where and when a section was made, and by which command."""
-    here = environment(PROJECT, "cpu")
+    code = code_at_start(PROJECT)
     return {
         "date": str(date.today()),
-        "processor": here["processor"],
+        "processor": processor(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
-        "commit": str(here["commit"])[:12] + (" and uncommitted changes" if here["dirty"] else ""),
+        "commit": str(code["commit"])[:12] + (" and uncommitted changes" if code["dirty"] else ""),
         "command": f"make chaos SECTIONS={name}",
     }
 

@@ -149,7 +149,7 @@ def _wait(child: int, began: float, limit: float) -> int:
 def _attempt(request: Request) -> int:
     """In the child: the product's command line, changed as the request says."""
     import harness.__main__ as command_line
-    import harness.execution.attempt
+    import harness.execution.run
     from harness.tracking.store import connect
     from tests.chaos import ending, points
 
@@ -159,7 +159,7 @@ def _attempt(request: Request) -> int:
     for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, "stdout", os.O_WRONLY), (2, "stderr", os.O_WRONLY)):
         os.dup2(os.open(name, flags | os.O_CREAT | (os.O_TRUNC if number else 0), 0o644), number)
     command_line.ROOT = folder
-    harness.execution.attempt.CHECKPOINT_SECONDS = request.checkpoint_seconds
+    harness.execution.run.CHECKPOINT_SECONDS = request.checkpoint_seconds
     ending.record(folder)
     if request.point:
         points.POINTS[request.point](lambda: _signal_itself(folder, request.signal))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.load import Dataset
-from harness.execution.execute import check
+from harness.execution.check import check
 from harness.execution.run import run, run_folder
 from harness.plans import catalog
 from harness.plans.plan import plan, with_step
@@ -66,9 +66,9 @@ class Trials:
         _, self.expected = projects.whole_run()
         self.stopped = projects.new("stopped")
         assert projects.launch(self.stopped, point=STOPPED_AT, signal=signal.SIGTERM).status == 143
-        planned = with_step(plan(catalog.load("chaos", self.stopped), detect("cpu")), "eager")
-        self.design, self.spec = planned.design, planned.runs[0]
-        self.dataset: Dataset = check(planned, self.stopped)[self.spec.recipe.data]
+        planned, datasets = check(plan(catalog.load("chaos", self.stopped), detect("cpu")), self.stopped)
+        self.plan, self.spec = with_step(planned, "eager"), planned.runs[0]
+        self.dataset: Dataset = datasets[self.spec.recipe.data]
 
     def damaged(self, times: int) -> Row:
         """The newer one is set aside, and the next step is the one after the older one's."""
@@ -89,8 +89,8 @@ class Trials:
 
     def _next_step(self, root: Path, data: DeviceData) -> int:
         """The first step of one more attempt, which goes no further."""
-        events = run(self.spec, self.design, data, root, stop=lambda: False)
-        return next(event.step for event in events if isinstance(event, StepDone))
+        events = run([self.spec], self.plan.circumstances, self.plan.design, data, root, stop=lambda: False)
+        return next(event.step for _, event in events if isinstance(event, StepDone))
 
     def finished(self, times: int, both: bool = False) -> Row:
         """With the newer one damaged, or both of them, the run still ends as one that nobody disturbed."""

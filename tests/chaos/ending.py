@@ -7,6 +7,7 @@ random generators' state after the last step.
 import hashlib
 import json
 import sqlite3
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ import harness.records.checkpoint
 from harness.records import journal
 from harness.records.checkpoint import load_latest
 from harness.records.events import Fact, Finished
+from harness.training.loop import Learner
 
 CLOCK = frozenset({"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "peak_memory_bytes"})
 """Fields of facts that say how long something took, or what the machine was doing."""
@@ -29,13 +31,14 @@ def record(folder: Path) -> None:
     """From now on this process notes every checkpoint saved, and the state once training is over, in `folder`."""
     train, save = harness.execution.run.train, harness.records.checkpoint.save
 
-    def recorded_train(state: Any, *rest: Any) -> Iterator[Any]:
-        yield from train(state, *rest)
+    def recorded_train(learner: Learner, *rest: Any) -> Iterator[Any]:
+        yield from train(learner, *rest)
+        (state,) = learner.states
         parts = {name: digest(part) for name, part in state.state_dict().items() if name not in CLOCK}
         _write(folder / "state.json", parts)
 
-    def recorded_save(where: Path, state: dict[str, Any], step: int) -> Path:
-        path = save(where, state, step)
+    def recorded_save(where: Path, state: dict[str, Any], step: int, key: str) -> Path:
+        path = save(where, state, step, key)
         _write(folder / "saved.json", step)
         return path
 
@@ -95,7 +98,7 @@ def last_checkpoint_is_good(folder: Path) -> bool:
     (run,) = (path.parent for path in (folder / "runs").glob("*/*/lock")) if saved else (None,)
     if run is None or harness.execution.run.ended(journal.read(run)):
         return True
-    loaded = load_latest(run)
+    loaded = load_latest(run, run.name, at_most=sys.maxsize)
     return loaded is not None and loaded["step"] >= saved
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import harness.__main__ as command_line
+from harness.plans import catalog
 from tests.chaos.hostile_texts import texts
 from tests.chaos.hostile_world import World, contents
 from tests.chaos.table import Row
 
 Option = Callable[[str], tuple[str, ...]]
 EXPERIMENT = """
-from harness import SGD, Data, Experiment, Model, Published, Recipe, Transform
+from harness import SGD, Circumstances, Data, Experiment, Model, Published, Recipe, Transform
 
 EXPERIMENT = Experiment(
     name={name!r},
@@ -26,12 +27,12 @@ EXPERIMENT = Experiment(
         augmentation=(Transform(name={transform!r}, {p}),),
         epochs=1,
         batch_size=64,
-        device={device!r},
     ),
     variants={{{variant!r}: {{}}}},
     factor=({factor!r},),
     baseline={baseline!r},
     seeds=(0,),
+    circumstances=Circumstances(device={device!r}),
     published=(Published(variant={published!r}, test_accuracy_percent=1.0, source="somewhere"),),
 )
 """
@@ -70,6 +71,8 @@ OPTIONS: tuple[Option, ...] = (
 def row(count: int, world: World) -> Row:
     """So many attempts, by options and by experiment files in turn."""
     experiment = world.project / "experiments" / "attempt.py"
+    experiment.write_text(EXPERIMENT.format(**VALUES))
+    catalog.load("attempt", world.project)  # it is good as it stands: what is refused is the text put into it
     ways: list[Option | str] = [*OPTIONS, *VALUES]
     wrong = []
     for text, way in zip(texts(count), itertools.cycle(ways), strict=False):

@@ -20,7 +20,7 @@ from tests.chaos.hostile_world import World
 from tests.chaos.table import Row
 
 EXPERIMENT = """
-from harness import SGD, Data, Experiment, Model, Published, Recipe
+from harness import SGD, Circumstances, Data, Experiment, Model, Published, Recipe
 
 EXPERIMENT = Experiment(
     name="hostile",
@@ -31,13 +31,12 @@ EXPERIMENT = Experiment(
         optimizer=SGD(lr=0.02),
         epochs=1,
         batch_size=8,
-        device="cpu",
-        threads=1,
     ),
     variants={variants!r},
     factor=("model.dropout",),
     baseline="dropout_0",
     seeds=(0,),
+    circumstances=Circumstances(device="cpu", threads=1),
     published=tuple(Published(variant="dropout_0", test_accuracy_percent=50.0, source=text) for text in {sources!r}),
 )
 """

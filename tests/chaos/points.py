@@ -7,6 +7,7 @@ Each wraps a function of the product, or of a library where the product calls it
 import itertools
 import os
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from torch import nn
 import harness.artifacts.figures
 import harness.artifacts.write
 import harness.execution.attempt
-import harness.files
 import harness.records.checkpoint
 import harness.training.loop
 import harness.training.lr_finder
@@ -119,6 +119,11 @@ def commit(nth: int) -> Arm:
     return arm
 
 
+def _in_training(*_: Any, **__: Any) -> bool:
+    """Not where steps are measured, nor in a range test."""
+    return any(frame.f_code is harness.training.loop.train.__code__ for frame, _ in traceback.walk_stack(None))
+
+
 def _checkpoint(path: Path, *_: Any, **__: Any) -> bool:
     return path.name.startswith("step-")
 
@@ -147,18 +152,20 @@ def _finished(_: MlflowClient, __: str, status: str | None = None, **___: Any) -
 FRESH_STORE = "the store is half made"
 POINTS: dict[str, Arm] = {
     FRESH_STORE: statement(30),
+    "while steps are measured": before(harness.training.loop, "take_step", 2),
+    "what was measured is half written": halfway("steps.json", 1),
     "nothing is recorded yet": before(harness.execution.attempt, "build"),
     "the first fact is half written": halfway("journal", 1),
     "MLflow has the run, we have no receipt": after(MlflowClient, "create_run", when=_of_a_run),
     "in the LR range test": before(harness.training.lr_finder._FiniteLoss, "forward", 15),
     "the range test is over, its fact not written": after(harness.execution.attempt, "find_lr"),
-    "in the first step": before(nn.utils, "clip_grad_norm_"),
-    "in a step, gradients made": before(nn.utils, "clip_grad_norm_", 9),
-    "a step is done, nobody knows": after(harness.training.loop, "take_step", 8),
+    "in the first step": before(nn.utils, "clip_grad_norm_", when=_in_training),
+    "in a step, gradients made": before(nn.utils, "clip_grad_norm_", 9, _in_training),
+    "a step is done, nobody knows": after(harness.training.loop, "take_step", 8, _in_training),
     "a checkpoint is half written": halfway("step-", 18),
     "a checkpoint is written, not fsynced": before(os, "fsync", 5, _open_at("step-")),
     "a checkpoint is fsynced, not renamed": before(Path, "replace", 6, _checkpoint),
-    "a checkpoint is renamed, its folder not fsynced": before(harness.files, "_fsync_folder_of", 7, _checkpoint),
+    "a checkpoint is renamed, its folder not fsynced": after(Path, "replace", 7, _checkpoint),
     "before an old checkpoint is deleted": before(Path, "unlink", 3, _whole_checkpoint),
     "an epoch's steps are done, it is not evaluated": before(harness.execution.attempt.Attempt, "evaluate", 2),
     "in an evaluation": after(harness.execution.attempt, "predict", 3),
@@ -168,9 +175,9 @@ POINTS: dict[str, Arm] = {
     "in a transaction of MLflow's": commit(15),
     "MLflow has an epoch, our receipt does not": after(MlflowClient, "log_batch", when=_of_an_epoch),
     "the receipt is half written": halfway("delivered", 2),
-    "before the artifacts": before(harness.artifacts.write, "write"),
+    "before the artifacts": before(harness.artifacts.write, "write_artifacts"),
     "in the artifacts": after(harness.artifacts.figures, "save", 3),
-    "artifacts are written, the end is not": after(harness.artifacts.write, "write"),
+    "artifacts are written, the end is not": after(harness.artifacts.write, "write_artifacts"),
     "the last fact is half written": halfway("journal", 6),
     "the last fact is written, checkpoints are there": before(harness.records.checkpoint, "remove"),
     "in MLflow's copy of the artifacts": after(shutil, "copyfile", 4),

@@ -17,7 +17,7 @@ from tests.chaos.table import Row
 
 Options = dict[str, str | float]
 EXPERIMENT = """
-from harness import SGD, Data, Experiment, Model, Recipe
+from harness import SGD, Circumstances, Data, Experiment, Model, Recipe
 
 EXPERIMENT = Experiment(
     name="repeat",
@@ -28,12 +28,12 @@ EXPERIMENT = Experiment(
         optimizer=SGD(lr=0.01),
         epochs=1,
         batch_size=256,
-        device="cpu",
     ),
     variants={variants},
     factor=("model",),
     baseline={baseline!r},
     seeds=(0,),
+    circumstances=Circumstances(device="cpu"),
 )
 """
 

@@ -10,7 +10,7 @@ from tests.chaos.attempts import Attempt, Launcher
 from tests.chaos.ending import Ending, ending
 
 EXPERIMENT = """
-from harness import Adam, Data, Experiment, LRFinder, Model, OneCycle, Recipe, Transform
+from harness import Adam, Circumstances, Data, Experiment, LRFinder, Model, OneCycle, Recipe, Transform
 
 EXPERIMENT = Experiment(
     name="chaos",
@@ -29,13 +29,12 @@ EXPERIMENT = Experiment(
         epochs=3,
         batch_size=256,
         clip_norm=1.0,
-        device="cpu",
-        threads=1,
     ),
     variants={"plain": {}},
     factor=(),
     baseline="plain",
     seeds=(0,),
+    circumstances=Circumstances(device="cpu", threads=1),
 )
 """
 SHORT = ("run", "chaos", "--set=epochs=2 batch_size=700 optimizer.lr=0.01 lr_finder=null")

@@ -4,6 +4,7 @@ A child is `python -m harness …` in all but its imports: the same `main`, the 
 are left out: they take longer to draw than these networks to train.
 """
 
+import hashlib
 import multiprocessing
 import os
 import sys
@@ -19,8 +20,10 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "harness.__main__",
+        "harness.commands.run",
+        "harness.execution.check",
         "harness.execution.execute",
-        "harness.training.autotune",
+        "harness.execution.settle",
         "albumentations",
         "mlflow.store.tracking.sqlalchemy_store",
         "sklearn.datasets",
@@ -29,7 +32,7 @@ _CONTEXT.set_forkserver_preload(
     ]
 )
 _EXPERIMENT = """
-from harness import SGD, Data, Experiment, Model, Recipe
+from harness import SGD, Circumstances, Data, Experiment, Model, Recipe
 
 EXPERIMENT = Experiment(
     name={name!r},
@@ -41,13 +44,12 @@ EXPERIMENT = Experiment(
         epochs={epochs},
         batch_size=512,
         precision="fp32",
-        device="cpu",
-        threads=1,
     ),
     variants={{f"v{{n}}": {{"optimizer.momentum": n / 1000}} for n in range({variants})}},
     factor=("optimizer.momentum",),
     baseline="v0",
     seeds=(0,),
+    circumstances=Circumstances(device="cpu", threads=1),
 )
 """
 
@@ -104,8 +106,8 @@ def said(root: Path) -> str:
 
 def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate: Path | None) -> None:
     from harness import __main__ as command_line
-    from harness.artifacts import write as artifacts
-    from harness.execution import attempt
+    from harness.artifacts import write
+    from harness.execution import run
 
     root.mkdir(parents=True, exist_ok=True)
     with (root / "said").open("ab") as file:
@@ -113,8 +115,8 @@ def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate:
         os.dup2(file.fileno(), 2)
     os.environ.update(variables)
     command_line.ROOT = root
-    artifacts.write = _write_little
-    attempt.CHECKPOINT_SECONDS = 0.1
+    write.write_artifacts = _write_little
+    run.CHECKPOINT_SECONDS = 0.1
     if gate is not None:
         (gate / str(os.getpid())).touch()
         while not (gate / "open").exists():
@@ -122,7 +124,9 @@ def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate:
     sys.exit(command_line.main(arguments))
 
 
-def _write_little(folder: Path, *_: object) -> None:
+def _write_little(folder: Path, *_: object) -> dict[str, tuple[int, str]]:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
+    content = b"something"
     for name in ("spec.json", "figures/curves.png"):
-        (folder / name).write_text("something")
+        (folder / name).write_bytes(content)
+    return dict.fromkeys(("spec.json", "figures/curves.png"), (len(content), hashlib.sha256(content).hexdigest()))
