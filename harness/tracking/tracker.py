@@ -1,14 +1,16 @@
 """What MLflow has of an experiment: its runs, and a summary run that says what was asked. Reports read from here.
 
-Runs get there by `delivery`. Only `store` and `rows` import MLflow.
+Runs get there by `delivery`. Only this room imports MLflow.
 """
 
 import atexit
 import contextlib
 import functools
+import hashlib
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +21,20 @@ from harness.plans.spec import Design
 from harness.records import journal
 from harness.records.events import Fact
 from harness.tracking import store
+from harness.tracking.listing import Listed, listed, listing, local_folder, newest
 from harness.values import HarnessError, first_line
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+DIGESTS = "artifact_sha256"
+"""The tag with which an ended run names its artifacts: JSON, name → SHA-256."""
+_NOTE_CHARACTERS = 8000
+"""MLflow cuts a note there, with a warning."""
+
+
+class Damaged(store.TrackingError):
+    """An artifact of one run is missing or is not what was delivered; the store itself works."""
 
 
 class PlannedRun(BaseModel):
@@ -37,7 +49,8 @@ class Summary(BaseModel):
     design: Design
     runs: tuple[PlannedRun, ...]
     asked: float = 0.0
-    """Seconds since 1970; the latest counts, in whatever order summaries arrive."""
+    """The greatest counts, in whatever order summaries arrive: one more than any that was seen when this was asked. No
+    clock decides; old summaries have the seconds since 1970 here, from which the count goes on."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +90,13 @@ class Tracker:
 
     def __init__(self, root: Path, uri: str | None = None):
         self.store = store.connect(root, uri)
-        self.client = self.store.client
         self._experiments: dict[str, str] = {}
+        self._seen: dict[str, Listed] = {}
+        """MLflow run id → the run, of those that were listed."""
+
+    @property
+    def client(self) -> "MlflowClient":
+        return self.store.client
 
     @failing_in_one_line()
     def experiment_id(self, name: str) -> str:
@@ -98,21 +116,45 @@ class Tracker:
                 return found.experiment_id
             return self.client.create_experiment(name, self.store.artifact_location(name), tags=shown_as)
 
+    @failing_in_one_line("read")
+    def listing(self, experiment: str, key: str | None = None) -> list[Listed]:
+        """What the store has of an experiment, of one run key if that is given, the latest begun first: in one
+        question. Deleted runs are listed too, and runs that are not ours."""
+        found = listing(self.store, self.experiment_id(experiment), key)
+        self._seen.update((run.id, run) for run in found)
+        return found
+
     @failing_in_one_line()
     def record_summary(self, summary: Summary) -> str:
         """Write what was asked of an experiment into its summary run, unless that has it; returns that run's id."""
-        experiment_id = self.experiment_id(summary.design.experiment)
-        tags = {"kind": "summary", "experiment": summary.design.experiment}
+        name = summary.design.experiment
+        experiment_id, tags = self.experiment_id(name), {"kind": "summary", "experiment": name}
         with self.store.lock():  # two processes would make two runs, or the same tag at the same time
-            run = self._summary_run(experiment_id)
-            run = run or self.client.create_run(experiment_id, tags=tags, run_name="summary")
-            run_id = run.info.run_id
-            if float(run.data.tags.get("asked", "-1")) < summary.asked:
-                self.client.log_text(run_id, summary.model_dump_json(indent=2), "plan.json")
-                self.client.set_tag(run_id, "mlflow.note.content", summary.design.question)
-                self.client.set_terminated(run_id)
-                self.client.set_tag(run_id, "asked", repr(summary.asked))
-        return run_id
+            run = self._summary_run(name) or listed(
+                self.client.create_run(experiment_id, tags=tags, run_name="summary")
+            )
+            if _asked(run) < summary.asked:
+                self.client.log_text(run.id, summary.model_dump_json(indent=2), "plan.json")
+                self.describe(run.id, summary.design.question)
+                self.client.set_terminated(run.id)
+                self.client.set_tag(run.id, "asked", repr(summary.asked))
+        return run.id
+
+    def describe(self, run_id: str, note: str) -> None:
+        """Put Markdown on a run's page, as far as MLflow keeps it: cut between two lines, with how many are left out.
+
+        Raises:
+            TrackingError: the store fails.
+        """
+        with failing_in_one_line():
+            self.client.set_tag(run_id, "mlflow.note.content", fitting(note))
+
+    def last_asked(self, experiment: str) -> float:
+        """`Summary.asked` of the last summary that the store has; 0 if it has none."""
+        with failing_in_one_line("read"):
+            found = self.client.get_experiment_by_name(experiment)
+            run = self._summary_run(experiment) if found else None
+            return max(_asked(run), 0.0) if run else 0.0
 
     @failing_in_one_line("read")
     def summary(self, experiment: str) -> Summary:
@@ -122,59 +164,113 @@ class Tracker:
             TrackingError: nothing was ever run under that name.
         """
         found = self.client.get_experiment_by_name(experiment)
-        run = self._summary_run(found.experiment_id) if found else None
+        run = self._summary_run(experiment) if found else None
         if run is None:
             names = [e.name for e in self.client.search_experiments() if e.name != "Default"]
             raise store.TrackingError(
                 f"no runs of {experiment!r} are recorded (recorded: {', '.join(sorted(names)) or 'none'}); "
                 f"make them with: make run EXP={experiment}"
             )
-        return Summary.model_validate_json(self.artifact(run.info.run_id, "plan.json").read_bytes())
+        return Summary.model_validate_json(self.artifact(run.id, "plan.json").read_bytes())
 
     @failing_in_one_line()
     def add_to_summary(self, experiment: str, folder: Path) -> None:
         """Put a report's files beside the plan in the experiment's summary run."""
-        run = self._summary_run(self.experiment_id(experiment))
+        run = self._summary_run(experiment)
         assert run is not None
-        self.client.log_artifacts(run.info.run_id, str(folder), "report")
+        self.client.log_artifacts(run.id, str(folder), "report")
 
-    @failing_in_one_line("read")
     def runs(self, experiment: str) -> dict[str, Recorded]:
-        """Run key → what MLflow has of that run."""
-        found: dict[str, Recorded] = {}
-        for run in self.search(self.experiment_id(experiment), "tags.kind = 'run'"):
-            tags = run.data.tags
-            epochs = int(tags["epochs_recorded"]) if "epochs_recorded" in tags else None
-            key = tags["run_key"]
-            if key not in found or found[key].state != "finished":  # another project may have made it too
-                found[key] = Recorded(run.info.run_id, tags["state"], epochs)
-        return found
+        """Run key → what MLflow has of that run; runs of others in the experiment are passed over."""
+        found = newest(self.listing(experiment))
+        return {key: Recorded(run.id, run.state or "", run.epochs) for key, run in found.items()}
 
     @failing_in_one_line("read")
     def journal_of(self, run_id: str) -> list[Fact]:
-        """The facts of an ended run."""
+        """The facts of an ended run.
+
+        Raises:
+            Damaged: its journal is not there, or not what was delivered.
+        """
         return journal.parse(self.artifact(run_id, journal.NAME).read_bytes())
 
     @failing_in_one_line("read")
     def artifact(self, run_id: str, name: str) -> Path:
-        """One artifact of a run: the local store's own file, or a copy that lasts as long as the process."""
-        if self.store.artifact_root:
-            return Path(self.client.download_artifacts(run_id, name))
-        folder = _downloads() / run_id
-        folder.mkdir(exist_ok=True)
-        return Path(self.client.download_artifacts(run_id, name, str(folder)))
+        """One artifact of a run: the store's own file where that lies on this machine, or a copy that lasts as long as
+        the process. It is what was delivered; where the store's file is not, `runs/` has it.
 
-    def _summary_run(self, experiment_id: str) -> "Run | None":
-        runs = self.search(experiment_id, "tags.kind = 'summary'")
-        return runs[0] if runs else None
+        Raises:
+            Damaged: it is not there, or not what was delivered, in either place.
+        """
+        run = self.run(run_id)
+        expected, problem = digests(run).get(name), "it is missing"
+        for fetch in (self._in_store, self._in_runs):
+            try:
+                path = fetch(run, name)
+                if path.is_file() and (expected is None or sha256(path) == expected):
+                    return path
+                problem = "it is not what was delivered" if path.is_file() else problem
+            except Exception as error:  # MLflow's libraries raise whatever they like for a file that is not there
+                problem = first_line(error)
+        raise Damaged(
+            f"{name} of run {run.key or run_id} cannot be read ({problem}); make sync says whether runs/ has it"
+        )
 
-    @failing_in_one_line("read")
-    def search(self, experiment_id: str, filter_string: str) -> list["Run"]:
-        """Every active run that a filter finds, page by page."""
-        found: list[Run] = []
-        token: str | None = None
-        while token is None or token:
-            page = self.client.search_runs([experiment_id], filter_string, max_results=1000, page_token=token)
-            found += page
-            token = page.token or ""
-        return found
+    def _in_store(self, run: Listed, name: str) -> Path:
+        folder = self.folder(run)
+        if folder is not None:
+            return folder / name
+        copies = _downloads() / run.id
+        copies.mkdir(exist_ok=True)
+        return Path(self.client.download_artifacts(run.id, name, str(copies)))
+
+    def _in_runs(self, run: Listed, name: str) -> Path:
+        """The run's own file, which the store's was made from; it counts only where its digest is known."""
+        here = self.store.root / "runs" / run.tags.get("experiment", "") / (run.key or "")
+        if name not in digests(run):
+            raise FileNotFoundError("it is missing")
+        return here / name if name == journal.NAME else here / "artifacts" / name
+
+    def folder(self, run: Listed) -> Path | None:
+        """Where a run's artifacts lie on this machine; None if only the server knows."""
+        return local_folder(run.place) if self.store.file is not None else None
+
+    def run(self, run_id: str) -> Listed:
+        """A run by its MLflow id, as it was when it was first seen."""
+        if run_id not in self._seen:
+            self._seen[run_id] = listed(self.client.get_run(run_id))
+        return self._seen[run_id]
+
+    def _summary_run(self, experiment: str) -> Listed | None:
+        summaries = (run for run in self.listing(experiment) if run.tags.get("kind") == "summary" and not run.deleted)
+        return next(summaries, None)
+
+
+def digests(run: Listed) -> Mapping[str, str]:
+    """Artifact → SHA-256 of what was delivered; empty for a run that has not ended, or that has none recorded."""
+    with contextlib.suppress(ValueError, TypeError):
+        return dict(json.loads(run.tags.get(DIGESTS, "{}")))
+    return {}
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fitting(note: str) -> str:
+    """A note as far as MLflow keeps it, cut between two lines; how many lines are left out is its end."""
+    if len(note) <= _NOTE_CHARACTERS:
+        return note
+    lines, room = note.split("\n"), _NOTE_CHARACTERS - 100
+    kept: list[str] = []
+    while len(lines) > len(kept) and room > len(lines[len(kept)]):
+        room -= len(lines[len(kept)]) + 1
+        kept.append(lines[len(kept)])
+    return "\n".join(kept) + f"\n\n{len(lines) - len(kept)} more rows: see the report among this run's artifacts."
+
+
+def _asked(run: Listed) -> float:
+    with contextlib.suppress(ValueError):
+        return float(run.tags.get("asked", "-1"))
+    return -1.0

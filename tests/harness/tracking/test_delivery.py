@@ -13,6 +13,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+import harness.tracking.copies
+import harness.tracking.tracker
 from harness.records.events import Diverged, EpochDone, Fact, Failed
 from harness.tracking.delivery import Delivered, Delivery, lacking
 from harness.tracking.store import TrackingError
@@ -221,11 +223,12 @@ def test_an_answer_lost_when_the_run_was_made_leaves_no_second_one(
 def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
     tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: Any, done: bool
 ) -> None:
-    """Every single call to the store in turn is the last of its process, for a run that was interrupted and then for
-    its end: another process's delivery leaves one run, our tag and MLflow's status as they should be, every row once.
-    """
-    calls = ("create_run", "log_batch", "log_artifact", "set_tag", "set_terminated", "search_runs")
-    originals = {name: getattr(MlflowClient, name) for name in calls}
+    """Every single call to the store, and every file put into it, in turn is the last of its process, for a run that
+    was interrupted and then for its end: another process's delivery leaves one run, our tag and MLflow's status as
+    they should be, every row once."""
+    calls: list[tuple[Any, str]] = [(harness.tracking.tracker, "listing"), (harness.tracking.copies, "put")]
+    calls += [(MlflowClient, name) for name in ("create_run", "log_batch", "set_tag", "set_terminated")]
+    originals = {name: getattr(owner, name) for owner, name in calls}
     left, cut_off = [0], {"interrupted": 0, "finished": 0}
 
     def cut(name: str) -> Callable[..., Any]:
@@ -240,9 +243,9 @@ def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
 
         return call
 
-    for name in calls:
-        monkeypatch.setattr(MlflowClient, name, cut(name))
-    for last in range(1, 9):
+    for owner, name in calls:
+        monkeypatch.setattr(owner, name, cut(name))
+    for last in range(1, 10):
         spec = begun(named).spec.model_copy(update={"seed": last})
         own, folder = [begun(named).model_copy(update={"spec": spec}), *named[1:]], tmp_path / spec.key
         for until, state, status in ((3, "interrupted", "KILLED"), (5, "finished", "FINISHED")):
@@ -255,7 +258,7 @@ def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
             Delivery(tracker).deliver(folder)
             runs = [run for run in mlflow_runs(client, named) if run.data.tags["run_key"] == spec.key]
             assert [(run.data.tags["state"], run.info.status) for run in runs] == [(state, status)], last
-    assert rows(tracker, named) == 8 * (7 + 2 * (8 + 5) + 2)
+    assert rows(tracker, named) == 9 * (7 + 2 * (8 + 5) + 2)
     assert min(cut_off.values()) >= 6
 
 

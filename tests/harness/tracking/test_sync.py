@@ -80,7 +80,8 @@ def asked(design: Design, facts: list[Fact], time: float = 1.0) -> Summary:
 
 def states(tracker: Tracker, facts: list[Fact]) -> dict[int, tuple[str, str]]:
     """Seed → our tag, MLflow's status."""
-    found = tracker.search(tracker.experiment_id(begun(facts).spec.experiment), "tags.kind = 'run'")
+    experiment_id = tracker.experiment_id(begun(facts).spec.experiment)
+    found = tracker.client.search_runs([experiment_id], "tags.kind = 'run'")
     return {int(run.data.tags["seed"]): (run.data.tags["state"], run.info.status) for run in found}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+import harness.tracking.tracker
 from harness.plans.spec import Design
 from harness.records.events import Fact
 from harness.records.record import Record
@@ -69,7 +70,7 @@ def test_a_store_that_fails_is_one_line(tracker: Tracker, design: Design, monkey
         with pytest.raises(TrackingError, match=r"^MLflow cannot be written: \[Errno 28\] No space left on device$"):
             tracker.record_summary(own)
     with monkeypatch.context() as patched:
-        patched.setattr(MlflowClient, "search_runs", nonsense)
+        patched.setattr(harness.tracking.tracker, "listing", nonsense)
         with pytest.raises(TrackingError, match=r"^MLflow cannot be read: Expecting value: line 1$"):
             tracker.runs("full")
     tracker.record_summary(own)
