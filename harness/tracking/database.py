@@ -53,15 +53,9 @@ def prepare(path: Path, patience: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size:
         with closing(sqlite3.connect(path, timeout=patience)) as connection:
-            if _is_whole(_tables(connection)) or not _is_empty(connection):
+            if not is_empty(connection) or _is_whole(connection):
                 return
     make(path)
-
-
-def is_empty(path: Path, patience: float) -> bool:
-    """Whether the file is a store of MLflow's, whole or not, in which nothing is recorded."""
-    with closing(sqlite3.connect(path, timeout=patience)) as connection:
-        return _is_empty(connection)
 
 
 def make(path: Path) -> None:
@@ -131,12 +125,19 @@ def _own_tables() -> set[str]:
     return set(Base.metadata.tables)
 
 
-def _is_whole(tables: set[str]) -> bool:
-    """Whether every migration that makes a table was done; the last ones MLflow checks itself."""
-    return _own_tables() <= tables and not any(name.startswith("_alembic_tmp_") for name in tables)
+def _is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether every migration is done."""
+    import mlflow.store.db_migrations
+    from alembic.script import ScriptDirectory
+
+    tables = _tables(connection)
+    if not _own_tables() <= tables or any(name.startswith("_alembic_tmp_") for name in tables):
+        return False
+    head = ScriptDirectory(next(iter(mlflow.store.db_migrations.__path__))).get_current_head()
+    return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(head,)]
 
 
-def _is_empty(connection: sqlite3.Connection) -> bool:
+def is_empty(connection: sqlite3.Connection) -> bool:
     """Nothing but what MLflow writes into a fresh store, and no table that is not MLflow's."""
     tables = {name: name.removeprefix("_alembic_tmp_") for name in _tables(connection)}  # a migration moves rows there
     return set(tables.values()) <= _own_tables() | set(_RECORDED) and not any(

@@ -114,30 +114,19 @@ class Store:
         try:
             with self.lock():
                 if self.file:
-                    return self._open_file(self.file)
-                make_url(self.uri).get_dialect().import_dbapi()
-                require_port(self.uri)
-                return _asked(MlflowClient(tracking_uri=self.uri))
+                    database.prepare(self.file, _patience())
+                else:
+                    make_url(self.uri).get_dialect().import_dbapi()
+                    require_port(self.uri)
+                client = MlflowClient(tracking_uri=self.uri)
+                client.search_experiments(max_results=1)  # MLflow opens a database only now
+                if self.file and self.is_own:
+                    database.follow(self.file, self.root, _patience())
+                return client
         except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, ValueError, OSError) as error:
             if isinstance(error, TrackingError):
                 raise
             raise self._refusal(error) from error
-
-    def _open_file(self, file: Path) -> "MlflowClient":
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
-
-        patience = _patience()
-        database.prepare(file, patience)
-        if self.is_own:
-            database.follow(file, self.root, patience)
-        try:
-            return _asked(MlflowClient(tracking_uri=self.uri))
-        except MlflowException:  # a last migration is missing
-            if not database.is_empty(file, patience):
-                raise
-            database.make(file)
-            return _asked(MlflowClient(tracking_uri=self.uri))
 
     def _refusal(self, error: Exception) -> TrackingError:
         problem = " ".join(f"the tracking store {self.uri!r} cannot be opened: {first_line(error)}".split())
@@ -232,12 +221,6 @@ def _quieten() -> None:
 
 def _patience() -> float:
     return HURRIED_SECONDS if os.environ.get(_SECONDS) == str(HURRIED_SECONDS) else _PATIENCE_SECONDS
-
-
-def _asked(client: "MlflowClient") -> "MlflowClient":
-    """The client, after a first question: MLflow opens a database only then."""
-    client.search_experiments(max_results=1)
-    return client
 
 
 def _may_pass(error: BaseException | None) -> bool:
