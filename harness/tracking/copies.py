@@ -11,9 +11,9 @@ from pathlib import Path
 from harness.files import put
 from harness.records import journal
 from harness.tracking.listing import Listed
-from harness.tracking.receipt import Sent, stamp
+from harness.tracking.receipt import Sent, sha256, stamp
 from harness.tracking.store import TrackingError
-from harness.tracking.tracker import Tracker, digests, sha256
+from harness.tracking.tracker import Tracker
 
 _LINK_FROM_BYTES = 1 << 20
 _NEVER = 1 << 62
@@ -29,7 +29,7 @@ class Copies:
     def __init__(self, tracker: Tracker, run: Listed, folder: Path, sent: Mapping[str, Sent] | None):
         self._client, self._run, self._folder = tracker.client, run, folder
         self._store = tracker.folder(run)
-        self._before, self._recorded = dict(sent or {}), digests(run)
+        self._before, self._recorded = dict(sent or {}), run.digests
         self.sent: dict[str, Sent] = {}
         """What is delivered, after `bring`."""
         self.mended: tuple[str, ...] = ()

@@ -6,23 +6,21 @@ sending them again; it may be lost. A run is going on while somebody holds the l
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from harness.files import write_whole
 from harness.records import journal
 from harness.records.events import Fact, Started
 from harness.tracking import rows
 from harness.tracking.copies import Copies
-from harness.tracking.listing import Listed
+from harness.tracking.listing import DIGESTS, Listed
 from harness.tracking.receipt import Receipt
-from harness.tracking.store import Store, TrackingError
-from harness.tracking.tracker import DIGESTS, Tracker, failing_in_one_line, fitting
+from harness.tracking.state import ENDS, FINAL, begun, epochs, state_of
+from harness.tracking.store import TrackingError
+from harness.tracking.tracker import Tracker, failing_in_one_line
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -36,9 +34,6 @@ _STATUSES = {
     "diverged": "FAILED",
     "failed": "FAILED",
 }
-ENDS = ("finished", "diverged", "failed")
-_FINAL = ("finished", "diverged")
-"""After these a run never goes on."""
 DELETED = "deleted"
 _PATIENCE_SECONDS = 2
 """For another process that delivers the same run."""
@@ -67,7 +62,6 @@ class Delivery:
         self._listed: dict[str, dict[str, list[Listed]]] = {}
         """Experiment → run key → its runs, as they were when this process first asked. Only what bears a receipt out
         is believed of it: for all else the store is asked again."""
-        self._origin = _origin(tracker.store)
 
     def deliver(self, folder: Path, take_back: bool = True) -> Delivered | None:
         """Deliver what the run in this folder has recorded and MLflow does not have yet; None if it had everything.
@@ -92,7 +86,7 @@ class Delivery:
         if receipt.covers(folder) and self._is_whole(folder, receipt):
             return None
         facts = journal.read(folder)
-        started = _begun(facts)
+        started = begun(facts)
         if started is None:
             return None
         if self._known.get(folder) != started.time:
@@ -120,7 +114,7 @@ class Delivery:
         if state != receipt.state or state in ENDS:
             self._tell(run_id, state, facts[-1])
         journal_as_sent, files = (copies.journal, copies.sent) if copies else (None, None)
-        now = replace(receipt, facts=len(facts), state=state, epochs=_epochs(facts))
+        now = replace(receipt, facts=len(facts), state=state, epochs=epochs(facts))
         replace(now, journal=journal_as_sent, artifacts=files).save(folder)
         return Delivered(started.spec.key, len(pending), state, copies.mended if copies else ())
 
@@ -150,12 +144,12 @@ class Delivery:
             created = self._create(started)
             self._send_parameters(created, started)
             return replace(begun, run_id=created)
-        if run.state in _FINAL and state not in ENDS:
+        if run.state in FINAL and state not in ENDS:
             raise TrackingError(
                 f"the journal of run {spec.key} has lost its end, since MLflow has the run as {run.state}; put "
                 f"{journal.NAME} back from the artifacts of run {run.id}, or remove the run's folder and make it again"
             )
-        whole = run.state not in ENDS or run.epochs == _epochs(facts)
+        whole = run.state not in ENDS or run.epochs == epochs(facts)
         believed = (receipt.attempt, receipt.run_id, receipt.state) == (started.time, run.id, run.state)
         if believed and whole and receipt.facts <= len(facts):
             return replace(receipt, experiment=spec.experiment, key=spec.key)
@@ -169,7 +163,9 @@ class Delivery:
         has `ended` so too. What another project has made of the same specification, in a store that both use, is not
         touched. A run that somebody deleted is found by the receipt that names it."""
         found = self._tracker.listing(started.spec.experiment, started.spec.key)
-        found = [run for run in found if run.tags.get("origin", self._origin) == self._origin]
+        found = [
+            run for run in found if run.tags.get("origin", self._tracker.store.origin) == self._tracker.store.origin
+        ]
         own = [run for run in found if run.tags.get("attempt") == _attempt(started)]
         alive = [run for run in own if not run.deleted]
         kept = next((run for run in alive if run.id == receipt.run_id), alive[0] if alive else None)
@@ -185,13 +181,13 @@ class Delivery:
             "kind": "run",
             "run_key": spec.key,
             "attempt": _attempt(started),
-            "origin": self._origin,
+            "origin": self._tracker.store.origin,
             "experiment": spec.experiment,
             "variant": spec.variant,
             "seed": str(spec.seed),
             "state": "running",
             "mlflow.source.git.commit": str(started.environment.get("commit")),
-            "mlflow.note.content": fitting(started.design.question),
+            "mlflow.note.content": rows.fitting(started.design.question),
         }
         run = self._client.create_run(
             self._tracker.experiment_id(spec.experiment),
@@ -211,7 +207,7 @@ class Delivery:
         copies.bring(with_artifacts=facts[-1].kind == "finished")
         self._find(started, Receipt(run_id=run_id), ended=facts[-1].kind)
         self._client.set_tag(run_id, DIGESTS, json.dumps(copies.digests))
-        self._client.set_tag(run_id, "epochs_recorded", str(_epochs(facts)))
+        self._client.set_tag(run_id, "epochs_recorded", str(epochs(facts)))
 
     def _tell(self, run_id: str, state: str, last: Fact) -> None:
         """Our own tag comes last: a delivery that was cut off before is known by it."""
@@ -226,58 +222,5 @@ class Delivery:
         return self._tracker.client
 
 
-def state_of(folder: Path, facts: Sequence[Fact]) -> str:
-    """What is to be said of a run: how it ended, or whether somebody is at it."""
-    if facts[-1].kind in ENDS:
-        return facts[-1].kind
-    return "running" if is_held(folder) else "interrupted"
-
-
-def lacking(folder: Path) -> bool:
-    """Whether, by its receipt alone, MLflow lacks anything of the run in this folder; no store is asked."""
-    receipt = Receipt.read(folder)
-    if receipt.covers(folder):
-        return False
-    facts = journal.read(folder)
-    started = _begun(facts)
-    if started is None:
-        return False
-    return (receipt.attempt, receipt.facts, receipt.state) != (started.time, len(facts), state_of(folder, facts))
-
-
-def _begun(facts: Sequence[Fact]) -> Started | None:
-    """A run that failed before it began, for want of memory say, may have begun since."""
-    return next((fact for fact in facts if isinstance(fact, Started)), None)
-
-
-def _origin(store: Store) -> str:
-    """A project's own name, drawn once: it tells its runs from those of others in the same store. It lies beside the
-    runs and beside the local store's artifacts, so that runs made again after `runs/` was deleted replace the old ones.
-    """
-    path, spare = store.root / "runs" / "origin", store.root / "mlartifacts" / "origin"
-    with store.lock():
-        known = next((each.read_bytes() for each in (path, spare) if each.is_file()), uuid4().hex.encode())
-        for each in (path, spare) if store.is_own else (path,):
-            if not each.is_file():
-                each.parent.mkdir(exist_ok=True)
-                write_whole(each, known)
-    return known.decode()
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process is making the run in this folder."""
-    if not (folder / "lock").exists():
-        return False
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
 def _attempt(started: Started) -> str:
     return f"{started.time:.6f}"
-
-
-def _epochs(facts: Sequence[Fact]) -> int:
-    return sum(fact.kind == "epoch" for fact in facts)

@@ -2,9 +2,10 @@
 and metric of every run, which takes seconds for a thousand.
 """
 
+import json
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from harness.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+DIGESTS = "artifact_sha256"
+"""The tag with which an ended run names its artifacts: JSON, name → SHA-256."""
 _QUERY = """SELECT run_uuid, lifecycle_stage, artifact_uri, tags.key, tags.value
             FROM runs LEFT JOIN tags USING (run_uuid) WHERE experiment_id = ? {} ORDER BY start_time DESC, run_uuid"""
 _OF_KEY = "AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'run_key' AND value = ?)"
@@ -40,6 +43,13 @@ class Listed:
     @property
     def state(self) -> str | None:
         return self.tags.get("state")
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Artifact → SHA-256 of what was delivered; empty for a run that has not ended, or that has none recorded."""
+        with suppress(ValueError, TypeError):
+            return dict(json.loads(self.tags.get(DIGESTS, "{}")))
+        return {}
 
     @property
     def epochs(self) -> int | None:

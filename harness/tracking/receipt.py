@@ -1,6 +1,7 @@
 """How much of a run MLflow has, kept beside the run's journal: it saves asking and sending again, and may be lost."""
 
 import contextlib
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,3 +52,8 @@ def stamp(path: Path) -> tuple[int, int]:
     """A file's bytes and its time of change: while both stay, so does what is in it."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

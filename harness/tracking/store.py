@@ -13,11 +13,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from filelock import FileLock
 
+from harness.files import write_whole
 from harness.tracking import database
 from harness.tracking.address import (
     HURRIED_SECONDS,
@@ -84,6 +87,21 @@ class Store:
     def is_own(self) -> bool:
         """Whether it is the project's own file, in which no other project records unless it is told to."""
         return self.file == self.root / "mlflow.db"
+
+    @cached_property
+    def origin(self) -> str:
+        """A project's own name, drawn once: it tells its runs from those of others in the same store. It lies beside
+        the runs and beside the local store's artifacts, so that runs made again after `runs/` was deleted replace the
+        old ones.
+        """
+        path, spare = self.root / "runs" / "origin", self.root / "mlartifacts" / "origin"
+        with self.lock():
+            known = next((each.read_bytes() for each in (path, spare) if each.is_file()), uuid4().hex.encode())
+            for each in (path, spare) if self.is_own else (path,):
+                if not each.is_file():
+                    each.parent.mkdir(exist_ok=True)
+                    write_whole(each, known)
+        return known.decode()
 
     def artifact_location(self, experiment: str) -> str | None:
         """Where an experiment's artifacts go; a server knows its own place."""

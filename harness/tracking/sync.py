@@ -7,13 +7,16 @@ slow or hanging loses nothing and costs a run no more than a small share of its 
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from harness.files import write_whole
 from harness.records import journal
 from harness.tracking import store
-from harness.tracking.delivery import DELETED, Delivered, Delivery, is_held, lacking
+from harness.tracking.delivery import DELETED, Delivered, Delivery
+from harness.tracking.forget import complete
 from harness.tracking.receipt import Receipt, stamp
+from harness.tracking.state import is_held, lacking
 from harness.tracking.store import TrackingError, Unreachable
 from harness.tracking.tracker import Summary, Tracker, failing_in_one_line
 
@@ -104,6 +107,8 @@ class Courier:
 
         plans = [path.parent for path in sorted((self._root / "runs").glob(f"*/{_PLAN}"))]
         left, error = self._sweep([*plans, *runs], tell)
+        with suppress(TrackingError):  # it is completed another time
+            complete(self._tracker, self._root)
         if deleted:
             self._say(f"{len(deleted)} deleted in MLflow, and left so; make run takes them back: {', '.join(deleted)}")
         rest = f", {len(left)} not delivered: {error}" if error else ""

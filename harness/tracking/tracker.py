@@ -6,11 +6,9 @@ Runs get there by `delivery`. Only this room imports MLflow.
 import atexit
 import contextlib
 import functools
-import hashlib
-import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,17 +18,13 @@ from pydantic import BaseModel
 from harness.plans.spec import Design
 from harness.records import journal
 from harness.records.events import Fact
-from harness.tracking import store
+from harness.tracking import rows, store
 from harness.tracking.listing import Listed, listed, listing, local_folder, newest
+from harness.tracking.receipt import sha256
 from harness.values import HarnessError, first_line
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
-
-DIGESTS = "artifact_sha256"
-"""The tag with which an ended run names its artifacts: JSON, name → SHA-256."""
-_NOTE_CHARACTERS = 8000
-"""MLflow cuts a note there, with a warning."""
 
 
 class Damaged(store.TrackingError):
@@ -98,6 +92,11 @@ class Tracker:
     def client(self) -> "MlflowClient":
         return self.store.client
 
+    @failing_in_one_line("read")
+    def experiments(self) -> list[str]:
+        """The names of all that are recorded."""
+        return [each.name for each in self.client.search_experiments() if each.name != "Default"]
+
     @failing_in_one_line()
     def experiment_id(self, name: str) -> str:
         """The MLflow experiment of that name, made once; one that was deleted is taken back."""
@@ -147,7 +146,7 @@ class Tracker:
             TrackingError: the store fails.
         """
         with failing_in_one_line():
-            self.client.set_tag(run_id, "mlflow.note.content", fitting(note))
+            self.client.set_tag(run_id, "mlflow.note.content", rows.fitting(note))
 
     def last_asked(self, experiment: str) -> float:
         """`Summary.asked` of the last summary that the store has; 0 if it has none."""
@@ -166,7 +165,7 @@ class Tracker:
         found = self.client.get_experiment_by_name(experiment)
         run = self._summary_run(experiment) if found else None
         if run is None:
-            names = [e.name for e in self.client.search_experiments() if e.name != "Default"]
+            names = self.experiments()
             raise store.TrackingError(
                 f"no runs of {experiment!r} are recorded (recorded: {', '.join(sorted(names)) or 'none'}); "
                 f"make them with: make run EXP={experiment}"
@@ -203,7 +202,7 @@ class Tracker:
             Damaged: it is not there, or not what was delivered, in either place.
         """
         run = self.run(run_id)
-        expected, problem = digests(run).get(name), "it is missing"
+        expected, problem = run.digests.get(name), "it is missing"
         for fetch in (self._in_store, self._in_runs):
             try:
                 path = fetch(run, name)
@@ -227,7 +226,7 @@ class Tracker:
     def _in_runs(self, run: Listed, name: str) -> Path:
         """The run's own file, which the store's was made from; it counts only where its digest is known."""
         here = self.store.root / "runs" / run.tags.get("experiment", "") / (run.key or "")
-        if name not in digests(run):
+        if name not in run.digests:
             raise FileNotFoundError("it is missing")
         return here / name if name == journal.NAME else here / "artifacts" / name
 
@@ -244,30 +243,6 @@ class Tracker:
     def _summary_run(self, experiment: str) -> Listed | None:
         summaries = (run for run in self.listing(experiment) if run.tags.get("kind") == "summary" and not run.deleted)
         return next(summaries, None)
-
-
-def digests(run: Listed) -> Mapping[str, str]:
-    """Artifact → SHA-256 of what was delivered; empty for a run that has not ended, or that has none recorded."""
-    with contextlib.suppress(ValueError, TypeError):
-        return dict(json.loads(run.tags.get(DIGESTS, "{}")))
-    return {}
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fitting(note: str) -> str:
-    """A note as far as MLflow keeps it, cut between two lines; how many lines are left out is its end."""
-    if len(note) <= _NOTE_CHARACTERS:
-        return note
-    lines, room = note.split("\n"), _NOTE_CHARACTERS - 100
-    kept: list[str] = []
-    while len(lines) > len(kept) and room > len(lines[len(kept)]):
-        room -= len(lines[len(kept)]) + 1
-        kept.append(lines[len(kept)])
-    return "\n".join(kept) + f"\n\n{len(lines) - len(kept)} more rows: see the report among this run's artifacts."
 
 
 def _asked(run: Listed) -> float:
