@@ -212,7 +212,7 @@ class Tracker:
             except Exception as error:  # MLflow's libraries raise whatever they like for a file that is not there
                 problem = first_line(error)
         raise Damaged(
-            f"{name} of run {run.key or run_id} cannot be read ({problem}); make sync says whether runs/ has it"
+            f"{name} of run {run.key or run_id} cannot be read ({problem}); make sync puts it back if runs/ has it"
         )
 
     def _in_store(self, run: Listed, name: str) -> Path:

@@ -90,7 +90,7 @@ def test_a_store_that_is_down_hears_of_it_by_sync(
     assert recorded(project, named) == [folders[1].name]
 
 
-@pytest.mark.parametrize("before", ["journal.jsonl", "artifacts"])
+@pytest.mark.parametrize("before", ["journal", "artifacts"])
 def test_a_process_killed_while_it_deletes_is_completed(
     project: Tracker,
     folders: list[Path],
@@ -99,8 +99,8 @@ def test_a_process_killed_while_it_deletes_is_completed(
     monkeypatch: pytest.MonkeyPatch,
     before: str,
 ) -> None:
-    """The tombstone comes first: sync neither delivers what is left of the folder nor keeps it."""
-    owner, name = (Path, "unlink") if before == "journal.jsonl" else (harness.tracking.forget.shutil, "rmtree")
+    """The tombstone comes first: sync completes what was begun."""
+    owner, name = (Path, "unlink") if before == "journal" else (harness.tracking.forget.shutil, "rmtree")
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -115,8 +115,8 @@ def test_nothing_is_deleted_by_mistake(
 ) -> None:
     """A key that nobody has, a path, a run that is being made: refused before the first is deleted."""
     for wrong in (folders[1].name[:-1], "../other", "*", ""):
-        with pytest.raises(HarnessError, match="no run .* in runs/ or in MLflow"):
+        with pytest.raises(HarnessError, match=r"no run .* in runs/ or in MLflow"):
             forget(project, tmp_path, [folders[0].name, wrong])
-    with FileLock(folders[1] / "lock"), pytest.raises(HarnessError, match="is being made; stop it, then delete it$"):
+    with FileLock(folders[1] / "lock"), pytest.raises(HarnessError, match=r"is being made; stop it, then delete it$"):
         forget(project, tmp_path, [folder.name for folder in folders])
     assert recorded(project, named) == sorted(each.name for each in folders)

@@ -93,9 +93,7 @@ def test_runs_of_others_in_an_experiment_are_passed_over(tracker: Tracker, named
         begun(named).spec.key: ("finished", 2),
         "odd": ("finished", None),
     }
-    with pytest.raises(
-        Damaged, match=r"^journal.jsonl of run odd cannot be read \(it is missing\); make sync puts it back"
-    ):
+    with pytest.raises(Damaged, match=r"^journal.jsonl of run odd cannot be read \(it is missing\); make sync puts"):
         tracker.journal_of(run_id)
 
 
