@@ -11,9 +11,10 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import new, plain
+from harness.artifacts.predictions import confusion, per_class_accuracy
 from harness.records.events import EpochDone
 from harness.records.record import Record
-from reports.checkpoints import confusion, per_class_accuracy, reliability
+from reports.checkpoints import reliability
 from reports.frames import value_of
 from reports.select import Selection
 

@@ -1,5 +1,6 @@
 """The figures of a run show the run's own numbers, and text as it is."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def test_class_names_are_drawn_literally(kind: str, monkeypatch: pytest.MonkeyPa
         "grid": lambda: figures.grid(np.zeros((6, 4, 4, 3), np.float32), HOSTILE, "Names"),
     }[kind]()
     texts = drawn(figure, monkeypatch)
+    counted = " (n = 1)" if kind == "per_class_accuracy" else ""
     for name in HOSTILE:
-        assert (name, False) in texts
+        assert (name + counted, False) in texts
     assert not any(ismath for _, ismath in texts)
 
 
@@ -62,7 +64,8 @@ def test_an_endless_class_name_leaves_room_for_the_picture(kind: str, monkeypatc
     """It is cut, and the axes keep a fifth of the figure's width (matplotlib would warn, and draw none)."""
     labels = np.arange(2)
     figure = getattr(figures, kind)(labels, labels, ("x" * 255, "y"))
-    assert ("x" * 29 + "…", False) in drawn(figure, monkeypatch)
+    counted = " (n = 1)" if kind == "per_class_accuracy" else ""
+    assert ("x" * 29 + "…" + counted, False) in drawn(figure, monkeypatch)
     assert figure.axes[0].get_position().width > 0.2
 
 
@@ -136,3 +139,29 @@ def test_a_figure_is_the_same_bytes_twice(epochs: list[EpochDone], tmp_path: Pat
         figures.save(figures.curves(epochs), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_thousand_classes_are_drawn_fast_and_only_what_stands_out() -> None:
+    """The pairs confused most and the least accurate classes, each with its counts: 140 s a figure before."""
+    began = time.monotonic()
+    labels, names = np.repeat(np.arange(1000), 2), tuple(f"class {number}" for number in range(1000))
+    predicted = labels.copy()
+    predicted[:60:2] += 1  # one image of each of the first thirty classes
+    predicted[1] = 1  # both images of the first
+    confused = figures.confusion_matrix(labels, predicted, names).axes[0]
+    assert confused.get_yticklabels()[0].get_text() == "class 0 → class 1"
+    assert [bar.get_width() for bar in confused.patches][:3] == [2, 1, 1]  # pyright: ignore[reportAttributeAccessIssue]
+    assert confused.get_title() == "the 20 pairs of 1,000 classes confused most (true → predicted)"
+    figure = figures.per_class_accuracy(labels, predicted, names)
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "class 0 (n = 2)"
+    assert len(figure.axes[0].patches) == figures.READABLE
+    figure.canvas.draw()
+    assert time.monotonic() - began < 10
+
+
+def test_epochs_are_whole_numbers(epochs: list[EpochDone]) -> None:
+    """No tick between two epochs, of a run of two or of one."""
+    for told in (epochs, epochs[:1]):
+        figure = figures.curves(told)
+        for axes in figure.axes:
+            assert all(float(tick).is_integer() for tick in axes.get_xticks()), axes.get_xticks()
