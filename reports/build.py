@@ -82,7 +82,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     sections.answer(report, comparisons)
     sections.differs(report, found)
     sections.changed_hands(report, images)
-    sections.cost(report)
+    sections.cost(report, comparisons)
     sections.course(report)
     sections.closing(report)
     files = {

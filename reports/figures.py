@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import new, plain
@@ -108,49 +106,6 @@ def seeds(results: Mapping[str, Mapping[int, float]], baseline: str, metric: str
     axes.axhline(float(np.mean(list(results[baseline].values()))), color="0.5", linestyle=":", zorder=0)
     axes.set(ylabel=f"{metric} (%)", xlim=(-0.5, len(variants) - 0.5))
     return figure
-
-
-COSTS = (
-    ("parameters", "parameters", False),
-    ("multiply_adds", "multiply-adds an image", False),
-    ("receptive_field", "receptive field, pixels", False),
-    ("train_seconds_mean", "training, seconds", False),
-    ("images_per_second_mean", "images a second", True),
-    ("peak_memory_megabytes_mean", "peak memory, MB", False),
-)
-"""Column of `summary.csv`, its label, and whether more of it is better."""
-
-
-def cost(frame: pd.DataFrame, metric: str) -> Figure:
-    """Mean accuracy against each cost that is known; the line joins the variants that no other beats in both."""
-    figure, colour = new(12, 7), colours(list(frame["variant"]))
-    drawn = [cost for cost in COSTS if frame[cost[0]].notna().any()]
-    for unused in list(figure.subplots(2, 3, sharey=True).flat)[len(drawn) :]:
-        unused.remove()
-    for axes, (column, label, more_is_better) in zip(figure.axes, drawn, strict=True):
-        known = frame[frame[column].notna()]
-        values = known[column].to_numpy(dtype=float)
-        ordered = known.iloc[pareto(-values if more_is_better else values, known["mean"].to_numpy(dtype=float))]
-        axes.plot(ordered[column], ordered["mean"], color="0.6", zorder=1)
-        for _, row in known.iterrows():
-            error, name = 0.0 if pd.isna(row["std"]) else row["std"], row["variant"]
-            axes.errorbar(row[column], row["mean"], yerr=error, fmt="o", color=colour[name], label=plain(name))
-        axes.set(xlabel=label)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.locator_params(axis="x", nbins=5)
-    for axes in figure.axes[::3]:
-        axes.set(ylabel=f"{metric} (%)")
-    figure.axes[0].legend()
-    return figure
-
-
-def pareto(cost: NDArray[np.float64], value: NDArray[np.float64]) -> list[int]:
-    """Indices of the points that no other beats in both (cheaper or as cheap, and better), cheapest first."""
-    front: list[int] = []
-    for index in np.lexsort((-value, cost)):
-        if not front or value[index] > value[front[-1]]:
-            front.append(int(index))
-    return front
 
 
 _MANY = 40

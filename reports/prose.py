@@ -10,8 +10,9 @@ from reports import frames, guard
 from reports.checkpoints import Flips
 from reports.document import Text
 from reports.select import Selection
-from reports.statistics import Comparison, explain, measured
+from reports.statistics import Comparison
 from reports.tables import spread
+from reports.verdicts import explain, measured
 
 
 def metric_name(selection: Selection) -> str:
@@ -123,19 +124,6 @@ def changed_hands(selection: Selection, found: Mapping[str, Flips], never_right:
             text += f" Two runs that differ in their seed alone exchange {flips.by_chance_per_pair:,.0f} each way."
         texts.append(Text(text, selection.numbers(variant, base)))
     return texts
-
-
-def cost(selection: Selection) -> Text:
-    """How long runs of each variant train, beside the baseline's."""
-    seconds = frames.summary_frame(selection).set_index("variant")["train_seconds_mean"]
-    base = seconds[selection.baseline]
-    parts = [f"A run of {selection.baseline} trains for {base:,.0f} s"]
-    parts += [
-        f"one of {variant} for {value:,.0f} s ({value / base:.2f} times as long)"
-        for variant, value in seconds.items()
-        if variant != selection.baseline
-    ]
-    return Text(f"{', '.join(parts)}.", selection.numbers())
 
 
 def count(number: int, what: str) -> str:

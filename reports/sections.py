@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from harness.artifacts.figures import save
-from reports import errors, figures, frames, grids, guard, prose, tables, training
+from reports import costs, errors, figures, frames, grids, guard, prose, tables, training
 from reports.checkpoints import Flips
 from reports.document import Banner, Block, Heading, Picture, Table, Text
 from reports.grids import Images
@@ -158,12 +158,16 @@ def _by_class(report: Report, found: dict[str, Flips]) -> None:
         report.draw(f"confusion_{variant}", figure, caption)
 
 
-def cost(report: Report) -> None:
+def cost(report: Report, comparisons: Sequence[Comparison]) -> None:
     """What did it cost?"""
+    selection = report.selection
     report.heading("Cost")
-    report.add(prose.cost(report.selection), tables.cost_table(report.selection))
-    caption = "Accuracy against cost; bars are standard deviations, the line joins the Pareto front"
-    figure = figures.cost(frames.summary_frame(report.selection), prose.metric_name(report.selection))
+    report.add(*costs.text(selection), costs.table(selection))
+    caption = "Accuracy against cost; bars are standard deviations"
+    if comparisons:
+        caption += f". A line joins {selection.baseline} with a variant that is shown to be both better and costlier, "
+        caption += "or both worse and cheaper"
+    figure = costs.figure(selection, comparisons, prose.metric_name(selection))
     report.draw("cost", figure, caption)
 
 

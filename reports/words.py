@@ -34,7 +34,6 @@ WORDS = (
     ),
     ("not decided", "Neither: these runs cannot tell."),
     ("calibration", "Whether networks that say 80% are right on 80% of such images."),
-    ("Pareto front", "The variants that no other beats in accuracy and cost at once."),
 )
 
 

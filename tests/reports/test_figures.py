@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from harness.artifacts.figures import save
 from harness.records.record import Record
 from reports import figures, frames
-from reports.frames import summary_frame
 from tests.reports import records
 
 CLASSES = {"endless": ("x" * 255, "=1+1", "$x$"), "many": tuple(f"class {number}" for number in range(100))}
@@ -78,42 +76,8 @@ def test_every_seed_is_a_dot_at_its_result(tmp_path: Path) -> None:
     assert bars == [[np.mean(list(runs.values()))] * 2 for runs in results.values()]
 
 
-def test_every_cost_has_its_plot_and_a_cheaper_better_variant_its_front(tmp_path: Path) -> None:
-    """Six costs; the line joins what nothing beats, where more images a second are better and fewer seconds are."""
-    frame = summary_frame(records.selection(tmp_path))
-    frame["mean"], frame["train_seconds_mean"], frame["images_per_second_mean"] = [70, 80], [10, 20], [200, 100]
-    figure = figures.cost(frame, "test accuracy")
-    titles = [axes.get_xlabel() for axes in figure.axes]
-    assert titles == [label for _, label, _ in figures.COSTS]
-    fronts = {axes.get_xlabel(): np.asarray(axes.lines[0].get_xdata()).tolist() for axes in figure.axes}
-    assert fronts["training, seconds"] == [10, 20]
-    assert fronts["images a second"] == [200, 100]
-    assert fronts["parameters"] == [31_216]
-    assert figure.axes[0].get_ylabel() == "test accuracy (%)"
-    save(figure, tmp_path / "figure.png")
-
-
-def test_a_cost_that_is_not_known_is_left_out(tmp_path: Path) -> None:
-    """A network without a receptive field has no point there, and all others."""
-    frame = summary_frame(records.selection(tmp_path))
-    frame["receptive_field"] = pd.Series([None, 56], dtype=object)
-    figure = figures.cost(frame, "test accuracy")
-    points = {axes.get_xlabel(): len(axes.containers) for axes in figure.axes}
-    assert (points["receptive field, pixels"], points["parameters"]) == (1, 2)
-    save(figure, tmp_path / "figure.png")
-
-
 def test_lines_that_coincide_show_through_each_other() -> None:
     """The second of two has gaps half of the time; a line of its own has none."""
     same, other = np.array([0.5, 0.25]), np.array([0.5, 0.3])
     styles = figures.dashes({"a": same, "b": other, "c": same + 1e-9})
     assert styles == {"a": "-", "b": "-", "c": (0, (6.0, 6.0))}
-
-
-def test_a_cost_that_nobody_knows_has_no_plot(tmp_path: Path) -> None:
-    frame = summary_frame(records.selection(tmp_path))
-    frame["receptive_field"] = pd.Series([None, None], dtype=object)
-    figure = figures.cost(frame, "test accuracy")
-    assert len(figure.axes) == len(figures.COSTS) - 1
-    assert "receptive field, pixels" not in {axes.get_xlabel() for axes in figure.axes}
-    save(figure, tmp_path / "figure.png")

@@ -166,12 +166,3 @@ def test_one_seed_knows_nothing_of_chance(tmp_path: Path) -> None:
     selection = records.selection(tmp_path, seeds=(0,))
     text = prose.changed_hands(selection, errors.all_flips(selection), 0)[1].text
     assert text.endswith("How many that would be by chance, one seed cannot tell.")
-
-
-def test_cost_is_told_beside_the_baselines(tmp_path: Path) -> None:
-    selection = records.selection(tmp_path)
-    for record in selection.variants["group"]:
-        record.__dict__["finished"] = records.FINISHED.model_copy(update={"train_seconds": 6.0})
-    text = prose.cost(selection)
-    assert text.text == "A run of batch trains for 4 s, one of group for 6 s (1.50 times as long)."
-    assert text.runs == (1, 2, 3, 4, 5, 6)
