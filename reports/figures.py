@@ -1,4 +1,4 @@
-"""The figures of a report: variants over all their seeds."""
+"""The figures of how training went and how sure networks are: variants over all their seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import new, plain
-from harness.artifacts.predictions import confusion, per_class_accuracy
 from harness.records.events import EpochDone
 from harness.records.record import Record
 from reports.checkpoints import reliability
@@ -50,6 +50,7 @@ def curves(selection: Selection) -> Figure:
             axes.plot(epochs, runs.mean(0), color=colour, linestyle=style[variant], label=plain(variant))
             axes.fill_between(epochs, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
         axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.axes[0].legend()
     return figure
 
@@ -69,6 +70,7 @@ def learning_rates(selection: Selection) -> Figure:
         lower.plot(np.arange(1, steps[-1] + 1), rates[variant], color=colour, linestyle=rate_style[variant])
     upper.set(ylabel="training loss")
     lower.set(xlabel="step", ylabel="learning rate")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     upper.legend()
     return figure
 
@@ -91,56 +93,6 @@ def lr_finder(selection: Selection) -> Figure:
     return figure
 
 
-def seeds(results: Mapping[str, Mapping[int, float]], baseline: str, metric: str) -> Figure:
-    """Every run as a dot, runs of one seed joined: what pairing by seed compares. `metric` names what is measured."""
-    variants = list(results)
-    figure = new(max(7.0, 1.2 * len(variants)), 4)
-    axes = figure.subplots()
-    shown = [plain(variant) for variant in variants]
-    for seed in sorted({seed for runs in results.values() for seed in runs}):
-        axes.plot(shown, [results[v].get(seed, np.nan) for v in variants], color="0.8", zorder=1, linewidth=1)
-    for position, (variant, colour) in enumerate(colours(variants).items()):
-        values = list(results[variant].values())
-        axes.scatter([position] * len(values), values, color=colour, zorder=2)
-        axes.hlines(np.mean(values), position - 0.2, position + 0.2, color=colour, zorder=3)
-    axes.axhline(float(np.mean(list(results[baseline].values()))), color="0.5", linestyle=":", zorder=0)
-    axes.set(ylabel=f"{metric} (%)", xlim=(-0.5, len(variants) - 0.5))
-    return figure
-
-
-_MANY = 40
-"""Classes above which their cells shrink: matplotlib draws no picture of more than 65,536 pixels a side."""
-
-
-def per_class(records: dict[str, list[Record]], baseline: str, classes: Sequence[str]) -> Figure:
-    """Per-class accuracy, each variant's mean over seeds minus the baseline's, in points."""
-    accuracy = {
-        variant: 100 * np.mean([per_class_accuracy(c) for c in _confusions(runs, len(classes))], axis=0)
-        for variant, runs in records.items()
-    }
-    others = [variant for variant in records if variant != baseline]
-    table = np.round([accuracy[variant] - accuracy[baseline] for variant in others], 1) + 0.0
-    names = [plain(name) for name in classes]
-    below = 0.08 * max(len(name) for name in names)  # inches that the names take, written upwards
-    figure = new(max(6.0, 0.75 * min(len(names), _MANY)), 1.2 + 0.5 * len(others) + below)
-    _heatmap(figure, table, names, [plain(v) for v in others], ".1f")
-    return figure
-
-
-def confusion_difference(
-    records: dict[str, list[Record]], variant: str, baseline: str, classes: Sequence[str]
-) -> Figure:
-    """How many more images a run of the variant puts in each cell of the confusion matrix than one of the baseline."""
-    ours, theirs = (np.mean(_confusions(records[name], len(classes)), axis=0) for name in (variant, baseline))
-    table = np.round(ours - theirs) + 0.0  # no "-0" where nothing changes
-    names = [plain(name) for name in classes]
-    side = max(4.5, 0.55 * min(len(classes), _MANY))
-    figure = new(side + 1.2, side)
-    _heatmap(figure, table, names, names, ".0f")
-    figure.axes[0].set(xlabel="predicted", ylabel="true")
-    return figure
-
-
 def calibration(records: dict[str, list[Record]], confidence: Callable[[Record], NDArray[np.float64]]) -> Figure:
     """Reliability: accuracy against confidence in 15 bins, all of a variant's runs pooled."""
     figure = new(5, 4.4)
@@ -155,24 +107,3 @@ def calibration(records: dict[str, list[Record]], confidence: Callable[[Record],
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     axes.legend()
     return figure
-
-
-def _heatmap(figure: Figure, table: NDArray[np.floating], x: list[str], y: list[str], fmt: str) -> None:
-    axes = figure.subplots()
-    limit = max(float(np.nanmax(np.abs(table), initial=0)), 1e-9)  # a class may have no test image
-    sns.heatmap(
-        table,
-        ax=axes,
-        cmap="vlag",
-        vmin=-limit,
-        vmax=limit,
-        annot=table.shape[1] <= 20,
-        fmt=fmt,
-        xticklabels=x,
-        yticklabels=y,
-        annot_kws={"size": 8},
-    )
-
-
-def _confusions(runs: Sequence[Record], classes: int) -> list[NDArray[np.int64]]:
-    return [confusion(run.labels, run.logits.argmax(1), classes) for run in runs]

@@ -65,7 +65,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
             p_value(c.smallest_p),
             f"{c.probability_better:.0%}" if c.n_pairs > 1 else None,
             f"{c.detectable_difference:.2f}" if c.detectable_difference is not None else None,
-            c.seeds_needed,
+            _planned(c),
         )
         for c in comparisons
     ]
@@ -82,16 +82,23 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         "detectable, points",
         "seeds needed",
     )
-    baseline, matters = comparisons[0].baseline, comparisons[0].smallest_difference
+    baseline, matters = comparisons[0].baseline, measured(comparisons[0].smallest_difference)
     return Table(
         columns,
         rows,
-        f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p (Holm) "
-        "and, where it says equivalent, from the 90% interval. Smallest p: the least that so many pairs can give. "
-        f"Beats baseline: how often a run of the variant is ahead of one of {baseline}. Detectable: the true "
-        f"difference that so many pairs find four times in five. Seeds needed: to find {measured(matters)} four times "
-        "in five. Every word is explained at the end.",
+        f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p (Holm), "
+        "which is corrected for all comparisons, and, where it says equivalent, from the 90% interval; each interval "
+        "is of one comparison alone. Smallest p: the least that so many pairs can give. Beats baseline: how often a "
+        f"run of the variant is ahead of one of {baseline}. Detectable: the true difference that so many pairs find "
+        "four times in five. Seeds needed, while nothing is decided: to find the difference that was seen, or "
+        f"{matters} if that is larger, four times in five (in brackets: at either end of the spread's own 95% "
+        "interval). Every word is explained at the end.",
     )
+
+
+def _planned(c: Comparison) -> str | None:
+    """14 (7 to 63); None where nothing is planned."""
+    return None if c.seeds_needed is None else f"{c.seeds_needed:,} ({c.seeds_low:,} to {c.seeds_high:,})"
 
 
 def parameters_table(selection: Selection) -> Table:
