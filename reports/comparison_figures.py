@@ -20,7 +20,7 @@ def forest(results: Results, comparisons: Sequence[Comparison]) -> Figure:
 
     From the top down in the order of the comparisons; the unit is percentage points.
     """
-    figure = new(8, 1.3 + 0.55 * len(comparisons))
+    figure = new(6, 1.3 + 0.55 * len(comparisons))
     axes, colour = figure.subplots(), colours(list(results))
     matters = comparisons[0].smallest_difference
     axes.axvspan(-matters, matters, color="0.92", zorder=0, label=f"below {matters:g}: taken not to matter")

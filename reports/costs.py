@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter
 
 from harness.artifacts.figures import new, plain
 from reports.document import Table, Text
-from reports.figures import colours
+from reports.figures import PANEL, colours
 from reports.frames import runs_frame, summary_frame
 from reports.inference import ratio_interval
 from reports.select import Selection
@@ -142,22 +142,19 @@ def table(selection: Selection) -> Table:
     )
 
 
-def figure(selection: Selection, comparisons: Sequence[Comparison], metric: str) -> Figure:
+def panels(selection: Selection, comparisons: Sequence[Comparison], metric: str) -> list[Figure]:
     """Mean accuracy against each cost that is known; a line joins the baseline with a variant that is a trade-off."""
     frame = summary_frame(selection)
-    drawn = [cost for cost in COSTS if frame[_column(cost)].notna().any()]
-    made = new(12, 7)
-    for unused in list(made.subplots(2, 3, sharey=True).flat)[len(drawn) :]:
-        unused.remove()
-    for axes, cost in zip(made.axes, drawn, strict=True):
-        _panel(axes, frame, cost)
-        points = frame.set_index("variant")
+    made = []
+    for cost in (cost for cost in COSTS if frame[_column(cost)].notna().any()):
+        made.append(new(*PANEL))
+        axes, points = made[-1].subplots(), frame.set_index("variant")
+        _points(axes, frame, cost)
         for variant in trade_offs(comparisons, ratios(selection, cost), cost.more_is_better):
             ends = points.loc[[selection.baseline, variant]]
             axes.plot(ends[_column(cost)].astype(float), ends["mean"], color="0.6", zorder=1)
-    for axes in made.axes[::3]:
         axes.set(ylabel=f"{metric} (%)")
-    made.axes[0].legend()
+        axes.legend()
     return made
 
 
@@ -172,7 +169,7 @@ def _column(cost: Cost) -> str:
     return cost.column if cost.exact else f"{cost.column}_mean"
 
 
-def _panel(axes: Axes, frame: pd.DataFrame, cost: Cost) -> None:
+def _points(axes: Axes, frame: pd.DataFrame, cost: Cost) -> None:
     colour = colours(list(frame["variant"]))
     for _, row in frame[frame[_column(cost)].notna()].iterrows():
         accuracy = 0.0 if pd.isna(row["std"]) else row["std"]

@@ -17,6 +17,8 @@ from reports.frames import value_of
 from reports.select import Selection
 
 PALETTE = "colorblind"
+PANEL = (4.0, 3.5)
+"""Inches of a figure of which a page shows several in a row."""
 
 
 def colours(variants: Sequence[str]) -> dict[str, tuple[float, float, float]]:
@@ -33,7 +35,7 @@ def dashes(lines: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     return {name: (0, (12 * (1 - share), 12 * share)) if share else "-" for name, share in shares.items()}
 
 
-def curves(selection: Selection) -> Figure:
+def curves(selection: Selection) -> list[Figure]:
     """The primary metric, test and training loss, per epoch: the mean over seeds in a band from least to greatest."""
     metric = selection.design.primary_metric
     drawn: list[tuple[str, Callable[[EpochDone], float]]] = [
@@ -41,17 +43,21 @@ def curves(selection: Selection) -> Figure:
         ("test loss", lambda done: done.test.loss),
         ("training loss", lambda done: done.train.loss),
     ]
-    figure = new(12, 3.8)
-    for axes, (label, value) in zip(figure.subplots(1, 3), drawn, strict=True):
-        values = {v: np.array([[value(d) for d in r.epochs] for r in runs]) for v, runs in selection.variants.items()}
-        style = dashes({variant: runs.mean(0) for variant, runs in values.items()})
-        for variant, colour in colours(list(values)).items():
-            runs, epochs = values[variant], np.arange(1, values[variant].shape[1] + 1)
-            axes.plot(epochs, runs.mean(0), color=colour, linestyle=style[variant], label=plain(variant))
-            axes.fill_between(epochs, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    figure.axes[0].legend()
+    return [_curve(selection, label, value) for label, value in drawn]
+
+
+def _curve(selection: Selection, label: str, value: Callable[[EpochDone], float]) -> Figure:
+    figure = new(*PANEL)
+    axes = figure.subplots()
+    values = {v: np.array([[value(d) for d in r.epochs] for r in runs]) for v, runs in selection.variants.items()}
+    style = dashes({variant: runs.mean(0) for variant, runs in values.items()})
+    for variant, colour in colours(list(values)).items():
+        runs, epochs = values[variant], np.arange(1, values[variant].shape[1] + 1)
+        axes.plot(epochs, runs.mean(0), color=colour, linestyle=style[variant], label=plain(variant))
+        axes.fill_between(epochs, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.legend()
     return figure
 
 

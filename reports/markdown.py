@@ -79,7 +79,7 @@ def _block(block: Block) -> str:
             return _table(block)
         case Picture():
             images = [f"![{escape(block.caption)}]({quote(file.as_posix())})" for file in block.files]
-            return f"{' '.join(images)}\n\n{_caption(block.caption)}".rstrip()
+            return "\n".join([*images, "", _caption(block.caption)]).rstrip()
 
 
 def _table(table: Table) -> str:

@@ -205,8 +205,8 @@ def cost(report: Report, comparisons: Sequence[Comparison]) -> None:
     if comparisons:
         caption += f". A line joins {selection.baseline} with a variant that is shown to be both better and costlier, "
         caption += "or both worse and cheaper"
-    figure = costs.figure(selection, comparisons, prose.metric_name(selection))
-    report.draw("cost", figure, caption)
+    first, *more = costs.panels(selection, comparisons, prose.metric_name(selection))
+    report.draw("cost", first, caption, *more)
 
 
 def course(report: Report) -> None:
@@ -214,7 +214,8 @@ def course(report: Report) -> None:
     selection = report.selection
     report.heading("Training")
     curves = f"By epoch: lines are means over seeds, bands span the seeds.{tables.smoothing(selection)}"
-    report.draw("curves", figures.curves(selection), curves.removesuffix("."))
+    first, *more = figures.curves(selection)
+    report.draw("curves", first, curves.removesuffix("."), *more)
     report.add(training.speed_table(selection))
     caption = "Training loss, and under it the learning rate, by step: the first seed of each variant"
     report.draw("learning_rates", figures.learning_rates(selection), caption)

@@ -1,5 +1,6 @@
 """Costs claim what measurements show: an interval beside every ratio, a line only where both sides are shown."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ SECONDS = {"batch": (517, 414, 610, 460, 340, 327, 347), "layer": (318, 392, 418
 TIME = next(cost for cost in costs.COSTS if cost.column == "train_seconds")
 
 
-def timed(folder: Path, seconds: dict[str, tuple[float, ...]], step: str = "eager") -> Selection:
+def timed(folder: Path, seconds: Mapping[str, Sequence[float]], step: str = "eager") -> Selection:
     """Runs that took so long, seed by seed."""
     variants = tuple(seconds)
     selection = records.selection(folder, variants, tuple(range(len(seconds[variants[0]]))))
@@ -119,18 +120,18 @@ def test_counted_costs_need_no_interval(tmp_path: Path) -> None:
 def test_every_known_cost_has_a_plot_and_no_line_without_a_claim(tmp_path: Path) -> None:
     """Six costs of variants whose accuracy is not shown to differ: points with their bars, no line."""
     selection = timed(tmp_path, SECONDS)
-    drawn = costs.figure(selection, comparisons(selection), "test accuracy")
-    assert [axes.get_xlabel() for axes in drawn.axes] == [cost.label for cost in costs.COSTS]
-    assert all(len(axes.containers) == 2 for axes in drawn.axes)
-    assert all(len(axes.lines) == 2 for axes in drawn.axes), "the two points alone"
-    assert drawn.axes[0].get_ylabel() == "test accuracy (%)"
-    save(drawn, tmp_path / "figure.png")
+    drawn = [panel.axes[0] for panel in costs.panels(selection, comparisons(selection), "test accuracy")]
+    assert [axes.get_xlabel() for axes in drawn] == [cost.label for cost in costs.COSTS]
+    assert all(len(axes.containers) == 2 for axes in drawn)
+    assert all(len(axes.lines) == 2 for axes in drawn), "the two points alone"
+    assert drawn[0].get_ylabel() == "test accuracy (%)"
 
 
 def test_a_shown_trade_off_is_joined_with_the_baseline(tmp_path: Path) -> None:
     selection = timed(tmp_path, SECONDS)  # of one comparison shown: 0.56 to 0.97
     made = [replace(c, verdict="worse") for c in comparisons(selection)]
-    drawn = {axes.get_xlabel(): axes for axes in costs.figure(selection, made, "test accuracy").axes}
+    panels = costs.panels(selection, made, "test accuracy")
+    drawn = {axes.get_xlabel(): axes for panel in panels for axes in panel.axes}
     line = drawn["training, seconds"].lines[-1]
     assert np.asarray(line.get_xdata()).tolist() == [pytest.approx(np.mean(s)) for s in SECONDS.values()]
     assert len(drawn["parameters"].lines) == 2
@@ -144,11 +145,11 @@ def test_a_cost_that_is_not_known_is_left_out(tmp_path: Path, known: int, plots:
         if record.variant == "group" or not known:
             unknown = record.started.model.model_copy(update={"receptive_field": None})
             record.__dict__["started"] = record.started.model_copy(update={"model": unknown})
-    drawn = costs.figure(selection, comparisons(selection), "test accuracy")
-    assert len(drawn.axes) == plots
-    points = {axes.get_xlabel(): len(axes.containers) for axes in drawn.axes}
+    drawn = costs.panels(selection, comparisons(selection), "test accuracy")
+    assert len(drawn) == plots
+    points = {axes.get_xlabel(): len(axes.containers) for panel in drawn for axes in panel.axes}
     assert points.get("receptive field, pixels", 0) == known
-    save(drawn, tmp_path / "figure.png")
+    save(drawn[2], tmp_path / "figure.png")
     table = costs.table(selection)
     assert ("receptive field, pixels" in table.columns) == bool(known)
     row = dict(zip(table.columns, table.rows[0], strict=True))
