@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from harness.artifacts.predictions import confusion
+from harness.artifacts.predictions import per_class_accuracy as class_accuracy
 from harness.records.events import EpochDone, LRFound
 
 COLUMNS = 8
-MOST_CLASSES = 40
-"""Of more classes the matrix and the bars would be neither readable nor quick to draw (70 s each for 1,000)."""
-MOST_PAIRS = 20
 LONGEST = 30
 """Characters of a name in a figure."""
+READABLE = 20
+"""Classes of which a figure shows every one; of more it shows those that stand out."""
 
 
 def new(width: float = 6.4, height: float = 4.0) -> Figure:
@@ -84,19 +85,22 @@ def lr_finder(found: LRFound) -> Figure:
 
 
 def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """Rows are true classes, columns predicted ones; counts. Of more than 40 classes: the most confused pairs alone."""
-    if len(classes) > MOST_CLASSES:
-        return _most_confused(labels, predicted, classes)
-    counts = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(counts, (labels, predicted), 1)
+    """Rows are true classes, columns predicted ones; counts. Of many classes only the pairs confused most, as bars."""
+    counts, names = confusion(labels, predicted, len(classes)), [plain(name) for name in classes]
+    if len(classes) > READABLE:
+        wrong = counts - np.diag(np.diag(counts))
+        worst = [cell for cell in largest(wrong) if wrong[cell]]
+        figure = bars([f"{names[true]} → {names[other]}" for true, other in worst], [wrong[cell] for cell in worst])
+        said = f"the {len(worst)} pairs of {len(classes):,} classes confused most (true → predicted)"
+        figure.axes[0].set(xlabel="test images", title=said)
+        return figure
     side = max(4.5, 0.5 * len(classes))
     figure = new(side + 1, side)
-    names = [plain(name) for name in classes]
     with _boxes_allowed():  # seaborn draws once to see whether names overlap
         sns.heatmap(
             counts,
             ax=figure.subplots(),
-            annot=len(classes) <= 20,
+            annot=True,
             fmt="d",
             cmap="Blues",
             cbar=False,
@@ -108,40 +112,32 @@ def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer]
     return figure
 
 
-def _most_confused(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """One bar for each pair of a true class and another that was predicted, with the most test images."""
-    wrong = labels != predicted
-    pairs, counts = np.unique(np.stack([labels[wrong], predicted[wrong]]), axis=1, return_counts=True)
-    worst = np.argsort(-counts, kind="stable")[:MOST_PAIRS]
-    names = [f"{plain(classes[true])} → {plain(classes[other])}" for true, other in pairs[:, worst].T]
-    title = (
-        f"The {len(names)} most confused pairs of {len(classes):,} classes" if names else "No test image is confused"
-    )
-    return _bars(names, counts[worst], f"{title}\n(true → predicted)", xlabel="test images")
-
-
 def per_class_accuracy(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """One bar a class, in percent; of more than 40 classes, the worst 40."""
-    total = np.bincount(labels, minlength=len(classes))
-    right = np.bincount(labels[labels == predicted], minlength=len(classes))
-    accuracy = 100 * right / np.where(total, total, np.nan)  # a class without test images has no bar
+    """One bar a class, in percent, beside its number of test images. Of many classes only the least accurate."""
+    counts = confusion(labels, predicted, len(classes))
+    accuracy, images = 100 * class_accuracy(counts), counts.sum(axis=1)  # a class without test images has no bar
     shown, title = np.arange(len(classes)), ""
-    if len(classes) > MOST_CLASSES:
-        shown = np.argsort(accuracy, kind="stable")[: min(MOST_CLASSES, np.count_nonzero(total))]  # NaN comes last
-        title = f"The {len(shown)} worst of {len(classes):,} classes"
-    figure = _bars([plain(classes[label]) for label in shown], accuracy[shown], title, xlabel="test accuracy (%)")
-    figure.axes[0].set_xlim(0, 100)
+    if len(classes) > READABLE:
+        shown = np.argsort(accuracy, kind="stable")[:READABLE]
+        title = f"the {READABLE} of {len(classes):,} classes with the lowest accuracy"
+    figure = bars([f"{plain(classes[at])} (n = {images[at]:,})" for at in shown], accuracy[shown])
+    figure.axes[0].set(xlabel="test accuracy (%), of n test images", xlim=(0, 100), title=title)
     return figure
 
 
-def _bars(names: Sequence[str], values: NDArray[np.number], title: str, xlabel: str) -> Figure:
-    """Horizontal bars from top to bottom; names need not differ."""
-    figure = new(6.4, max(3.0, 0.25 * len(names) + 0.3 * bool(title)))
+def largest(table: NDArray[np.number]) -> list[tuple[int, int]]:
+    """The READABLE cells of a table (rows, columns) that are farthest from 0, the farthest first."""
+    order = np.argsort(-np.abs(table), axis=None, kind="stable")[:READABLE]
+    return [(int(at) // table.shape[1], int(at) % table.shape[1]) for at in order]
+
+
+def bars(names: Sequence[str], values: Sequence[float] | NDArray[np.number]) -> Figure:
+    """One horizontal bar a name, from the top down."""
+    figure = new(7.4, max(3.0, 0.25 * len(names)))
     axes = figure.subplots()
-    axes.barh(range(len(names)), values)
-    axes.set_yticks(range(len(names)), names)
+    axes.barh(np.arange(len(names)), values)
+    axes.set_yticks(np.arange(len(names)), names)
     axes.invert_yaxis()
-    axes.set(xlabel=xlabel, title=title)
     return figure
 
 

@@ -19,7 +19,7 @@ from harness.plans.plan import Plan, together, within
 from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.records import checkpoint, journal
 from harness.records.events import Finished, LRFound
-from harness.tracking.delivery import is_held
+from harness.tracking.state import is_held
 from harness.tracking.sync import Courier
 from harness.tracking.tracker import PlannedRun, Summary, Tracker
 from harness.training.build import DeviceData, device_data
@@ -118,7 +118,7 @@ def execute(
     _refuse_incomparable(this, allowed)
     planned = tuple(PlannedRun(key=this.folder(s).name, variant=s.variant, seed=s.seed) for s in plan.runs)
     courier = Courier(tracker, root, this.show.say)
-    summary = Summary(design=plan.design, runs=planned, asked=time.time())
+    summary = Summary(design=plan.design, runs=planned)
     courier.begin(summary)
     tried = list[RunSpec]()
     with this.stop.listening():

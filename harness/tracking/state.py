@@ -6,10 +6,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.records import journal
-from harness.records.events import Fact, Started
+from harness.records.events import ENDS, Fact, Started
 from harness.tracking.receipt import Receipt
 
-ENDS = ("finished", "diverged", "failed")
 FINAL = ("finished", "diverged")
 """After these a run never goes on."""
 

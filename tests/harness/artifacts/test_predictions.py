@@ -1,11 +1,12 @@
-"""What logits say: probabilities, and the mistakes among them."""
+"""What logits say: probabilities, the mistakes among them, and counts class by class."""
 
 import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix
 
-from harness.artifacts.predictions import misclassified, probabilities
+from harness.artifacts.predictions import confusion, misclassified, per_class_accuracy, probabilities
 
 
 def test_probabilities_are_a_softmax_that_does_not_overflow() -> None:
@@ -29,3 +30,20 @@ def test_misclassified_is_every_mistake_surest_first() -> None:
     assert probabilities(logits)[0].tolist() == pytest.approx([0.6, 0.3, 0.1])
     tied = misclassified(np.zeros((3, 2)), np.array([1, 0, 1]), ("cat", "dog"))
     assert tied["index"].tolist() == [0, 2]
+
+
+def test_confusion_equals_scikit_learns_for_byte_labels():
+    """uint8 labels times the number of classes must not overflow."""
+    rng = np.random.default_rng(9)
+    labels, predictions = rng.integers(0, 100, (2, 5000)).astype(np.uint8)
+    counts = confusion(labels, predictions, 100)
+    assert counts.shape == (100, 100)
+    assert (counts == confusion_matrix(labels, predictions, labels=range(100))).all()
+
+
+def test_per_class_accuracy_by_hand():
+    counts = confusion(np.array([0, 0, 0, 0, 2]), np.array([0, 0, 0, 1, 1]), 3)
+    assert counts.tolist() == [[3, 1, 0], [0, 0, 0], [0, 1, 0]]
+    accuracy = per_class_accuracy(counts)
+    assert accuracy[[0, 2]].tolist() == [0.75, 0.0]
+    assert np.isnan(accuracy[1])
