@@ -1,6 +1,7 @@
 """A file is put in place whole, or the old one stays; `test_checkpoint` shows in which order the disk is told."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,14 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="No space left on device"):
         write_whole(tmp_path / "file", b"new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    """A file half written when its process was killed goes; one that a living process writes, or another file, stays."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    stays = {f"file.{os.getppid()}.tmp", f"other.{dead.pid}.tmp", "file.99999999999999999999.tmp", "file.x.tmp"}
+    for name in {f"file.{dead.pid}.tmp", *stays}:
+        (tmp_path / name).write_text("hal")
+    write_whole(tmp_path / "file", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}
