@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
+
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     """Put a file in place of `path` at once, and for good: whoever reads it meanwhile, or after a crash, finds the old
@@ -12,6 +14,7 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     Raises:
         OSError: the disk is full or read-only; the old file is untouched.
     """
+    _sweep(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # other processes may write the same file
     try:
         with temporary.open("wb") as file:
@@ -67,6 +70,14 @@ def _naming(path: Path, error: OSError) -> OSError:
     if error.filename is None and error.errno is not None:
         return OSError(error.errno, error.strerror, str(path))
     return error
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes that were killed while they wrote this file have left beside it."""
+    for left in path.parent.glob(f"{path.name}.*.tmp"):
+        process = left.name.removeprefix(f"{path.name}.").removesuffix(".tmp")
+        if process.isdecimal() and len(process) < 10 and not psutil.pid_exists(int(process)):
+            left.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -85,7 +85,7 @@ def design_changes(selection: Selection) -> list[str]:
     for record in selection.records:
         for field in fields:
             was, is_ = getattr(record.started.design, field, None), getattr(now, field, None)
-            if was != is_:
+            if was != is_ and not (field == "variants" and set(was) <= set(is_)):  # more of them: the family is larger
                 text = f"{field.replace('_', ' ')} {_plainly(was)} → {_plainly(is_)}"
                 said[text] = said.get(text, 0) + 1
     return [f"{text} ({runs} run{'s' if runs > 1 else ''})" for text, runs in said.items()]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,14 @@ def test_a_large_file_gets_a_second_name_and_a_small_one_a_copy(
     put(source, path, 5)
     assert (path.samefile(source), path.read_bytes()) == (False, b"other")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "source"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    """A file half written when its process was killed goes; one that a living process writes, or another file, stays."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    stays = {f"file.{os.getppid()}.tmp", f"other.{dead.pid}.tmp", "file.99999999999999999999.tmp", "file.x.tmp"}
+    for name in {f"file.{dead.pid}.tmp", *stays}:
+        (tmp_path / name).write_text("hal")
+    write_whole(tmp_path / "file", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}
