@@ -84,8 +84,9 @@ def design_changes(selection: Selection) -> list[str]:
     now, said = selection.design, dict[str, int]()
     for record in selection.records:
         for field in fields:
-            was, is_ = getattr(record.started.design, field, None), getattr(now, field, None)
-            if was != is_ and not (field == "variants" and set(was) <= set(is_)):  # more of them: the family is larger
+            was, is_ = getattr(record.started.design, field), getattr(now, field)
+            grown = field == "variants" and set(was) <= set(is_)  # verdicts are corrected for the larger family
+            if was != is_ and not grown:
                 text = f"{field.replace('_', ' ')} {_plainly(was)} → {_plainly(is_)}"
                 said[text] = said.get(text, 0) + 1
     return [f"{text} ({runs} run{'s' if runs > 1 else ''})" for text, runs in said.items()]

@@ -73,7 +73,7 @@ def test_a_large_file_gets_a_second_name_and_a_small_one_a_copy(
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
-    """A file half written when its process was killed goes; one that a living process writes, or another file, stays."""
+    """A file half written when its process was killed goes; one that a living process writes stays, as others do."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     stays = {f"file.{os.getppid()}.tmp", f"other.{dead.pid}.tmp", "file.99999999999999999999.tmp", "file.x.tmp"}
