@@ -86,7 +86,8 @@ def design_changes(selection: Selection) -> list[str]:
         for field in fields:
             was, is_ = getattr(record.started.design, field), getattr(now, field)
             grown = field == "variants" and set(was) <= set(is_)  # verdicts are corrected for the larger family
-            if was != is_ and not grown:
+            stood_in = field == "baseline" and is_ not in record.started.design.variants  # runs of some variants alone
+            if was != is_ and not grown and not stood_in:
                 text = f"{field.replace('_', ' ')} {_plainly(was)} → {_plainly(is_)}"
                 said[text] = said.get(text, 0) + 1
     return [f"{text} ({runs} run{'s' if runs > 1 else ''})" for text, runs in said.items()]
