@@ -14,7 +14,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report sync ui list lr-find reproduce test lint house check publish report-check bench chaos clean
+.PHONY: help run report sync ui list lr-find reproduce forget test lint house check publish report-check bench chaos clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: 
 
 reproduce: .venv/requirements.stamp ## Replay a recorded run and compare, bit for bit: make reproduce RUN=<key or MLflow id>
 	@$(PY) -m harness reproduce --workers="$$WORKERS" -- "$$RUN"
+
+forget: .venv/requirements.stamp ## Delete runs, in runs/ and in MLflow: make forget RUN="<key> <key>"
+	@$(PY) -m harness forget -- "$$RUN"
 
 test: .venv/requirements-dev.stamp ## Run the tests
 	@$(PY) -m pytest

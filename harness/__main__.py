@@ -38,9 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again = commands.add_parser("reproduce", help="replay a recorded run and compare")
     again.add_argument("run", help="its key in runs/ or its id in MLflow")
     again.add_argument("--workers", default="", help="processes for augmentation")
+    commands.add_parser("forget", help="delete runs, in runs/ and in MLflow").add_argument("runs", help="their keys")
     commands.add_parser("sync", help="deliver to MLflow what runs/ has and it lacks")
     commands.add_parser("ui", help="the MLflow UI").add_argument("--port", default="5000")
-    actions = {"run": _run, "lr-find": _lr_find, "list": _list, "reproduce": _reproduce, "sync": _sync, "ui": _ui}
+    actions = {
+        "run": _run,
+        "lr-find": _lr_find,
+        "list": _list,
+        "reproduce": _reproduce,
+        "sync": _sync,
+        "ui": _ui,
+        "forget": _forget,
+    }
     try:
         chosen = parser.parse_args(arguments)
         return actions[chosen.command](chosen)
@@ -86,6 +95,20 @@ def _sync(chosen: argparse.Namespace) -> int:
     from harness.tracking.tracker import Tracker
 
     return 1 if Courier(Tracker(ROOT), ROOT, print).sync() else 0
+
+
+def _forget(chosen: argparse.Namespace) -> int:
+    from harness.tracking.forget import forget
+    from harness.tracking.tracker import Tracker
+
+    keys = list(dict.fromkeys(chosen.runs.split()))
+    if not keys:
+        raise SpecError("RUN must name one run or several by their keys, as a report's table of runs has them")
+    deleted = forget(Tracker(ROOT), ROOT, keys)
+    print(
+        f"deleted: {len(keys)} in runs/, {deleted} in MLflow (restored there with mlflow runs restore, until mlflow gc)"
+    )
+    return 0
 
 
 def _reproduce(chosen: argparse.Namespace) -> int:

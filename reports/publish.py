@@ -14,9 +14,10 @@ from pydantic import BaseModel
 
 from harness.records.events import FACT
 from harness.records.record import Record
+from harness.tracking.tracker import PlannedRun, Summary
 from reports.build import build, replacing
 from reports.grids import Images
-from reports.select import Selection, from_folder
+from reports.select import Selection, arrange, from_folder
 
 
 class Publication(BaseModel):
@@ -33,11 +34,15 @@ class Publication(BaseModel):
 def publish(
     selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None]
 ) -> None:
-    """Build a report into `folder`, with its data beside it; what was published there before is replaced.
+    """Build a report into `folder`, with its data beside it.
+
+    Runs of the same experiments that were published there before and are not here now, such as those of another
+    machine, stay in it: a published report never shrinks.
 
     Raises:
         NotComparable: runs differ in more than the factor and `allowed` does not name it; nothing is written.
     """
+    selections = [_with_earlier(selection, folder) for selection in selections]
     publication = Publication(
         experiments=tuple(selection.design.experiment for selection in selections),
         allowed=tuple(allowed),
@@ -55,6 +60,33 @@ def publish(
         for name, shown in zip(publication.experiments, images, strict=True):
             _keep_images(shown, data / name)
         data.rename(fresh / "data")
+
+
+def _with_earlier(selection: Selection, published: Path) -> Selection:
+    """The selection, and what of the same declared variants and images was published before."""
+    if not (published / "data" / "publication.json").exists():
+        return selection
+    now = {(record.variant, record.seed) for record in selection.records}
+    images = {record.started.data.checksum for record in selection.records}
+    earlier = [
+        record
+        for kept in kept_runs(published)
+        if kept.design.experiment == selection.design.experiment
+        for record in kept.records
+        if record.variant in selection.design.variants
+        and (record.variant, record.seed) not in now
+        and record.started.data.checksum in images
+    ]
+    if not earlier:
+        return selection
+    planned = [PlannedRun(key=record.key, variant=record.variant, seed=record.seed) for record in earlier]
+    again = {(run.variant, run.seed) for run in planned}
+    asked = [run for run in selection.summary.runs if (run.variant, run.seed) not in again]
+    seeds = tuple(sorted({*selection.design.seeds, *(record.seed for record in earlier)}))
+    design = selection.design.model_copy(update={"seeds": seeds})
+    summary = Summary(design=design, runs=(*asked, *planned), asked=selection.summary.asked)
+    states = {run.key: run.why for run in selection.absent}
+    return arrange(summary, {record.key: record for record in (*selection.records, *earlier)}, states)
 
 
 def kept_runs(published: Path) -> tuple[Selection, ...]:

@@ -13,7 +13,7 @@ from harness.artifacts.predictions import probabilities
 from harness.plans.spec import RunSpec
 from harness.records.events import Diverged
 from reports.guard import NotComparable
-from reports.publish import compact, publish
+from reports.publish import compact, kept_runs, publish
 from reports.select import Selection
 from reports.verify import check
 from tests.reports import records
@@ -107,3 +107,24 @@ def test_a_refused_publication_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotComparable, match=r"environment\.code"):
         publish([selection], tmp_path / "published" / "norms", (), [None])
     assert list((tmp_path / "published").iterdir()) == []
+
+
+def test_a_published_report_never_shrinks(tmp_path: Path) -> None:
+    """Seeds made on another machine are added to those that are published; a variant that is no more goes."""
+    folder = tmp_path / "published" / "norms"
+    first = records.selection(tmp_path, seeds=(0, 1, 2))
+    publish([first], folder, (), [None])
+    later = records.arranged(
+        [records.record(tmp_path, variant, seed) for variant in ("batch", "group") for seed in (2, 3)],
+        records.design(seeds=(2, 3)),
+    )
+    publish([later], folder, (), [None])
+    (kept,) = kept_runs(folder)
+    assert [(record.variant, record.seed) for record in kept.records] == [
+        (variant, seed) for variant in ("batch", "group") for seed in range(4)
+    ]
+    assert kept.design.seeds == (0, 1, 2, 3)
+    check(folder)
+    alone = records.arranged([records.record(tmp_path, "batch", 9)], records.design(("batch",), seeds=(9,)))
+    publish([alone], folder, (), [None])
+    assert {record.variant for record in kept_runs(folder)[0].records} == {"batch"}

@@ -113,6 +113,7 @@ def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) 
     ("arguments", "said"),
     [
         (["list", "--model=resnt"], f"MODEL must be one of {', '.join(models.names())}; got 'resnt'"),
+        (["forget", " "], "RUN must name one run or several by their keys, as a report's table of runs has them"),
         (["ui", "--port=http"], "PORT must be a whole number below a billion; got 'http'"),
         (["ui", "--port=0"], "PORT must be 1..65535; got 0"),
         (["ui", "--port=70000"], "PORT must be 1..65535; got 70000"),
@@ -126,7 +127,7 @@ def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) 
 def test_other_commands_refuse_alike(refuse: Refuse, arguments: list[str], said: str) -> None:
     """Also where argparse would print its usage and end the program itself."""
     line = refuse(*arguments)
-    names = "run, lr-find, list, reproduce, sync, ui"
+    names = "run, lr-find, list, reproduce, forget, sync, ui"
     choices = (re.sub(r"[a-z-]+", r"'\g<0>'", names), names)  # Python 3.12 changed its mind
     assert line in [said.replace("{choices}", each) for each in choices]
 
