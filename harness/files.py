@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     Raises:
         OSError: the disk is full or read-only; the old file is untouched.
     """
-    _sweep(path)
+    remove_leftovers(path.parent, f"{path.name}.")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # other processes may write the same file
     try:
         with temporary.open("wb") as file:
@@ -72,12 +73,15 @@ def _naming(path: Path, error: OSError) -> OSError:
     return error
 
 
-def _sweep(path: Path) -> None:
-    """Remove what processes that were killed while they wrote this file have left beside it."""
-    for left in path.parent.glob(f"{path.name}.*.tmp"):
-        process = left.name.removeprefix(f"{path.name}.").removesuffix(".tmp")
-        if process.isdecimal() and len(process) < 10 and not psutil.pid_exists(int(process)):
-            left.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, start: str) -> None:
+    """Remove what processes that were killed have left in a folder: entries named `start`, then a process id."""
+    for left in folder.glob(f"{start}*"):
+        process = re.match(r"\d{1,9}(?=[-.])", left.name.removeprefix(start))
+        if process and not psutil.pid_exists(int(process[0])):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:

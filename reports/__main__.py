@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     tracker = Tracker(ROOT)
     tracker.store.require_answer()
     selections = [select(tracker, name) for name in names]
-    folder = ROOT / "reports" / "out" / "-".join(names)
+    folder = ROOT / "reports" / "out" / "-".join(map(_folder_name, selections))
     build(selections, folder, allowed, [images_of(selection) for selection in selections])
     for name, selection in zip(names, selections, strict=True):
         tracker.add_to_summary(name, folder)
@@ -69,6 +70,14 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
         _print_answer(selection)
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
     return 0
+
+
+def _folder_name(selection: Selection) -> str:
+    """The experiment's; on other images than the declared ones these too, so that neither report replaces the other."""
+    name = selection.design.experiment
+    if "data.name" not in selection.design.changed or not selection.records:
+        return name
+    return f"{name}-{re.sub(r'[^a-z0-9]+', '-', selection.records[0].started.data.label.lower()).strip('-')}"
 
 
 def _describe(tracker: Tracker, selection: Selection, allowed: Sequence[str]) -> None:

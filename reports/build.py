@@ -1,11 +1,13 @@
 """From selections of runs to a report: its text, its figures and its CSV files, put in place all at once."""
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.artifacts.spreadsheet import write_csv
+from harness.files import remove_leftovers
 from reports import errors, frames, guard, html, markdown, prose, sections, words
 from reports.document import Banner, Block, Document, Heading, Text
 from reports.grids import Images
@@ -31,11 +33,15 @@ def build(
         return _build(selections, fresh, allowed, images)
 
 
+_UNFINISHED = ".unfinished-"
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """An empty folder that takes `folder`'s place when all went well, and is gone when it did not."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as made:
+    remove_leftovers(folder.parent, _UNFINISHED)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{_UNFINISHED}{os.getpid()}-") as made:
         fresh = Path(made) / folder.name
         fresh.mkdir()
         yield fresh

@@ -72,7 +72,10 @@ def write_artifacts(folder: Path, run: Leaves, stop: ShouldStop = lambda: False)
     weights = part / "weights.safetensors"
     save_weights(weights, run.network, recipe.model.name, run.options, run.dataset, recipe.test_time_flip)
     np.savez_compressed(part / "predictions.npz", logits=run.logits, labels=labels.astype(np.int32))
-    write_csv(misclassified(run.logits, labels, run.dataset.classes), part / "misclassified.csv")
+    wrong = misclassified(run.logits, labels, run.dataset.classes)
+    if files := run.dataset.test_files:
+        wrong.insert(1, "file", [files[index] for index in wrong["index"]])
+    write_csv(wrong, part / "misclassified.csv")
     for name, figure in _figures(run).items():
         if stop():
             raise Interrupted

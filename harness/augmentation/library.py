@@ -11,6 +11,8 @@ import random
 import shutil
 import signal
 import tempfile
+import threading
+import time
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
@@ -21,16 +23,21 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from harness.augmentation.batched import sample_keys
+from harness.files import remove_leftovers
 from harness.plans.spec import Transform
 from harness.values import Argument, HarnessError, nearest
 
+_COPY = "harness-images-"
+"""How the temporary folder of a program's images begins; its process id follows."""
+_WATCH_SECONDS = 2.0
 _AFTER_THE_PIPELINE = {"Normalize", "ToFloat", "ToTensorV2", "ToTensor3D"}
 _NEW_NAMES = {"value": "fill", "max_width": "hole_width_range", "min_width": "hole_width_range"}  # not near enough
 
@@ -152,7 +159,7 @@ class LibrarySource:
             # imports the libraries once (3 s) and starts workers in 0.03 s, where spawning takes 3.5 s every time.
             multiprocessing_context=_fork_server() if workers else None,
             persistent_workers=workers > 0,
-            worker_init_fn=_ignore_ctrl_c,
+            worker_init_fn=_last_as_long_as_the_program,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else every epoch would advance torch's global generator
         )
@@ -166,15 +173,28 @@ class LibrarySource:
 
     def _on_disk(self, images: NDArray[np.uint8]) -> Path:
         """A file for all workers to map: one copy in memory, and none in /dev/shm, which containers keep small."""
-        folder = Path(tempfile.mkdtemp(prefix="harness-images-"))
+        remove_leftovers(Path(tempfile.gettempdir()), _COPY)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_COPY}{os.getpid()}-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         np.save(folder / "images.npy", images)
         return folder / "images.npy"
 
 
-def _ignore_ctrl_c(worker: int) -> None:
-    """A terminal sends it to workers too; they must last until the program has saved its checkpoint."""
+def _last_as_long_as_the_program(worker: int) -> None:
+    """In a worker: not ended by Ctrl-C, which a terminal sends to workers too, before the program has saved its
+    checkpoint; ended when the program is gone, though it was killed and could not say so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    info = get_worker_info()
+    assert info is not None
+    assert isinstance(info.dataset, _Samples)
+    program = info.dataset.program
+
+    def watch() -> None:
+        while psutil.pid_exists(program):
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _fork_server() -> BaseContext:
@@ -206,6 +226,7 @@ class _Samples(Dataset[Tensor]):
 
     def __init__(self, transforms: tuple[Transform, ...], images: NDArray[np.uint8] | Path):
         self._transforms, self._images = transforms, images
+        self.program = os.getpid()
 
     def __getitem__(self, request: Request) -> Tensor:
         return self._augmenter(request)

@@ -50,6 +50,8 @@ class Dataset:
     left_out: tuple[LeftOut, ...] = ()
     remarks: tuple[str, ...] = ()
     duplicates: Duplicates | None = None
+    test_files: tuple[str, ...] = ()
+    """Of a folder: the test images' files, below it, in their order."""
 
     @property
     def channels(self) -> int:
@@ -72,7 +74,7 @@ def load(data: Data, root: Path) -> Dataset:
     Raises:
         DataError: it is missing, incomplete or damaged, cannot be downloaded or stored, or does not fit `data`.
     """
-    key, decode, left_out = _source(data, root)
+    key, decode, left_out, test_files = _source(data, root)
     folder = root / "data" / "cache" / key
     cached = cache.read(folder) or cache.store(decode(), folder)
     for remark in cached.remarks:
@@ -90,22 +92,23 @@ def load(data: Data, root: Path) -> Dataset:
         train = Split(train.images[~held], train.labels[~held])
     return Dataset(
         *(data.name, data.label, cached.classes, train, validation, cached.test, cached.checksum, mean, std),
-        *(left_out, cached.remarks, cached.duplicates),
+        *(left_out, cached.remarks, cached.duplicates, test_files),
     )
 
 
-def _source(data: Data, root: Path) -> tuple[str, Callable[[], Decoded], tuple[LeftOut, ...]]:
-    """The cache key, what to call when the cache has nothing under it, and what is not read."""
+def _source(data: Data, root: Path) -> tuple[str, Callable[[], Decoded], tuple[LeftOut, ...], tuple[str, ...]]:
+    """The cache key, what to call when the cache has nothing under it, what is not read, and the test images' files."""
     size = data.image_size
     if data.name.startswith("folder:"):
-        folder = list_folder(root / _expand(data.name.removeprefix("folder:")))
+        folder = list_folder(root / _expand(data.name.removeprefix("folder:")), data.allow_missing_test_classes)
         if folder.left_out:
             _LOG.warning(left_out_line(folder.path, folder.left_out))
         facts = [str(folder.path), size, folder.train, folder.test]
-        return cache.key(facts), lambda: decode_folder(folder, size), folder.left_out
+        names = tuple(file.name for file in folder.test)
+        return cache.key(facts), lambda: decode_folder(folder, size), folder.left_out, names
     if data.name == "digits":
-        return cache.key([data.name, size]), lambda: decode_digits(size), ()
-    return cache.key([data.name, size]), lambda: decode_published(data.name, root / "data" / data.name, size), ()
+        return cache.key([data.name, size]), lambda: decode_digits(size), (), ()
+    return cache.key([data.name, size]), lambda: decode_published(data.name, root / "data" / data.name, size), (), ()
 
 
 def _expand(path: str) -> Path:

@@ -37,6 +37,8 @@ class Data(Values):
     mean: tuple[NonNegativeFloat, ...] | None = None
     """Per channel, 0..1, subtracted after augmentation; None takes all training images' own (held out or not)."""
     std: tuple[PositiveFloat, ...] | None = None
+    allow_missing_test_classes: bool = False
+    """Whether a folder's test/ may lack classes that train/ has."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of the training images held out, stratified by class; 0 holds out none."""
     validation_seed: Annotated[int, Field(ge=0)] = 0

@@ -1,5 +1,7 @@
 """A whole report from invented runs: its sections, files and honesty."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +157,18 @@ def test_the_checkpoints_table_is_folded_away(tmp_path: Path) -> None:
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.count("<details>") == page.count("</details>") == 1
     assert "p (McNemar)" in page.split("<details>")[1].split("</details>")[0]
+
+
+def test_what_a_killed_report_left_is_swept(tmp_path: Path) -> None:
+    """The hidden folder of a process that is gone goes with the next report; a living one's stays."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, busy = (tmp_path / f".unfinished-{process}-x" for process in (dead.pid, os.getppid()))
+    for folder in (left, busy):
+        (folder / "report").mkdir(parents=True)
+    with replacing(tmp_path / "report"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [busy.name, "report"]
 
 
 def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,14 +1,22 @@
 """The library itself: refusals at the door, and the same images from any number of processes."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
 
 from harness.augmentation.source import AugmentError, Source, check, source
+from harness.files import remove_leftovers
 from harness.plans.spec import Transform
 
+ROOT = Path(__file__).parents[3]
 MEAN = (0.49, 0.48, 0.45)
 
 
@@ -30,6 +38,43 @@ def noise(number: int, height: int = 16, width: int = 16) -> Tensor:
 
 def augmented(made: Source, epoch: int, index: Tensor, batch_size: int) -> Tensor:
     return torch.cat(list(made.batches(epoch, index.split(batch_size))))
+
+
+_KILLED = """
+import os, signal, sys
+import torch
+from harness.augmentation.source import source
+from harness.plans.spec import Transform
+if __name__ == "__main__":
+    images = torch.zeros(64, 8, 8, 3, dtype=torch.uint8)
+    rotating = source((Transform(name="Rotate", limit=(-15, 15), p=1.0),), "auto", images, (0.5,) * 3, 0, workers=2)
+    next(iter(rotating.batches(0, torch.arange(64).split(8))))
+    print(os.getpid(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
+    """kill -9 leaves neither workers nor their server after ten seconds; the next program sweeps its copy of the
+    images."""
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED)
+    around = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, str(script)], env=around, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = [each for each in psutil.process_iter() if _environment(each).get("TMPDIR") == str(tmp_path)]
+    psutil.wait_procs(left, timeout=10)
+    assert [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    (copy,) = tmp_path.glob(f"harness-images-{done.stdout.strip()}-*")
+    remove_leftovers(tmp_path, "harness-images-")
+    assert not copy.exists()
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # more workers than this machine's cores

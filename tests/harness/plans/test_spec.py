@@ -24,7 +24,7 @@ RECIPE = Recipe(
 )
 CHANGES: dict[str, dict[str, Any]] = {
     "data": {"name": "cifar100", "title": "CIFAR", "image_size": 32, "mean": [0.5, 0.4, 0.31], "std": [0.2, 0.2, 0.2],
-             "validation_fraction": 0.1, "validation_seed": 1},
+             "validation_fraction": 0.1, "validation_seed": 1, "allow_missing_test_classes": True},
     "model": {"name": "resnet", "norm": "layer"},
     "optimizer": {"name": "adamw", "lr": "find", "betas": [0.9, 0.99], "eps": 1e-7, "weight_decay": 5e-324},
     "schedule": {"pct_start": 5 / 24, "anneal_strategy": "linear", "div_factor": 100.0, "final_div_factor": 1.0,
