@@ -2,17 +2,19 @@
 # variables, quoted by the shell, never as text that make or the shell would read.
 GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU
 export $(GIVEN)
+TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out $(GIVEN) PYTHON,$(TYPED)),$(error $(name) is not read by anything; there are $(GIVEN)))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
 PYTHON ?= python3
 PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
-# What glibc reads only when a process starts: huge pages for a step's tensors, and no caches of small blocks, which keep
-# the room between tensors from growing together again. harness/machine.py, keep_freed_memory, sets the rest.
-run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0
+# Huge pages for a step's tensors; glibc reads it only when a process starts. keep_freed_memory in
+# harness/training/device.py sets the rest.
+run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report sync ui list lr-find reproduce test lint check publish report-check bench chaos clean
+.PHONY: help run report sync ui list lr-find reproduce test lint house check publish report-check bench chaos clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -54,6 +56,9 @@ lint: .venv/requirements-dev.stamp ## Style, types and import floors
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
 	.venv/bin/lint-imports
+
+house: .venv/requirements-dev.stamp ## The rooms of the code and what they import, drawn from the imports themselves
+	@$(PY) -m tests.house
 
 check: lint test ## Everything that must be green: lint and test
 

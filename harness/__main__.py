@@ -46,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return actions[chosen.command](chosen)
     except HarnessError as error:
         return _refuse(error)
+    except ValueError as error:
+        registry = sys.modules.get("models.registry")  # not imported here, for it brings torch
+        if registry and isinstance(error, registry.ModelError):  # a model's file, refused when it was imported
+            return _refuse(HarnessError(str(error)))
+        raise
     except OSError as error:
         problem = f"{error.strerror or error}: {error.filename or ''} (free or mend it, then run again)"
         return _refuse(HarnessError(problem))

@@ -4,6 +4,7 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import platform
 import subprocess
 import sys
@@ -58,7 +59,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
 
     A field that one of them does not record is no difference.
     """
-    old, new = ({k: v for k, v in seen.items() if k != "versions"} | seen["versions"] for seen in (before, now))
+    old, new = (
+        {k: v for k, v in seen.items() if k != "versions"} | dict(seen.get("versions", {})) for seen in (before, now)
+    )
     return {name: (value, new[name]) for name, value in old.items() if name in new and value != new[name]}
 
 
@@ -76,10 +79,11 @@ def code_at_start(root: Path) -> dict[str, Any]:
 def builder_digest(builder: Callable[..., Any]) -> str:
     """Digest of the file that defines a model's builder and of the files of its own package that it imports.
 
-    A builder in an experiment's file, or in a package outside the repository, is covered like one in `models/`.
+    A builder in an experiment's file, or in a package outside the repository, is covered like one in `models/`; what it
+    imports from there counts too.
     """
     found: dict[str, Path] = {}
-    code = getattr(builder, "__code__", None)
+    code = getattr(inspect.unwrap(builder), "__code__", None)
     own = Path(code.co_filename if code else sys.modules[builder.__module__].__file__ or "")
     waiting = [(builder.__module__, own)]
     while waiting:
@@ -93,19 +97,25 @@ def builder_digest(builder: Callable[..., Any]) -> str:
 
 
 def _imported(name: str, path: Path) -> Iterable[tuple[str, Path]]:
-    """The loaded modules of the same top-level package that a module's source names in its imports."""
-    top = name.partition(".")[0]
+    """The loaded modules of the same top-level package, or of `models`, that a module's source imports from.
+
+    A name that a package only gathers leads to the module that defines it.
+    """
+    tops = {name.partition(".")[0], "models"}
+    package = name.split(".")[: None if path.name == "__init__.py" else -1]
     for node in ast.walk(ast.parse(path.read_bytes())):
         named: list[str] = []
         if isinstance(node, ast.Import):
             named = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            parents = name.split(".")[: -node.level] if node.level else []
+            parents = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*parents, *([node.module] if node.module else [])])
-            named = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+            gathered = [getattr(sys.modules.get(module), alias.name, None) for alias in node.names]
+            homes = [str(getattr(value, "__module__", "")) for value in gathered]
+            named = [module, *(f"{module}.{alias.name}" for alias in node.names), *homes]
         for each in named:
             file = getattr(sys.modules.get(each), "__file__", None)
-            if each.partition(".")[0] == top and file and _defines(Path(file)):
+            if each.partition(".")[0] in tops and file and _defines(Path(file)):
                 yield each, Path(file)
 
 

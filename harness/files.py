@@ -1,6 +1,7 @@
 """Files that are whole or not there."""
 
 import os
+import shutil
 from pathlib import Path
 
 import psutil
@@ -19,12 +20,21 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
         with temporary.open("wb") as file:
             for part in parts:
                 file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
+        move_into_place(temporary, path)
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise _naming(path, error) from error
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Rename a file that is whole to `path`, for good: its content reaches the disk before its name does.
+
+    Raises:
+        OSError: the disk is full or read-only; `path` is untouched, or the new file.
+    """
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
     fsync_folder(path.parent)
 
 
@@ -34,6 +44,41 @@ def _sweep(path: Path) -> None:
         process = left.name.removeprefix(f"{path.name}.").removesuffix(".tmp")
         if process.isdecimal() and len(process) < 10 and not psutil.pid_exists(int(process)):
             left.unlink(missing_ok=True)
+
+
+def put(source: Path, path: Path, link_from: int) -> None:
+    """Put a file at `path`, whole and for good: a second name of `source`, where it has at least `link_from` bytes and
+    lies on the same file system, else a copy with its time of change.
+
+    Raises:
+        OSError: as `write_whole`, and when `source` cannot be read.
+    """
+    _sweep(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        if not (source.stat().st_size >= link_from and _linked(source, temporary)):
+            shutil.copy2(source, temporary)
+        move_into_place(temporary, path)
+        temporary.unlink(missing_ok=True)  # a rename between two names of one file does nothing
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _naming(path, error) from error
+
+
+def _linked(source: Path, path: Path) -> bool:
+    try:
+        path.hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        return False
+    return True
+
+
+def _naming(path: Path, error: OSError) -> OSError:
+    """The error with a file's name in it: a write or fsync that fails names none."""
+    if error.filename is None and error.errno is not None:
+        return OSError(error.errno, error.strerror, str(path))
+    return error
 
 
 def fsync_folder(folder: Path) -> None:

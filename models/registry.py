@@ -33,19 +33,23 @@ def register(builder: Builder) -> Builder:
     The builder takes keyword arguments with defaults, `in_channels`, `image_size` (pixels) and `classes` among them.
 
     Raises:
-        ModelError: the name is taken.
+        ModelError: the name is taken, or an argument is missing, not annotated or without a default.
     """
     name = builder.__name__
     if name in _BUILDERS:
         raise ModelError(
             f"model {name!r} is registered twice: in {_BUILDERS[name].__module__} and {builder.__module__}"
         )
-    parameters = _parameters(builder)
-    assert parameters.keys() >= _OF_THE_DATA, f"{name} must take {_OF_THE_DATA}"
-    for parameter in parameters.values():
-        known = parameter.annotation in _TYPES or get_origin(parameter.annotation) is Literal
-        assert known, f"{name}: the annotation of {parameter} is not one that is checked"
-        assert parameter.default is not parameter.empty, f"{name}: {parameter} has no default"
+    parameters, where = _parameters(builder), f"model {name!r} in {builder.__module__}"
+    if missing := _OF_THE_DATA - parameters.keys():
+        raise ModelError(
+            f"{where} must take the keyword arguments {', '.join(sorted(missing))}, which the data fill in"
+        )
+    for option, parameter in parameters.items():
+        if parameter.annotation not in _TYPES and get_origin(parameter.annotation) is not Literal:
+            raise ModelError(f"{where}: `{option}` must be annotated as bool, int, float or a Literal of strings")
+        if parameter.default is parameter.empty:
+            raise ModelError(f"{where}: `{option}` must have a default")
     _BUILDERS[name] = builder
     return builder
 
@@ -140,5 +144,6 @@ def _check_value(option: str, value: object, annotation: object) -> None:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    others = [each for each in known if not name.startswith(each)]  # resnet18 is no slip of resnet, but another network
+    close = difflib.get_close_matches(name, others, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

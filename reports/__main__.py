@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.data.load import open_cached
 from harness.tracking.store import Unreachable
-from harness.tracking.tracker import Tracker, failing_in_one_line
+from harness.tracking.tracker import Tracker
 from harness.values import HarnessError
 from reports.build import build
 from reports.grids import Images
@@ -71,9 +71,7 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
 def _describe(tracker: Tracker, selection: Selection) -> None:
     """Put the answer, and links to the runs, on the summary run's page in MLflow."""
     said = note(selection, tracker.experiment_id(selection.design.experiment))
-    run_id = tracker.record_summary(selection.summary)
-    with failing_in_one_line():
-        tracker.client.set_tag(run_id, "mlflow.note.content", said)
+    tracker.describe(tracker.record_summary(selection.summary), said)
 
 
 def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:

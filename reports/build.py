@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.artifacts.spreadsheet import write_csv
-from reports import errors, frames, guard, html, markdown, sections, words
+from reports import errors, frames, guard, html, markdown, prose, sections, words
 from reports.document import Banner, Block, Document, Heading, Text
 from reports.grids import Images
 from reports.sections import Report
@@ -73,7 +73,8 @@ def _build(
 def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -> None:
     selection = report.selection
     if not selection.records:
-        report.add(Text(selection.design.question), Banner("No run has a result yet."))
+        asked = [text for text in (Text(selection.design.question), prose.asked_of(selection)) if text]
+        report.add(*asked, Banner("No run has a result yet."))
         report.add(sections.absent_table(selection))
         return
     found = guard.differences(selection.records, selection.design.factor)
@@ -82,7 +83,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     sections.answer(report, comparisons)
     sections.differs(report, found)
     sections.changed_hands(report, images)
-    sections.cost(report)
+    sections.cost(report, comparisons)
     sections.course(report)
     sections.closing(report)
     files = {

@@ -126,19 +126,6 @@ def reliability(confidence: NDArray[np.floating], correct: Bools, bins: int = 15
     return Reliability((edges[:-1] + edges[1:]) / 2, mean_confidence, accuracy, count)
 
 
-def confusion(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> Ints:
-    """Counts (classes, classes): row is the label, column the prediction; labels and predictions: (images,)."""
-    assert labels.shape == predictions.shape, f"{labels.shape} and {predictions.shape}"
-    pairs = labels.astype(np.int64) * classes + predictions  # uint8 labels would overflow
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-
-
-def per_class_accuracy(counts: Ints) -> Floats:
-    """Share of each label's images predicted right, (classes,), from `confusion`; nan for a label without images."""
-    images = counts.sum(axis=1)
-    return np.divide(np.diag(counts), images, out=np.full(len(counts), np.nan), where=images > 0)
-
-
 def _changes_within(correct: Bools) -> float:
     """Images wrong in one run and right in another, the mean over all ordered pairs of different runs."""
     seeds, right = len(correct), correct.sum(axis=0)

@@ -35,15 +35,23 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
+    folded: str = ""
+    """Where given, the table is shown only when this line is opened."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file beside the report, and what it shows."""
+    """An image file beside the report, or several panels of one figure, and what it shows."""
 
     file: Path
     """Relative to the report's folder."""
     caption: str
+    panels: tuple[Path, ...] = ()
+    """Further files: beside the first where there is room, under it where there is not."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.file, *self.panels)
 
 
 Block = Heading | Text | Banner | Table | Picture

@@ -115,6 +115,7 @@ def checkpoints_table(selection: Selection) -> Table:
         "This table answers another question than the verdicts: are these two trained networks different on images "
         "like these, whatever another seed would give? A small p here says nothing of the recipes. p: exact McNemar "
         "test; interval of the difference in accuracy: bootstrap over the test images.",
+        folded="McNemar's test and a bootstrap over test images, seed by seed",
     )
 
 

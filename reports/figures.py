@@ -1,23 +1,24 @@
-"""The figures of a report: variants over all their seeds."""
+"""The figures of how training went and how sure networks are: variants over all their seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import new, plain
 from harness.records.events import EpochDone
 from harness.records.record import Record
-from reports.checkpoints import confusion, per_class_accuracy, reliability
+from reports.checkpoints import reliability
 from reports.frames import value_of
 from reports.select import Selection
 
 PALETTE = "colorblind"
+PANEL = (4.0, 3.5)
+"""Inches of a figure of which a page shows several in a row."""
 
 
 def colours(variants: Sequence[str]) -> dict[str, tuple[float, float, float]]:
@@ -34,7 +35,7 @@ def dashes(lines: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     return {name: (0, (12 * (1 - share), 12 * share)) if share else "-" for name, share in shares.items()}
 
 
-def curves(selection: Selection) -> Figure:
+def curves(selection: Selection) -> list[Figure]:
     """The primary metric, test and training loss, per epoch: the mean over seeds in a band from least to greatest."""
     metric = selection.design.primary_metric
     drawn: list[tuple[str, Callable[[EpochDone], float]]] = [
@@ -42,16 +43,21 @@ def curves(selection: Selection) -> Figure:
         ("test loss", lambda done: done.test.loss),
         ("training loss", lambda done: done.train.loss),
     ]
-    figure = new(12, 3.8)
-    for axes, (label, value) in zip(figure.subplots(1, 3), drawn, strict=True):
-        values = {v: np.array([[value(d) for d in r.epochs] for r in runs]) for v, runs in selection.variants.items()}
-        style = dashes({variant: runs.mean(0) for variant, runs in values.items()})
-        for variant, colour in colours(list(values)).items():
-            runs, epochs = values[variant], np.arange(1, values[variant].shape[1] + 1)
-            axes.plot(epochs, runs.mean(0), color=colour, linestyle=style[variant], label=plain(variant))
-            axes.fill_between(epochs, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
-        axes.set(xlabel="epoch", ylabel=label)
-    figure.axes[0].legend()
+    return [_curve(selection, label, value) for label, value in drawn]
+
+
+def _curve(selection: Selection, label: str, value: Callable[[EpochDone], float]) -> Figure:
+    figure = new(*PANEL)
+    axes = figure.subplots()
+    values = {v: np.array([[value(d) for d in r.epochs] for r in runs]) for v, runs in selection.variants.items()}
+    style = dashes({variant: runs.mean(0) for variant, runs in values.items()})
+    for variant, colour in colours(list(values)).items():
+        runs, epochs = values[variant], np.arange(1, values[variant].shape[1] + 1)
+        axes.plot(epochs, runs.mean(0), color=colour, linestyle=style[variant], label=plain(variant))
+        axes.fill_between(epochs, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.legend()
     return figure
 
 
@@ -70,6 +76,7 @@ def learning_rates(selection: Selection) -> Figure:
         lower.plot(np.arange(1, steps[-1] + 1), rates[variant], color=colour, linestyle=rate_style[variant])
     upper.set(ylabel="training loss")
     lower.set(xlabel="step", ylabel="learning rate")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     upper.legend()
     return figure
 
@@ -92,99 +99,6 @@ def lr_finder(selection: Selection) -> Figure:
     return figure
 
 
-def seeds(results: Mapping[str, Mapping[int, float]], baseline: str, metric: str) -> Figure:
-    """Every run as a dot, runs of one seed joined: what pairing by seed compares. `metric` names what is measured."""
-    variants = list(results)
-    figure = new(max(7.0, 1.2 * len(variants)), 4)
-    axes = figure.subplots()
-    shown = [plain(variant) for variant in variants]
-    for seed in sorted({seed for runs in results.values() for seed in runs}):
-        axes.plot(shown, [results[v].get(seed, np.nan) for v in variants], color="0.8", zorder=1, linewidth=1)
-    for position, (variant, colour) in enumerate(colours(variants).items()):
-        values = list(results[variant].values())
-        axes.scatter([position] * len(values), values, color=colour, zorder=2)
-        axes.hlines(np.mean(values), position - 0.2, position + 0.2, color=colour, zorder=3)
-    axes.axhline(float(np.mean(list(results[baseline].values()))), color="0.5", linestyle=":", zorder=0)
-    axes.set(ylabel=f"{metric} (%)", xlim=(-0.5, len(variants) - 0.5))
-    return figure
-
-
-COSTS = (
-    ("parameters", "parameters", False),
-    ("multiply_adds", "multiply-adds an image", False),
-    ("receptive_field", "receptive field, pixels", False),
-    ("train_seconds_mean", "training, seconds", False),
-    ("images_per_second_mean", "images a second", True),
-    ("peak_memory_megabytes_mean", "peak memory, MB", False),
-)
-"""Column of `summary.csv`, its label, and whether more of it is better."""
-
-
-def cost(frame: pd.DataFrame, metric: str) -> Figure:
-    """Mean accuracy against each cost that is known; the line joins the variants that no other beats in both."""
-    figure, colour = new(12, 7), colours(list(frame["variant"]))
-    drawn = [cost for cost in COSTS if frame[cost[0]].notna().any()]
-    for unused in list(figure.subplots(2, 3, sharey=True).flat)[len(drawn) :]:
-        unused.remove()
-    for axes, (column, label, more_is_better) in zip(figure.axes, drawn, strict=True):
-        known = frame[frame[column].notna()]
-        values = known[column].to_numpy(dtype=float)
-        ordered = known.iloc[pareto(-values if more_is_better else values, known["mean"].to_numpy(dtype=float))]
-        axes.plot(ordered[column], ordered["mean"], color="0.6", zorder=1)
-        for _, row in known.iterrows():
-            error, name = 0.0 if pd.isna(row["std"]) else row["std"], row["variant"]
-            axes.errorbar(row[column], row["mean"], yerr=error, fmt="o", color=colour[name], label=plain(name))
-        axes.set(xlabel=label)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.locator_params(axis="x", nbins=5)
-    for axes in figure.axes[::3]:
-        axes.set(ylabel=f"{metric} (%)")
-    figure.axes[0].legend()
-    return figure
-
-
-def pareto(cost: NDArray[np.float64], value: NDArray[np.float64]) -> list[int]:
-    """Indices of the points that no other beats in both (cheaper or as cheap, and better), cheapest first."""
-    front: list[int] = []
-    for index in np.lexsort((-value, cost)):
-        if not front or value[index] > value[front[-1]]:
-            front.append(int(index))
-    return front
-
-
-_MANY = 40
-"""Classes above which their cells shrink: matplotlib draws no picture of more than 65,536 pixels a side."""
-
-
-def per_class(records: dict[str, list[Record]], baseline: str, classes: Sequence[str]) -> Figure:
-    """Per-class accuracy, each variant's mean over seeds minus the baseline's, in points."""
-    accuracy = {
-        variant: 100 * np.mean([per_class_accuracy(c) for c in _confusions(runs, len(classes))], axis=0)
-        for variant, runs in records.items()
-    }
-    others = [variant for variant in records if variant != baseline]
-    table = np.round([accuracy[variant] - accuracy[baseline] for variant in others], 1) + 0.0
-    names = [plain(name) for name in classes]
-    below = 0.08 * max(len(name) for name in names)  # inches that the names take, written upwards
-    figure = new(max(6.0, 0.75 * min(len(names), _MANY)), 1.2 + 0.5 * len(others) + below)
-    _heatmap(figure, table, names, [plain(v) for v in others], ".1f")
-    return figure
-
-
-def confusion_difference(
-    records: dict[str, list[Record]], variant: str, baseline: str, classes: Sequence[str]
-) -> Figure:
-    """How many more images a run of the variant puts in each cell of the confusion matrix than one of the baseline."""
-    ours, theirs = (np.mean(_confusions(records[name], len(classes)), axis=0) for name in (variant, baseline))
-    table = np.round(ours - theirs) + 0.0  # no "-0" where nothing changes
-    names = [plain(name) for name in classes]
-    side = max(4.5, 0.55 * min(len(classes), _MANY))
-    figure = new(side + 1.2, side)
-    _heatmap(figure, table, names, names, ".0f")
-    figure.axes[0].set(xlabel="predicted", ylabel="true")
-    return figure
-
-
 def calibration(records: dict[str, list[Record]], confidence: Callable[[Record], NDArray[np.float64]]) -> Figure:
     """Reliability: accuracy against confidence in 15 bins, all of a variant's runs pooled."""
     figure = new(5, 4.4)
@@ -199,24 +113,3 @@ def calibration(records: dict[str, list[Record]], confidence: Callable[[Record],
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     axes.legend()
     return figure
-
-
-def _heatmap(figure: Figure, table: NDArray[np.floating], x: list[str], y: list[str], fmt: str) -> None:
-    axes = figure.subplots()
-    limit = max(float(np.nanmax(np.abs(table), initial=0)), 1e-9)  # a class may have no test image
-    sns.heatmap(
-        table,
-        ax=axes,
-        cmap="vlag",
-        vmin=-limit,
-        vmax=limit,
-        annot=table.shape[1] <= 20,
-        fmt=fmt,
-        xticklabels=x,
-        yticklabels=y,
-        annot_kws={"size": 8},
-    )
-
-
-def _confusions(runs: Sequence[Record], classes: int) -> list[NDArray[np.int64]]:
-    return [confusion(run.labels, run.logits.argmax(1), classes) for run in runs]

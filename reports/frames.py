@@ -146,5 +146,6 @@ def comparisons(selection: Selection) -> tuple[Comparison, ...]:
 def comparisons_frame(made: Sequence[Comparison]) -> pd.DataFrame:
     """One row a comparison: what `comparisons.csv` holds; differences in percentage points."""
     columns = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value", "p_holm"]
-    columns += ["smallest_p", "probability_better", "detectable_difference", "seeds_needed", "verdict"]
+    columns += ["smallest_p", "probability_better", "detectable_difference"]
+    columns += ["seeds_needed", "seeds_low", "seeds_high", "verdict"]
     return pd.DataFrame([{name: getattr(c, name) for name in columns} for c in made], columns=columns)

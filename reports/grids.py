@@ -70,7 +70,7 @@ def _mean_confidence(selection: Selection) -> NDArray[np.float64]:
 
 
 def image_grid(images: Images, chosen: Indices, selection: Selection, variants: Sequence[str], title: str) -> Figure:
-    """Test images with their true class and, for each variant, its runs' commonest prediction.
+    """Test images with their true class and, for each variant, its runs' commonest prediction, marked ✓ or ✗.
 
     The percentage is the probability of that class, the mean over the variant's runs. Of more than two variants those
     with the same prediction share a line, their percentage the mean over them.
@@ -83,12 +83,14 @@ def image_grid(images: Images, chosen: Indices, selection: Selection, variants: 
             chances = [probabilities(run.logits[index : index + 1])[0] for run in selection.variants[variant]]
             predicted = int(np.bincount([chance.argmax() for chance in chances], minlength=len(classes)).argmax())
             predictions.setdefault(predicted, {})[variant] = float(np.mean([c[predicted] for c in chances]))
+        true = int(selection.records[0].labels[index])
         lines = [
-            _line(names, classes[predicted], float(np.mean([found[name] for name in names])), len(variants))
+            ("✓ " if predicted == true else "✗ ")
+            + _line(names, classes[predicted], float(np.mean([found[name] for name in names])), len(variants))
             for predicted, found in predictions.items()
             for names in ([list(found)] if len(variants) > 2 else [[name] for name in found])
         ]
-        titles.append("\n".join([classes[selection.records[0].labels[index]], *lines]))
+        titles.append("\n".join([classes[true], *lines]))
     return grid(images.take(shown).astype(np.float32) / np.float32(255), titles, title)
 
 
@@ -96,4 +98,4 @@ def _line(names: Sequence[str], predicted: str, chance: float, of: int) -> str:
     """batch: cat 91%; 3 of 4: cat 91%. A long name is cut rather than the percentage."""
     said = f": {shortened(predicted, LONGEST // 2)} {chance:.0%}"
     who = names[0] if len(names) == 1 else f"all {of}" if len(names) == of else f"{len(names)} of {of}"
-    return shortened(who, LONGEST - len(said)) + said
+    return shortened(who, LONGEST - 2 - len(said)) + said  # 2: the mark before it

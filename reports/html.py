@@ -24,6 +24,8 @@ _ENVIRONMENT = Environment(
 )
 LONG_TEXT = 40
 """Cells of more characters than this may wrap; shorter ones stay on one line."""
+WIDE = 600
+"""Pictures of more pixels across scroll on a narrow screen, on which they would be too small to read."""
 
 RunIds = Mapping[int, Mapping[str, str]]
 """A table's place among the blocks → run ("R1") → the id of its row."""
@@ -71,7 +73,8 @@ def _view(at: int, block: Block, folder: Path, used: set[str], runs: RunIds) -> 
         case Table():
             return _table(block, runs[at])
         case Picture():
-            return {"kind": "picture", "caption": block.caption, **_picture(folder / block.file)}
+            panels = [_picture(folder / file) for file in block.files]
+            return {"kind": "picture", "caption": block.caption, "panels": panels}
 
 
 def _slug(text: str) -> str:
@@ -118,7 +121,7 @@ def _table(table: Table, ids: Mapping[str, str]) -> dict[str, Any]:
         }
         for row in table.rows
     ]
-    return {"kind": "table", "columns": columns, "rows": rows, "caption": table.caption}
+    return {"kind": "table", "columns": columns, "rows": rows, "caption": table.caption, "folded": table.folded.strip()}
 
 
 def _cell(cell: Cell, numeric: bool) -> dict[str, Any]:
@@ -137,4 +140,5 @@ def _picture(file: Path) -> dict[str, Any]:
     data = file.read_bytes()
     with Image.open(BytesIO(data)) as image:
         kind, (width, height) = image.get_format_mimetype(), image.size
-    return {"source": f"data:{kind};base64,{base64.b64encode(data).decode()}", "width": width, "height": height}
+    source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return {"source": source, "width": width, "height": height, "wide": width > WIDE}

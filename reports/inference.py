@@ -54,6 +54,14 @@ def smallest_p(n: int, comparisons: int = 1) -> float:
     return min(1.0, comparisons * 2.0 ** (1 - n))
 
 
+def fewest_pairs(comparisons: int, alpha: float = 0.05) -> int:
+    """The least number of pairs with which so many comparisons can show anything, all corrected by Holm.
+
+    6 for one comparison, 7 for two or three, 8 for four to six: a design with fewer seeds can decide nothing.
+    """
+    return next(n for n in range(2, 64) if smallest_p(n, max(1, comparisons)) < alpha)
+
+
 def bca_interval(
     differences: ArrayLike, confidence: float = 0.95, resamples: int = 10_000
 ) -> tuple[float, float] | None:
@@ -134,3 +142,37 @@ def seeds_needed(std_of_differences: float, difference: float, power: float = 0.
     """Pairs of seeds that show this difference with this power: at least 6 at alpha 0.05, at most MOST_SEEDS."""
     effect = min(_HUGE, difference / std_of_differences) if std_of_differences else _HUGE
     return bisect.bisect_left(range(MOST_SEEDS), power, key=lambda n: sign_flip_power(effect, n, alpha))
+
+
+def spread_interval(std: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the true standard deviation behind one of n normal values (chi-square, n - 1 degrees)."""
+    tail = (1 - confidence) / 2
+    low, high = (std * math.sqrt((n - 1) / float(stats.chi2.isf(q, n - 1))) for q in (tail, 1 - tail))
+    return low, high
+
+
+def ratio_interval(
+    values: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
+) -> tuple[float, float, float] | None:
+    """Ratio of geometric means, values / baseline, and its interval: Welch's t (1947) of their logarithms.
+
+    None where either side has a single value, which says nothing of how much it varies. All values are above 0.
+    """
+    ours, base = (np.log(np.asarray(side, dtype=np.float64)) for side in (values, baseline))
+    if min(len(ours), len(base)) < 2:
+        return None
+    mean = float(ours.mean() - base.mean())
+    errors = [float(side.var(ddof=1)) / len(side) for side in (ours, base)]
+    half = 0.0
+    if sum(errors) > 0:
+        weights = sum(error**2 / (len(side) - 1) for error, side in zip(errors, (ours, base), strict=True))
+        half = float(stats.t.isf((1 - confidence) / 2, sum(errors) ** 2 / weights)) * math.sqrt(sum(errors))
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+
+
+def correlation_interval(r: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a correlation r of n >= 4 pairs by Fisher's z (Fisher 1921)."""
+    if abs(r) >= 1:
+        return r, r
+    half = float(stats.norm.isf((1 - confidence) / 2)) / math.sqrt(n - 3)
+    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)

@@ -1,5 +1,6 @@
 """A document as GitHub Markdown. No text in it can end a table, start markup or become HTML."""
 
+import html
 import math
 import re
 from collections.abc import Sequence
@@ -77,8 +78,8 @@ def _block(block: Block) -> str:
         case Table():
             return _table(block)
         case Picture():
-            image = f"![{escape(block.caption)}]({quote(block.file.as_posix())})"
-            return f"{image}\n\n{_caption(block.caption)}".rstrip()
+            images = [f"![{escape(block.caption)}]({quote(file.as_posix())})" for file in block.files]
+            return "\n".join([*images, "", _caption(block.caption)]).rstrip()
 
 
 def _table(table: Table) -> str:
@@ -88,7 +89,11 @@ def _table(table: Table) -> str:
         *("| " + " | ".join(escape(shown(cell)) for cell in row) + " |" for row in table.rows),
     ]
     caption = [_caption(table.caption), ""] if table.caption.strip() else []
-    return "\n".join([*caption, *lines])
+    text = "\n".join([*caption, *lines])
+    if not table.folded.strip():
+        return text
+    summary = html.escape(" ".join(table.folded.split()))  # inside an HTML block: entities, no Markdown
+    return f"<details>\n<summary>{summary}</summary>\n\n{text}\n\n</details>"
 
 
 def _caption(text: str) -> str:

@@ -12,15 +12,15 @@ def note(selection: Selection, experiment_id: str) -> str:
     Args:
         experiment_id: MLflow's.
     """
-    question = Text(selection.design.question)
+    question = [text for text in (Text(selection.design.question), prose.asked_of(selection)) if text]
     if not selection.records:
-        return render_blocks([question, Banner("No run has a result yet.")])
+        return render_blocks([*question, Banner("No run has a result yet.")])
     where = Text("The whole report is among this run's artifacts: report/report.html.")
     answer: list[Block] = [*prose.answer(selection, frames.comparisons(selection))]
     if selection.absent:
         asked = len(selection.records) + len(selection.absent)
         answer.append(Banner(f"{len(selection.absent)} of {asked} runs have no result; the report says why."))
-    return render_blocks([question, *answer, where]) + "\n\n" + _runs(selection, experiment_id)
+    return render_blocks([*question, *answer, where]) + "\n\n" + _runs(selection, experiment_id)
 
 
 def _runs(selection: Selection, experiment_id: str) -> str:

@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from harness.plans.plan import within
-from reports import frames, guard
+from reports import classes, frames, guard
 from reports.checkpoints import Flips
 from reports.document import Text
+from reports.inference import fewest_pairs
 from reports.select import Selection
-from reports.statistics import Comparison, explain, measured
+from reports.statistics import Comparison
 from reports.tables import spread
+from reports.verdicts import explain, measured
 
 
 def metric_name(selection: Selection) -> str:
@@ -19,23 +22,66 @@ def metric_name(selection: Selection) -> str:
     return selection.design.primary_metric.replace("_", " ")
 
 
+def asked_of(selection: Selection) -> Text | None:
+    """That the question names another data set than it was answered on; None if it does not."""
+    if "data.name" not in selection.design.changed:
+        return None
+    declared, used = (str(value) for value in selection.design.changed["data.name"])
+    label = selection.records[0].started.data.label if selection.records else used
+    answered = used if label == declared else label
+    return Text(f"The question was asked of {declared}; it is answered on {answered}.", selection.numbers())
+
+
 def answer(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text]:
-    """The headline, and a sentence for each comparison."""
+    """The headline, and the sentences on each comparison."""
     verdicts = [Text(explain(c), selection.numbers(c.variant, c.baseline)) for c in comparisons]
     return [headline(selection, comparisons), *verdicts]
 
 
 def headline(selection: Selection, comparisons: Sequence[Comparison]) -> Text:
-    """Which variant came out highest, and whether these runs show that it is the best."""
+    """Which variant came out highest, and whether these runs show that it is the best; one seed ranks nothing."""
     frame = frames.summary_frame(selection)
-    tied = frame[np.isclose(frame["mean"], frame["mean"].max(), rtol=1e-12, atol=0)]
-    tied = tied.sort_values("variant", key=lambda names: names != selection.baseline, kind="stable")
-    best, level = tied.iloc[0], list(tied["variant"][1:])
-    result = f"{spread(best['mean'], best['std'], 2)}% {metric_name(selection)} over {count(best['n'], 'seed')}"
     if len(frame) == 1:
-        return Text(f"{best['variant']}: {result}.", selection.numbers())
-    known = f"{best['variant']} came out highest{f', level with {_listed(level)}' if level else ''}: {result}"
-    return Text(f"{known}. {_is_it_real(best['variant'], selection, comparisons)}", selection.numbers())
+        (only,) = frame.to_dict("records")
+        said = f"{only['variant']}: {_result(only, selection)}."
+    elif (frame["n"] == 1).any():
+        said = _unranked(frame, selection)
+    else:
+        tied = frame[np.isclose(frame["mean"], frame["mean"].max(), rtol=1e-12, atol=0)]
+        tied = tied.sort_values("variant", key=lambda names: names != selection.baseline, kind="stable")
+        best, level = tied.iloc[0].to_dict(), list(tied["variant"][1:])
+        known = f"{best['variant']} came out highest{f', level with {listed(level)}' if level else ''}"
+        real = _is_it_real(best["variant"], selection, comparisons)
+        said = f"{known}: {_result(best, selection)}. {real}"
+    return Text(" ".join([said, *_survivors(selection)]), selection.numbers())
+
+
+def _result(row: Mapping[Any, Any], selection: Selection) -> str:
+    return f"{spread(row['mean'], row['std'], 2)}% {metric_name(selection)} over {count(row['n'], 'seed')}"
+
+
+def _unranked(frame: pd.DataFrame, selection: Selection) -> str:
+    """What is known where some variant has run once: the range of results, and how many seeds would tell."""
+    single, metric = list(frame["variant"][frame["n"] == 1]), metric_name(selection)
+    who = "every variant" if len(single) == len(frame) else listed(single)
+    least, most = frame["mean"].min(), frame["mean"].max()
+    between = f"{least:.2f}%" if f"{least:.2f}" == f"{most:.2f}" else f"{least:.2f}% to {most:.2f}%"
+    return (
+        f"One seed ranks nothing, and {who} has run with one: {metric} is {between}. It takes at least "
+        f"{fewest_pairs(len(selection.design.variants) - 1)} seeds to show a difference."
+    )
+
+
+def _survivors(selection: Selection) -> list[str]:
+    """Which runs are missing from the results because they diverged or failed: what is left may flatter a variant."""
+    lost: dict[tuple[str, str], int] = {}
+    for absent in selection.absent:
+        how = next((how for how in ("diverged", "failed") if absent.why.startswith(how)), None)
+        if how:
+            lost[absent.variant, how] = lost.get((absent.variant, how), 0) + 1
+    asked = len(selection.design.seeds)
+    parts = [f"{number} of {count(asked, 'run')} of {variant} {how}" for (variant, how), number in lost.items()]
+    return [f"But {listed(parts)}: the results are of the runs that are left, which may flatter them."] if parts else []
 
 
 def _is_it_real(best: str, selection: Selection, comparisons: Sequence[Comparison]) -> str:
@@ -44,8 +90,8 @@ def _is_it_real(best: str, selection: Selection, comparisons: Sequence[Compariso
         worse = [c.variant for c in comparisons if c.verdict == "worse"]
         open_ = [name for name in selection.design.variants if name not in (best, *worse)]
         if not open_:
-            return "Every other variant is shown to be worse, so this is hardly chance."
-        return f"These runs do not show that it is better than {_listed(open_, 'or')}."
+            return "Every other variant is shown to be worse."
+        return f"These runs do not show that it is better than {listed(open_, 'or')}."
     shown = any(c.variant == best and c.verdict == "better" for c in comparisons)
     said = f"It is shown to be better than {baseline}" if shown else f"It is not shown to be better than {baseline}"
     return f"{said}, the baseline, with which alone variants are compared."
@@ -57,12 +103,34 @@ def setting(selection: Selection) -> Text:
     held = f", {data.validation_images:,} for validation" if data.validation_images else ""
     epochs = sorted({len(record.epochs) for record in selection.records})
     length = count(epochs[0], "epoch") if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
-    text = f"Images: {data.label}, {data.train_images:,} for training{held} and {data.test_images:,} for testing; "
-    text += f"{length} a run. "
+    said = [f"Images: {data.label}, {data.train_images:,} for training{held} and {data.test_images:,} for testing;"]
+    said += [f"{length} a run."]
+    if uneven := classes.majority(selection):
+        said.append(uneven)
     if len(selection.variants) > 1:
-        text += f"Every variant is compared with {selection.baseline}, run by run of the same seed. "
-        text += f"Differences below {measured(selection.design.smallest_difference_points)} are taken not to matter."
-    return Text(text.strip(), selection.numbers())
+        said.append(f"Every variant is compared with {selection.baseline}, run by run of the same seed.")
+        matters = measured(selection.design.smallest_difference_points)
+        said.append(f"Differences below {matters} are taken not to matter.")
+    return Text(" ".join(said), selection.numbers())
+
+
+def correction(selection: Selection, comparisons: Sequence[Comparison], joined: bool) -> Text | None:
+    """What intervals and verdicts are corrected for; None where there is nothing to correct for.
+
+    Args:
+        joined: the report holds other experiments too.
+    """
+    said, many = [], len(comparisons)
+    if many > 1:
+        if any(c.ci_low is not None for c in comparisons):
+            said.append("Each 95% interval is of one comparison alone.")
+        said.append(f"The verdicts better and worse are corrected for all {many} comparisons (Holm).")
+        if any(c.verdict == "equivalent" for c in comparisons):
+            said.append("Equivalence is judged for each variant alone, without correction.")
+    if many and joined:
+        family = count(many, "comparison")
+        said.append(f"The family is the {family} of {selection.design.experiment}; other experiments do not count.")
+    return Text(" ".join(said), selection.numbers()) if said else None
 
 
 def changed(selection: Selection) -> Text | None:
@@ -78,7 +146,7 @@ def changed(selection: Selection) -> Text | None:
             parts[whole] = f"{whole} none"
         else:
             parts[field] = f"{field} {_value(used)} instead of {_value(declared)}"
-    text = f"Not as in the experiment's file, but changed for these runs: {_listed(list(parts.values()))}."
+    text = f"Not as in the experiment's file, but changed for these runs: {listed(list(parts.values()))}."
     return Text(text, selection.numbers())
 
 
@@ -93,14 +161,14 @@ def what_differs(selection: Selection, found: Sequence[guard.Difference]) -> Tex
     many, differing = len(selection.variants) > 1, guard.factor_values(selection.records)
     factor = [field for field in selection.design.factor if any(within(name, [field]) for name in differing)]
     factor = factor or ["name alone"]
-    runs = f"The variants differ in {_listed(factor)}" if many else f"All runs are of {selection.baseline}"
+    runs = f"The variants differ in {listed(factor)}" if many else f"All runs are of {selection.baseline}"
     mattering = [difference.field for difference in found if not difference.harmless]
     if not found:
         text = f"{runs}. Nothing {'else ' * many}differs between these runs: {others} are the same."
     elif not mattering:
         text = f"{runs}. What {'else ' * many}differs, listed below, cannot change a result."
     else:
-        text = f"{runs}, but {'also' if many else 'differ'} in {_listed(mattering)}, which could explain a difference."
+        text = f"{runs}, but {'also' if many else 'differ'} in {listed(mattering)}, which could explain a difference."
     return Text(text, selection.numbers())
 
 
@@ -110,32 +178,17 @@ def changed_hands(selection: Selection, found: Mapping[str, Flips], never_right:
     wrong = f"{never_right:,} of {images} {'is' if never_right == 1 else 'are'} wrong in every run."
     texts = [Text(wrong, selection.numbers())]
     for variant, flips in found.items():
-        fixed = count(round(flips.fixed_per_pair), "image")
-        text = (
-            f"Take a run of {variant} and a run of {base}: {variant} is right on {fixed} that {base} gets wrong, and "
-            f"wrong on {flips.broken_per_pair:,.0f} that {base} gets right."
-        )
+        net = round(flips.fixed_per_pair - flips.broken_per_pair)
+        does = f"{'gains' if net > 0 else 'loses'} {count(abs(net), 'image')}" if net else "gains and loses no image"
+        text = f"Beside a run of {base}, a run of {variant} {does} net."
         if frames.same_weights(selection, variant):
             text += " With the same seed both are one network, weight for weight: only the evaluation differs."
         if flips.by_chance_per_pair is None:
-            text += " How many that would be by chance, one seed cannot tell."
+            text += " How many a new seed alone would swap, one seed cannot tell."
         else:
-            text += f" Two runs that differ in their seed alone exchange {flips.by_chance_per_pair:,.0f} each way."
+            text += f" A new seed alone swaps {count(round(flips.by_chance_per_pair), 'image')} each way."
         texts.append(Text(text, selection.numbers(variant, base)))
     return texts
-
-
-def cost(selection: Selection) -> Text:
-    """How long runs of each variant train, beside the baseline's."""
-    seconds = frames.summary_frame(selection).set_index("variant")["train_seconds_mean"]
-    base = seconds[selection.baseline]
-    parts = [f"A run of {selection.baseline} trains for {base:,.0f} s"]
-    parts += [
-        f"one of {variant} for {value:,.0f} s ({value / base:.2f} times as long)"
-        for variant, value in seconds.items()
-        if variant != selection.baseline
-    ]
-    return Text(f"{', '.join(parts)}.", selection.numbers())
 
 
 def count(number: int, what: str) -> str:
@@ -143,6 +196,6 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _listed(names: Sequence[str], word: str = "and") -> str:
+def listed(names: Sequence[str], word: str = "and") -> str:
     """a; a and b; a, b and c."""
     return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -6,8 +6,22 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from harness.artifacts.figures import save
-from reports import errors, figures, frames, grids, guard, prose, tables, training
+from harness.artifacts.figures import READABLE, save
+from reports import (
+    classes,
+    comparison_figures,
+    costs,
+    errors,
+    figures,
+    frames,
+    grids,
+    guard,
+    precision,
+    prose,
+    recipe,
+    tables,
+    training,
+)
 from reports.checkpoints import Flips
 from reports.document import Banner, Block, Heading, Picture, Table, Text
 from reports.grids import Images
@@ -30,12 +44,14 @@ class Report:
     def heading(self, text: str, deeper: int = 0) -> None:
         self.blocks.append(Heading(text, self.level + deeper))
 
-    def draw(self, name: str, figure: Figure, caption: str) -> None:
-        """Save a figure beside the report and show it."""
-        file = Path("figures") / f"{self.prefix}{name}.png"
-        (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
-        save(figure, self.folder / file)
-        self.blocks.append(Picture(file, caption))
+    def draw(self, name: str, figure: Figure, caption: str, *more: Figure) -> None:
+        """Save a figure beside the report, or its panels, and show it."""
+        files = []
+        for number, panel in enumerate((figure, *more), 1):
+            files.append(Path("figures") / f"{self.prefix}{name}{f'_{number}' if more else ''}.png")
+            (self.folder / files[-1]).parent.mkdir(parents=True, exist_ok=True)
+            save(panel, self.folder / files[-1])
+        self.blocks.append(Picture(files[0], caption, tuple(files[1:])))
 
     def add(self, *blocks: Block) -> None:
         self.blocks += blocks
@@ -45,6 +61,8 @@ def opening(report: Report, found: Sequence[guard.Difference], allowed: Sequence
     """The question, and what a reader must not miss."""
     selection = report.selection
     report.add(Text(selection.design.question))
+    if other := prose.asked_of(selection):
+        report.add(other)
     for difference in guard.refuse(found, allowed):
         report.add(Banner(f"Compared all the same, because it was allowed: {difference}"))
     if selection.absent:
@@ -64,18 +82,32 @@ def absent_table(selection: Selection) -> Table:
 
 def answer(report: Report, comparisons: Sequence[Comparison]) -> None:
     """Which variant is best, and is it real?"""
-    selection = report.selection
+    selection, results = report.selection, frames.results(report.selection)
     report.heading("Answer")
-    report.add(*prose.answer(selection, comparisons), prose.setting(selection))
-    if changed := prose.changed(selection):
-        report.add(changed)
-    report.add(tables.variants_table(selection))
+    report.add(*prose.answer(selection, comparisons))
+    if comparisons:
+        caption = (
+            f"Differences from {selection.baseline}: a dot for each pair of runs of one seed, a diamond for their "
+        )
+        caption += (
+            "mean, a line for its 95% interval where there is one; the band is of differences taken not to matter"
+        )
+        report.draw("forest", comparison_figures.forest(results, comparisons), caption)
+    said = (
+        prose.correction(selection, comparisons, joined=bool(report.prefix)),
+        prose.setting(selection),
+        recipe.base_recipe(selection),
+        prose.changed(selection),
+    )
+    report.add(*(text for text in said if text), tables.variants_table(selection))
     if comparisons:
         report.add(tables.comparisons_table(comparisons))
+        found = precision.precisions(selection)
+        report.add(*precision.text(selection, found), *([precision.table(found)] if found else []))
     metric = prose.metric_name(selection)
-    figure = figures.seeds(frames.results(selection), selection.baseline, metric)
-    joined = "; lines join runs of one seed, bars are means" if comparisons else "; the bar is their mean"
-    report.draw("seeds", figure, f"Every run's final {metric}{joined}")
+    figure = comparison_figures.seeds(results, selection.baseline, metric)
+    joined = f"; lines join the runs of {selection.baseline} and of a variant that share a seed" if comparisons else ""
+    report.draw("seeds", figure, f"Every run's final {metric}; bars are means{joined}")
 
 
 def differs(report: Report, found: Sequence[guard.Difference]) -> None:
@@ -99,8 +131,7 @@ def changed_hands(report: Report, images: Images | None) -> None:
         report.add(errors.flips_table(selection, found))
     if images:
         _grids(report, images, found, never)
-    if found:
-        _by_class(report, found)
+    _by_class(report, found)
     report.heading("How sure the networks are", deeper=1)
     report.add(errors.calibration_table(selection))
     caption = (
@@ -116,7 +147,7 @@ def _grids(report: Report, images: Images, found: dict[str, Flips], never: error
     selection, variants = report.selection, list(report.selection.variants)
     said = (
         f"The pictures show up to {grids.SHOWN} images each. Above an image stands its true class, then for each "
-        "variant the commonest prediction of its runs and the probability that they give it."
+        "variant the commonest prediction of its runs, ✓ if right or ✗ if wrong, and the probability that they give it."
     )
     share = " Where all variants are shown, those that predict the same share a line." * (len(variants) > 2)
     report.add(Text(said + share))
@@ -147,24 +178,35 @@ def _grids(report: Report, images: Images, found: dict[str, Flips], never: error
 
 
 def _by_class(report: Report, found: dict[str, Flips]) -> None:
-    records, baseline = report.selection.variants, report.selection.baseline
-    classes = report.selection.records[0].started.data.classes
+    selection, baseline = report.selection, report.selection.baseline
+    names = selection.records[0].started.data.classes
     report.heading("By class", deeper=1)
-    caption = f"Accuracy in each class minus that of {baseline}, points, mean over runs"
-    report.draw("per_class", figures.per_class(records, baseline, classes), caption)
+    report.add(classes.table(selection))
+    if not found:
+        return
+    if figure := classes.differences(selection):
+        report.draw("per_class", figure, f"Accuracy in each class minus that of {baseline}, points, mean over runs")
     for variant in found:
-        figure = figures.confusion_difference(records, variant, baseline, classes)
+        figure = classes.confusion_difference(selection.variants[variant], selection.variants[baseline], names)
         caption = f"Confusion matrix of {variant} minus that of {baseline}: images a run, off the diagonal errors"
+        if len(names) > READABLE:
+            caption = (
+                f"Confusions that change most from {baseline} to {variant}, of {len(names):,} classes: images a run"
+            )
         report.draw(f"confusion_{variant}", figure, caption)
 
 
-def cost(report: Report) -> None:
+def cost(report: Report, comparisons: Sequence[Comparison]) -> None:
     """What did it cost?"""
+    selection = report.selection
     report.heading("Cost")
-    report.add(prose.cost(report.selection), tables.cost_table(report.selection))
-    caption = "Accuracy against cost; bars are standard deviations, the line joins the Pareto front"
-    figure = figures.cost(frames.summary_frame(report.selection), prose.metric_name(report.selection))
-    report.draw("cost", figure, caption)
+    report.add(*costs.text(selection), costs.table(selection))
+    caption = "Accuracy against cost; bars are standard deviations"
+    if comparisons:
+        caption += f". A line joins {selection.baseline} with a variant that is shown to be both better and costlier, "
+        caption += "or both worse and cheaper"
+    first, *more = costs.panels(selection, comparisons, prose.metric_name(selection))
+    report.draw("cost", first, caption, *more)
 
 
 def course(report: Report) -> None:
@@ -172,7 +214,8 @@ def course(report: Report) -> None:
     selection = report.selection
     report.heading("Training")
     curves = f"By epoch: lines are means over seeds, bands span the seeds.{tables.smoothing(selection)}"
-    report.draw("curves", figures.curves(selection), curves.removesuffix("."))
+    first, *more = figures.curves(selection)
+    report.draw("curves", first, curves.removesuffix("."), *more)
     report.add(training.speed_table(selection))
     caption = "Training loss, and under it the learning rate, by step: the first seed of each variant"
     report.draw("learning_rates", figures.learning_rates(selection), caption)

@@ -17,20 +17,24 @@ from numpy.typing import NDArray
 
 from harness.values import HarnessError
 from reports.inference import (
-    MOST_SEEDS,
     bca_interval,
     detectable_difference,
+    fewest_pairs,
     holm,
     probability_of_superiority,
     seeds_needed,
     sign_flip_p,
     smallest_p,
+    spread_interval,
     subtract,
 )
 
 Verdict = Literal["better", "worse", "equivalent", "not decided"]
 
+ALPHA = 0.05
 PAIRS_FOR_EQUIVALENCE = 6
+PAIRS_FOR_A_SPREAD = 4
+"""With fewer, a standard deviation is too uncertain to plan with: at 3 pairs the true one may be 6 times as large."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class Comparison:
     n_pairs: int
     mean_difference: float
     ci_low: float | None
-    """95% interval of the mean difference; None where so few pairs cannot give one (see `bca_interval`)."""
+    """95% interval of the mean difference, of this comparison alone; None where so few pairs cannot give one (see
+    `bca_interval`), and where all pairs are equal."""
     ci_high: float | None
     p_value: float
     p_holm: float
@@ -67,13 +72,27 @@ class Comparison:
     detectable_difference: float | None
     """True difference that these pairs would show four times in five; None if they can show none."""
     seeds_needed: int | None
-    """Pairs of seeds that would show smallest_difference four times in five; None at a single pair, whose spread is
-    unknown."""
+    """Pairs of seeds that would show `planned_difference` four times in five; None once decided, and below
+    PAIRS_FOR_A_SPREAD pairs, of which nothing can be planned."""
+    seeds_low: int | None
+    """seeds_needed were the spread at either end of its own 95% interval."""
+    seeds_high: int | None
     fewest_pairs: int
     """With fewer, no difference can be shown."""
+    comparisons: int
+    """How many comparisons the p-values are corrected for, this one included."""
+    agreeing: int
+    """Pairs whose difference has the sign of the mean."""
+    all_equal: bool
+    """All pairs have the same difference: there is no spread, and so no interval."""
     negligible: bool
     """The 90% interval lies within ±smallest_difference: whatever the verdict, it hardly matters."""
     verdict: Verdict
+
+    @property
+    def planned_difference(self) -> float:
+        """The difference that further seeds are planned for: the one seen, or the smallest that matters if larger."""
+        return max(abs(self.mean_difference), self.smallest_difference)
 
 
 def summarize(values: Sequence[float]) -> Summary:
@@ -91,15 +110,11 @@ def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> NDArra
 
 
 def compare(
-    results: Mapping[str, Mapping[int, float]],
-    baseline: str,
-    smallest_difference: float,
-    higher_is_better: bool = True,
-    alpha: float = 0.05,
+    results: Mapping[str, Mapping[int, float]], baseline: str, smallest_difference: float
 ) -> tuple[Comparison, ...]:
-    """Every other variant against the baseline, in the order of `results` (variant → seed → value).
+    """Every other variant against the baseline, in the order of `results` (variant → seed → value; higher is better).
 
-    "better" and "worse" need p_holm < alpha. Otherwise "equivalent" needs 6 pairs and a 90% interval within
+    "better" and "worse" need p_holm < ALPHA. Otherwise "equivalent" needs 6 pairs and a 90% interval within
     ±smallest_difference; this is said of each variant alone, without correction. All else is "not decided". A
     difference may be both shown and too small to matter: its verdict is its sign, and `negligible` is set.
 
@@ -111,18 +126,19 @@ def compare(
     differences = [paired(results[variant], results[baseline]) for variant in others]
     p_values = [sign_flip_p(array) for array in differences]
     smallest = holm([smallest_p(len(array)) for array in differences])
-    hardest = alpha / max(1, len(others))  # Holm's first step
     made = []
     for variant, array, p_value, p_holm, least in zip(
         others, differences, p_values, holm(p_values), smallest, strict=True
     ):
-        superiority = probability_of_superiority(list(results[variant].values()), list(results[baseline].values()))
         level = abs(array.sum()) <= 1e-9 * np.abs(array).sum()  # rounding decides no sign
         mean = 0.0 if level else float(array.mean())
         narrow = bca_interval(array, 0.90)
         negligible = narrow is not None and max(map(abs, narrow)) < smallest_difference
-        low, high = bca_interval(array) or (None, None)
-        std = summarize(array.tolist()).std
+        all_equal = len(array) > 1 and bool(np.ptp(array) <= 1e-9 * np.abs(array).max())
+        low, high = (None if all_equal else bca_interval(array)) or (None, None)
+        verdict = _verdict(p_holm < ALPHA, mean > 0, negligible, len(array))
+        std = None if verdict != "not decided" or len(array) < PAIRS_FOR_A_SPREAD else float(array.std(ddof=1))
+        planned = _seeds(std, max(abs(mean), smallest_difference), len(array), len(others))
         made.append(
             Comparison(
                 variant=variant,
@@ -133,53 +149,41 @@ def compare(
                 ci_high=high,
                 p_value=p_value,
                 p_holm=p_holm,
-                probability_better=superiority if higher_is_better else 1 - superiority,
+                probability_better=probability_of_superiority(
+                    list(results[variant].values()), list(results[baseline].values())
+                ),
                 smallest_p=least,
                 smallest_difference=smallest_difference,
-                detectable_difference=None if std is None else detectable_difference(std, len(array), alpha=hardest),
-                seeds_needed=None if std is None else seeds_needed(std, smallest_difference, alpha=hardest),
-                fewest_pairs=seeds_needed(0.0, smallest_difference, alpha=hardest),
+                detectable_difference=_detectable(array, len(others)),
+                seeds_needed=planned[0],
+                seeds_low=planned[1],
+                seeds_high=planned[2],
+                fewest_pairs=fewest_pairs(len(others), ALPHA),
+                comparisons=len(others),
+                agreeing=int(np.sum(np.sign(array) == np.sign(mean))) if mean else 0,
+                all_equal=all_equal,
                 negligible=negligible,
-                verdict=_verdict(p_holm < alpha, (mean > 0) == higher_is_better, negligible, len(array)),
+                verdict=verdict,
             )
         )
     return tuple(made)
 
 
-def explain(comparison: Comparison, unit: str = "points") -> str:
-    """The comparison as one plain sentence; differences are in `unit`."""
-    c = comparison
-    size, matters = measured(abs(c.mean_difference), unit), measured(c.smallest_difference, unit)
-    evidence = f"p = {_number(c.p_holm, bound=0.05)} after Holm, {c.n_pairs} pairs of seeds"
-    if c.verdict in ("better", "worse"):
-        interval = f"95% interval {_number(c.ci_low)} to {_number(c.ci_high)}, " if c.ci_low is not None else ""
-        practical = f"; less than the {matters} that matter" if c.negligible else ""
-        return f"{c.variant} is {size} {c.verdict} than {c.baseline} ({interval}{evidence}){practical}."
-    if c.verdict == "equivalent":
-        names = f"{c.variant} and {c.baseline}"
-        return f"{names} are equivalent: the 90% interval of their difference lies within ±{matters} ({evidence})."
-    if c.smallest_p >= 0.05:
-        pairs = "1 pair" if c.n_pairs == 1 else f"{c.n_pairs} pairs"
-        reason = f"but {pairs} of seeds cannot show a difference (the smallest p possible is {_number(c.smallest_p)})"
-    else:
-        reason = f"within what chance does ({evidence})"
-    side = "level with" if c.mean_difference == 0 else f"{size} {'below' if c.mean_difference < 0 else 'above'}"
-    return f"Not decided: {c.variant} came out {side} {c.baseline}, {reason}; {_next_step(c, unit)}."
+def _detectable(differences: NDArray[np.float64], comparisons: int) -> float | None:
+    n = len(differences)
+    return detectable_difference(float(differences.std(ddof=1)), n, alpha=ALPHA / comparisons) if n > 1 else None
 
 
-def measured(value: float, unit: str = "points") -> str:
-    """`0.5 points`, `1 point`."""
-    text = _number(value)
-    return f"{text} {unit.removesuffix('s') if text == '1' else unit}"
-
-
-def _next_step(c: Comparison, unit: str) -> str:
-    if c.seeds_needed is None:
-        return f"run at least {c.fewest_pairs} seeds"
-    if c.detectable_difference is not None and c.seeds_needed <= c.n_pairs:
-        return f"these seeds would show {measured(c.detectable_difference, unit)}"
-    count = f"{MOST_SEEDS:,} seeds or more" if c.seeds_needed == MOST_SEEDS else f"about {c.seeds_needed:,} seeds"
-    return f"{count} would show {measured(c.smallest_difference, unit)}"
+def _seeds(
+    std: float | None, difference: float, n: int, comparisons: int
+) -> tuple[int, int, int] | tuple[None, None, None]:
+    """Pairs that show a difference at Holm's first step, for the spread of n pairs and either end of its interval."""
+    if std is None:
+        return None, None, None
+    needed, low, high = (
+        seeds_needed(value, difference, alpha=ALPHA / comparisons) for value in (std, *spread_interval(std, n))
+    )
+    return needed, low, high
 
 
 def _verdict(shown: bool, improves: bool, negligible: bool, n_pairs: int) -> Verdict:
@@ -203,10 +207,3 @@ def _check(results: Mapping[str, Mapping[int, float]], baseline: str) -> None:
                 f"a variant must share seeds with its baseline; {variant!r} has {sorted(runs)} and "
                 f"{baseline!r} {sorted(results[baseline])}: run both with the same seeds"
             )
-
-
-def _number(value: float | None, bound: float = math.inf) -> str:
-    """Two significant digits, or as many as show that it is below `bound`, and a true minus: −1.9, 0.031, 12."""
-    assert value is not None
-    texts = (np.format_float_positional(value, d, fractional=False, unique=False, trim="-") for d in range(2, 18))
-    return next(text for text in texts if value >= bound or float(text) < bound).replace("-", "−")

@@ -1,5 +1,6 @@
 """The tables of a report: the numbers of `frames` as readers see them. Pure: selections in, tables out."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -8,7 +9,8 @@ from reports import guard
 from reports.document import Cell, Table
 from reports.frames import held_out, runs_frame, summary_frame
 from reports.select import Selection
-from reports.statistics import Comparison, measured
+from reports.statistics import Comparison
+from reports.verdicts import measured
 
 
 def variants_table(selection: Selection) -> Table:
@@ -49,42 +51,6 @@ def smoothing(selection: Selection) -> str:
     return f" Train loss has label smoothing in it, test loss has not{alike}."
 
 
-def cost_table(selection: Selection) -> Table:
-    """What a run of each variant costs; the receptive field, where some variant's is known."""
-    frame = summary_frame(selection)
-    unknown = bool(frame["receptive_field"].isna().all())
-    rows = [
-        (
-            row["variant"],
-            f"{row['parameters']:,}",
-            f"{row['multiply_adds'] / 1e6:.2f}",
-            *([] if unknown else [None if pd.isna(row["receptive_field"]) else int(row["receptive_field"])]),
-            spread(row["train_seconds_mean"], row["train_seconds_std"], 1),
-            spread(row["evaluate_seconds_mean"], row["evaluate_seconds_std"], 1),
-            f"{row['images_per_second_mean']:.0f}",
-            f"{row['peak_memory_megabytes_mean']:.0f}",
-        )
-        for _, row in frame.iterrows()
-    ]
-    columns = (
-        "variant",
-        "parameters",
-        "multiply-adds, millions",
-        *([] if unknown else ["receptive field, pixels"]),
-        "training, s",
-        "evaluation, s",
-        "images/s",
-        "peak memory, MB",
-    )
-    twice = any(record.started.spec.recipe.test_time_flip for record in selection.records)
-    return Table(
-        columns,
-        rows,
-        f"Per run. Multiply-adds: of one image, forward{', once; test_time_flip evaluates it twice' if twice else ''}. "
-        "Evaluation: after every epoch, all epochs together. Time and memory: of this machine.",
-    )
-
-
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     """Paired differences from the baseline."""
     rows = [
@@ -99,7 +65,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
             p_value(c.smallest_p),
             f"{c.probability_better:.0%}" if c.n_pairs > 1 else None,
             f"{c.detectable_difference:.2f}" if c.detectable_difference is not None else None,
-            c.seeds_needed,
+            _planned(c),
         )
         for c in comparisons
     ]
@@ -116,16 +82,23 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         "detectable, points",
         "seeds needed",
     )
-    baseline, matters = comparisons[0].baseline, comparisons[0].smallest_difference
+    baseline, matters = comparisons[0].baseline, measured(comparisons[0].smallest_difference)
     return Table(
         columns,
         rows,
-        f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p (Holm) "
-        "and, where it says equivalent, from the 90% interval. Smallest p: the least that so many pairs can give. "
-        f"Beats baseline: how often a run of the variant is ahead of one of {baseline}. Detectable: the true "
-        f"difference that so many pairs find four times in five. Seeds needed: to find {measured(matters)} four times "
-        "in five. Every word is explained at the end.",
+        f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p (Holm), "
+        "which is corrected for all comparisons, and, where it says equivalent, from the 90% interval; each interval "
+        "is of one comparison alone. Smallest p: the least that so many pairs can give. Beats baseline: how often a "
+        f"run of the variant is ahead of one of {baseline}. Detectable: the true difference that so many pairs find "
+        "four times in five. Seeds needed, while nothing is decided: to find the difference that was seen, or "
+        f"{matters} if that is larger, four times in five (in brackets: at either end of the spread's own 95% "
+        "interval). Every word is explained at the end.",
     )
+
+
+def _planned(c: Comparison) -> str | None:
+    """14 (7 to 63); None where nothing is planned."""
+    return None if c.seeds_needed is None else f"{c.seeds_needed:,} ({c.seeds_low:,} to {c.seeds_high:,})"
 
 
 def parameters_table(selection: Selection) -> Table:
@@ -168,7 +141,7 @@ def runs_table(selection: Selection) -> Table:
     for record, (_, row) in zip(selection.records, runs_frame(selection).iterrows(), strict=True):
         cells: list[Cell] = [row["run"], record.variant, record.seed]
         cells += [f"{100 * row['validation_accuracy']:.2f}"] if validation else []
-        cells += [f"{100 * row['test_accuracy']:.2f}", f"{row['train_seconds']:.0f}", record.key]
+        cells += [f"{100 * row['test_accuracy']:.2f}", rounded(row["train_seconds"], None), record.key]
         rows.append((*cells, (record.started.environment["commit"] or "none")[:9]))
     accuracies = ("validation accuracy %", "test accuracy %") if validation else ("test accuracy %",)
     columns = ("run", "variant", "seed", *accuracies, "seconds", "run key (tag run_key in MLflow)", "commit")
@@ -192,6 +165,14 @@ def provenance_table(selection: Selection) -> Table:
 def spread(mean: float, std: float | None, digits: int) -> str:
     """75.12 ± 0.31; the mean alone for a single run."""
     return f"{mean:.{digits}f}" + ("" if std is None or pd.isna(std) else f" ± {std:.{digits}f}")
+
+
+def rounded(mean: float, std: float | None) -> str:
+    """A measurement to the digits that its spread leaves: 430 ± 110, 4.1 ± 0.3; two significant digits if single."""
+    values = [mean] if std is None or not std > 0 else [mean, std]
+    first = float(f"{values[-1]:.1e}")  # two significant digits of the spread decide
+    places = 1 - math.floor(math.log10(abs(first))) if first else 0
+    return " ± ".join(f"{round(value, places):,.{max(0, places)}f}" for value in values)
 
 
 def p_value(p: float) -> str:

@@ -8,6 +8,8 @@ import pandas as pd
 from harness.records.record import Record
 from reports.document import Table
 from reports.select import Selection
+from reports.statistics import summarize
+from reports.tables import rounded
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Test accuracies whose first epoch is worth a column, where some variant reaches them."""
@@ -26,18 +28,18 @@ def speed_table(selection: Selection) -> Table:
             if not known:
                 cells.append(None)
                 continue
-            epochs = sum(epoch for epoch, _ in known) / len(known)
-            seconds = sum(second for _, second in known) / len(known)
+            epochs, seconds = (summarize(values) for values in zip(*known, strict=True))
             missed = f", {len(known)} of {len(times)} runs" if len(known) < len(times) else ""
-            cells.append(f"{epochs:.1f} ({seconds:.0f} s{missed})")
+            cells.append(f"{epochs.mean:.1f} ({rounded(seconds.mean, seconds.std)} s{missed})")
         reached[variant] = cells
     smooth = {variant: _roughness(records) for variant, records in selection.variants.items()}
     rows = [(variant, *cells, f"{smooth[variant]:.2f}") for variant, cells in reached.items()]
     return Table(
         ("variant", *(f"{level:.0%}" for level in levels), "roughness"),
         rows,
-        "First epoch (and seconds of training) at which test accuracy reaches the level, mean over runs. Roughness: "
-        "how many points test accuracy loses from one epoch to the next, the mean over all epochs (0 where it rises).",
+        "First epoch (and seconds of training) at which test accuracy reaches the level, mean over runs; ± is the "
+        "standard deviation. Roughness: how many points test accuracy loses from one epoch to the next, the mean over "
+        "all epochs (0 where it rises).",
     )
 
 

@@ -10,8 +10,9 @@ WORDS = (
     ("±", "The standard deviation over seeds: how far single runs lie from their mean."),
     (
         "95% interval",
-        "Where the true mean difference lies, if 19 such intervals in 20 are right (BCa bootstrap over the pairs, "
-        "widened as Student's t is for few pairs; none below 6 pairs).",
+        "Where the true mean difference lies, if 19 such intervals in 20 are right: of each comparison alone, while "
+        "verdicts are corrected for all (BCa bootstrap over the pairs, widened as Student's t is for few pairs; none "
+        "below 6 pairs, nor where all pairs are equal).",
     ),
     (
         "p",
@@ -30,11 +31,10 @@ WORDS = (
     (
         "equivalent",
         "Not shown to differ, and from 6 pairs the 90% interval lies within the smallest difference that matters "
-        "(two one-sided tests).",
+        "(two one-sided tests), judged for each variant alone.",
     ),
     ("not decided", "Neither: these runs cannot tell."),
     ("calibration", "Whether networks that say 80% are right on 80% of such images."),
-    ("Pareto front", "The variants that no other beats in accuracy and cost at once."),
 )
 
 

@@ -1,6 +1,8 @@
 """The figures of one run. Each function returns a matplotlib figure; nothing here touches pyplot's global state."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +10,18 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from harness.artifacts.predictions import confusion
+from harness.artifacts.predictions import per_class_accuracy as class_accuracy
 from harness.records.events import EpochDone, LRFound
 
 COLUMNS = 8
 LONGEST = 30
 """Characters of a name in a figure."""
+READABLE = 20
+"""Classes of which a figure shows every one; of more it shows those that stand out."""
 
 
 def new(width: float = 6.4, height: float = 4.0) -> Figure:
@@ -25,8 +32,17 @@ def new(width: float = 6.4, height: float = 4.0) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG at 100 dots an inch, the same bytes for the same figure."""
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    """Write a PNG at 100 dots an inch, the same bytes for the same figure. What the font lacks is drawn as a box."""
+    with _boxes_allowed():
+        figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+@contextmanager
+def _boxes_allowed() -> Iterator[None]:
+    """Without matplotlib's warning, one a character, that the font lacks it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        yield
 
 
 def curves(epochs: Sequence[EpochDone]) -> Figure:
@@ -39,6 +55,8 @@ def curves(epochs: Sequence[EpochDone]) -> Figure:
         if None not in scores:
             left.plot(x, [s.loss for s in scores], marker=".", label=split)
             right.plot(x, [100 * s.accuracy for s in scores], marker=".", label=split)
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     left.set(xlabel="epoch", ylabel="loss")
     right.set(xlabel="epoch", ylabel="accuracy (%)")
     left.legend()
@@ -50,6 +68,7 @@ def learning_rate(epochs: Sequence[EpochDone]) -> Figure:
     figure = new()
     axes = figure.subplots()
     axes.plot([lr for done in epochs for lr in done.lrs])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="step", ylabel="learning rate")
     return figure
 
@@ -66,37 +85,59 @@ def lr_finder(found: LRFound) -> Figure:
 
 
 def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """Rows are true classes, columns predicted ones; counts."""
-    counts = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(counts, (labels, predicted), 1)
-    side = max(4.5, 0.5 * min(len(classes), 40))
+    """Rows are true classes, columns predicted ones; counts. Of many classes only the pairs confused most, as bars."""
+    counts, names = confusion(labels, predicted, len(classes)), [plain(name) for name in classes]
+    if len(classes) > READABLE:
+        wrong = counts - np.diag(np.diag(counts))
+        worst = [cell for cell in largest(wrong) if wrong[cell]]
+        figure = bars([f"{names[true]} → {names[other]}" for true, other in worst], [wrong[cell] for cell in worst])
+        said = f"the {len(worst)} pairs of {len(classes):,} classes confused most (true → predicted)"
+        figure.axes[0].set(xlabel="test images", title=said)
+        return figure
+    side = max(4.5, 0.5 * len(classes))
     figure = new(side + 1, side)
-    names = [plain(name) for name in classes]
-    sns.heatmap(
-        counts,
-        ax=figure.subplots(),
-        annot=len(classes) <= 20,
-        fmt="d",
-        cmap="Blues",
-        cbar=False,
-        xticklabels=names,
-        yticklabels=names,
-        annot_kws={"size": 8},
-    )
+    with _boxes_allowed():  # seaborn draws once to see whether names overlap
+        sns.heatmap(
+            counts,
+            ax=figure.subplots(),
+            annot=True,
+            fmt="d",
+            cmap="Blues",
+            cbar=False,
+            xticklabels=names,
+            yticklabels=names,
+            annot_kws={"size": 8},
+        )
     figure.axes[0].set(xlabel="predicted", ylabel="true")
     return figure
 
 
 def per_class_accuracy(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """One bar a class, in percent."""
-    total = np.bincount(labels, minlength=len(classes))
-    right = np.bincount(labels[labels == predicted], minlength=len(classes))
-    accuracy = 100 * right / np.where(total, total, np.nan)  # a class without test images has no bar
-    figure = new(6.4, max(3.0, 0.25 * len(classes)))
+    """One bar a class, in percent, beside its number of test images. Of many classes only the least accurate."""
+    counts = confusion(labels, predicted, len(classes))
+    accuracy, images = 100 * class_accuracy(counts), counts.sum(axis=1)  # a class without test images has no bar
+    shown, title = np.arange(len(classes)), ""
+    if len(classes) > READABLE:
+        shown = np.argsort(accuracy, kind="stable")[:READABLE]
+        title = f"the {READABLE} of {len(classes):,} classes with the lowest accuracy"
+    figure = bars([f"{plain(classes[at])} (n = {images[at]:,})" for at in shown], accuracy[shown])
+    figure.axes[0].set(xlabel="test accuracy (%), of n test images", xlim=(0, 100), title=title)
+    return figure
+
+
+def largest(table: NDArray[np.number]) -> list[tuple[int, int]]:
+    """The READABLE cells of a table (rows, columns) that are farthest from 0, the farthest first."""
+    order = np.argsort(-np.abs(table), axis=None, kind="stable")[:READABLE]
+    return [(int(at) // table.shape[1], int(at) % table.shape[1]) for at in order]
+
+
+def bars(names: Sequence[str], values: Sequence[float] | NDArray[np.number]) -> Figure:
+    """One horizontal bar a name, from the top down."""
+    figure = new(7.4, max(3.0, 0.25 * len(names)))
     axes = figure.subplots()
-    axes.barh([plain(name) for name in classes], accuracy)
+    axes.barh(np.arange(len(names)), values)
+    axes.set_yticks(np.arange(len(names)), names)
     axes.invert_yaxis()
-    axes.set(xlabel="test accuracy (%)", xlim=(0, 100))
     return figure
 
 

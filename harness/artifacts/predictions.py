@@ -1,4 +1,4 @@
-"""What a network's logits say of images: class probabilities and the images that it gets wrong. NumPy only."""
+"""What a network's logits say of labelled images, in all and class by class: arrays in, arrays out. Knows no torch."""
 
 from typing import TYPE_CHECKING
 
@@ -34,3 +34,16 @@ def misclassified(
             "confidence": chance[wrong, predicted[wrong]].round(4),
         }
     )
+
+
+def confusion(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    """Counts (classes, classes): row is the label, column the prediction; labels and predictions: (images,)."""
+    assert labels.shape == predictions.shape, f"{labels.shape} and {predictions.shape}"
+    pairs = labels.astype(np.int64) * classes + predictions  # uint8 labels would overflow
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def per_class_accuracy(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of each label's images predicted right, (classes,), from `confusion`; nan for a label without images."""
+    images = counts.sum(axis=1)
+    return np.divide(np.diag(counts), images, out=np.full(len(counts), np.nan), where=images > 0)

@@ -16,6 +16,7 @@ import models
 from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
 from harness.training.evaluate import predict
+from harness.values import HarnessError
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Trained:
         return predict(self.network, torch.from_numpy(images.copy()), normaliser, flip=self.flip).numpy()
 
 
-def save_weights(path: Path, network: nn.Module, name: str, options: dict[str, object], data: Dataset, flip: bool):
+def save_weights(
+    path: Path, network: nn.Module, name: str, options: dict[str, object], data: Dataset, flip: bool
+) -> None:
     """Write a network's parameters and buffers with all that `load_model` needs.
 
     Args:
@@ -59,10 +62,16 @@ def load_model(path: Path) -> Trained:
     """The network in a run's `weights.safetensors`, built through the registry.
 
     Raises:
-        KeyError: a file written before November 2026, which lacks the images' statistics and classes.
+        HarnessError: a file without all that is needed, as those written before November 2026 are.
     """
     with safe_open(path, framework="pt") as file:
-        kept = {name: json.loads(text) if name != "model" else text for name, text in file.metadata().items()}
+        found = file.metadata() or {}
+    if missing := [name for name in ("model", "options", "classes", "mean", "std", "flip") if name not in found]:
+        raise HarnessError(
+            f"{path} must say {', '.join(missing)} beside its tensors, as files made before November 2026 do not; "
+            "make that run again, or take what is missing from its journal"
+        )
+    kept = {name: json.loads(text) if name != "model" else text for name, text in found.items()}
     network = models.build(kept["model"], **kept["options"])
     network.load_state_dict(load_file(path))
     return Trained(network.eval(), tuple(kept["classes"]), tuple(kept["mean"]), tuple(kept["std"]), kept["flip"])

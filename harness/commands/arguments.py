@@ -22,6 +22,18 @@ def whole_number(text: str, name: str) -> int | None:
     return int(text)
 
 
+def seeds(text: str) -> int | tuple[int, ...] | None:
+    """SEEDS: how many, as in "5", or which, as in "0,1,7"; None when it was not given.
+
+    Raises:
+        SpecError: neither.
+    """
+    if "," not in text:
+        return whole_number(text, "SEEDS")
+    found = [whole_number(part.strip(), "SEEDS") for part in text.split(",") if part.strip()]
+    return tuple(seed for seed in found if seed is not None)
+
+
 def workers(chosen: argparse.Namespace) -> int:
     """Processes for augmentation: WORKERS, or as many as there are cores, four at most."""
     import joblib  # only where something trains
@@ -46,7 +58,7 @@ def planned(chosen: argparse.Namespace, root: Path) -> tuple[Plan, Circumstances
         experiment,
         detect(asked.device),
         data=chosen.data or None,
-        seeds=whole_number(chosen.seeds, "SEEDS"),
+        seeds=seeds(chosen.seeds),
         variants=[name for name in chosen.variants.split(",") if name],
         changes=changes,
     )

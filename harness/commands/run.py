@@ -14,6 +14,7 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     from harness.environment import code_at_start
     from harness.execution.check import check
     from harness.execution.execute import execute
+    from harness.execution.rates import find_shared
     from harness.execution.settle import settle
     from harness.tracking.tracker import Tracker
 
@@ -21,7 +22,8 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     planned, datasets = check(planned, root)
     tracker = Tracker(root)
     planned = settle(planned, datasets, root, asked)
-    outcome = execute(planned, datasets, tracker, root, workers, chosen.allow.split())
+    planned, found = find_shared(planned, datasets, root, workers)
+    outcome = execute(planned, datasets, tracker, root, workers, chosen.allow.split(), found)
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + outcome.signal

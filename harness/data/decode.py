@@ -1,132 +1,208 @@
-"""The images of a folder of JPEG and PNG files, as uint8 arrays.
+"""The images of a folder of JPEG, PNG, WebP, BMP and TIFF files, as uint8 arrays.
 
 A folder may come from a stranger's archive, so whatever can be wrong with an image is met here: decompression bombs,
-files that are cut short, that are not what their names say, or that hold 16-bit grey pixels (PIL would clip those in
-silence). Nothing is cached here; `harness.data.load` does that.
+files that are cut short, that are not what their names say, or that hold more than 8 bits a channel (which range of
+them an image uses differs between cameras and scanners, so whoever made them must scale them; PIL would clip 16-bit
+grey and drop the lower half of 16-bit colour, in silence). Nothing is cached here; `harness.data.load` does that.
 """
 
-import logging
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.folders import IMAGE_ENDINGS, DataError, File, Folder
+from harness.data.folders import DataError, File, Folder
+from harness.data.split import Decoded, Pixels, Split
 from harness.values import in_one_line
 
-Pixels = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Only these decoders are called: PIL has dozens, one of which runs Ghostscript."""
 _GREY_MODES = ("1", "L", "LA")
 _LONGEST = 2**15
 """Pixels of a side; PIL limits their product alone, and would take 1.8 GB to shrink a line of 89 million."""
+_DENSEST = {"PNG": 9000, "JPEG": 9000, "BMP": 150}
+"""Pixels that one byte of a file can hold: a little above what deflate reaches for 1-bit pixels, far above Huffman's
+blocks of 8x8, a little above run lengths. WebP and some TIFFs code an image of one colour in next to nothing."""
+_ORIENTATION = 0x0112
 _CHUNK = 64
+_MOST_NAMED = 10
 _SMALL_PIXELS = 64 * 64
 """Up to this size decoding is so short that threads only wait for the interpreter's lock: on 2 cores one thread decodes
 9,500 CIFAR-10 JPEGs a second, two 5,000 to 6,000; at 128x128 two are ahead."""
+_COMPOSITED = "with transparent pixels {} composited on white"
+_TURNED = "{} turned as the EXIF orientation says"
 
 
-@dataclass(frozen=True)
-class Split:
-    """images: (N, H, W, C) uint8; labels: (N,) int64, indices into the data set's classes."""
+class _Image(NamedTuple):
+    """pixels: (H, W, 3) uint8; size: the file's own width and height, turned; changes: what was done to the pixels."""
 
-    images: Pixels
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a source holds, before anything is held out."""
-
-    classes: tuple[str, ...]
-    train: Split
-    test: Split
+    pixels: Pixels
+    grey: bool
+    size: tuple[int, int]
+    changes: tuple[str, ...]
 
 
 def decode_folder(folder: Folder, image_size: int | None) -> Decoded:
-    """Every image of a folder, with 1 channel if all are grey, else 3; alpha is dropped, EXIF rotation is not applied.
+    """Every image of a folder, with 1 channel if all are grey, else 3.
+
+    Images are turned as their EXIF orientation says; transparent pixels are composited on white. `remarks` says of how
+    many.
 
     Raises:
-        DataError: an image that cannot be decoded, or sizes that differ while image_size is None.
+        DataError: images that cannot be decoded (names up to ten), or sizes that differ while image_size is None.
     """
-    if folder.ignored:
-        logging.getLogger(__name__).warning(
-            "ignored %d entries of %r that are hidden or no %s file; the first is %r",
-            *(len(folder.ignored), str(folder.path), ", ".join(IMAGE_ENDINGS), folder.ignored[0]),
-        )
     files = [*folder.train, *folder.test]
-    images, grey = _decode_all(folder, files, image_size)
+    images, grey, changes = _Decoder(folder, files, image_size).run()
     if grey.all():
         images = np.ascontiguousarray(images[..., :1])
     labels = np.array([file.label for file in files], np.int64)
     count = len(folder.train)
-    return Decoded(folder.classes, Split(images[:count], labels[:count]), Split(images[count:], labels[count:]))
+    remarks = tuple(
+        f"{number} image{'s' * (number > 1)} {change.format('were' if number > 1 else 'was')}"
+        for change, number in sorted(changes.items())
+    )
+    train, test = Split(images[:count], labels[:count]), Split(images[count:], labels[count:])
+    return Decoded(folder.classes, train, test, remarks)
 
 
-def _decode_all(folder: Folder, files: list[File], image_size: int | None) -> tuple[Pixels, NDArray[np.bool_]]:
-    """(N, H, W, 3) pixels, and which of the files are grey."""
-    from PIL import Image, ImageFile
-    from tqdm import tqdm
+class _Decoder:
+    """Decodes a folder's files into one array, and remembers which cannot be."""
 
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # as PIL has it; some libraries turn it on
-    with warnings.catch_warnings():  # around the threads, for they share one list of filters
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        first, _, size = _decode(folder, files[0], image_size)
-        images = _empty((len(files), *first.shape))
-        grey = np.empty(len(files), bool)
+    def __init__(self, folder: Folder, files: list[File], image_size: int | None):
+        self.folder, self.files, self.image_size = folder, files, image_size
+        self.damaged: dict[str, str] = {}
+        self.changes: Counter[str] = Counter()
 
-        def decode_chunk(start: int) -> int:
-            chunk = files[start : start + _CHUNK]
-            for index, file in enumerate(chunk, start):
-                pixels, grey[index], file_size = _decode(folder, file, image_size)
-                if image_size is None and file_size != size:
-                    raise DataError(_sizes_differ(folder, files[0], size, file, file_size))
-                images[index] = pixels
-            return len(chunk)
+    def run(self) -> tuple[Pixels, NDArray[np.bool_], Counter[str]]:
+        """(N, H, W, 3) pixels, which of the files are grey, and what was changed in how many of them."""
+        from PIL import Image, ImageFile
+        from tqdm import tqdm
 
-        threads = 1 if size[0] * size[1] <= _SMALL_PIXELS else joblib.cpu_count()
-        with (
-            ThreadPoolExecutor(threads) as pool,
-            tqdm(total=len(files), desc="decoding", unit="image", mininterval=0.5) as bar,
-        ):
-            for done in pool.map(decode_chunk, range(0, len(files), _CHUNK)):
-                bar.update(done)
-    return images, grey
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # as PIL has it; some libraries turn it on
+        with warnings.catch_warnings():  # around the threads, for they share one list of filters
+            warnings.simplefilter("ignore", UserWarning)  # PIL's, of tags that it cannot read
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            self.first, first = self._first()
+            self.size = first.size
+            self.images = _empty((len(self.files), *first.pixels.shape))
+            self.grey = np.empty(len(self.files), bool)
+            threads = 1 if first.size[0] * first.size[1] <= _SMALL_PIXELS else joblib.cpu_count()
+            with (
+                ThreadPoolExecutor(threads) as pool,
+                tqdm(total=len(self.files), desc="decoding", unit="image", mininterval=0.5) as bar,
+            ):
+                for chunk in pool.map(self._decode_chunk, range(0, len(self.files), _CHUNK)):
+                    self.changes += chunk
+                    bar.update(min(_CHUNK, len(self.files) - bar.n))
+        if self.damaged:
+            raise self._cannot_be_decoded()
+        return self.images, self.grey, self.changes
+
+    def _first(self) -> tuple[File, _Image]:
+        """The first file that can be decoded: it says how large the array must be."""
+        for file in self.files:
+            decoded = self._try(file)
+            if decoded:
+                return file, decoded
+            if len(self.damaged) == _MOST_NAMED:
+                break
+        raise self._cannot_be_decoded()
+
+    def _decode_chunk(self, start: int) -> Counter[str]:
+        changes: Counter[str] = Counter()
+        for index, file in enumerate(self.files[start : start + _CHUNK], start):
+            if len(self.damaged) >= _MOST_NAMED:
+                break
+            decoded = self._try(file)
+            if decoded is None:
+                continue
+            if self.image_size is None and decoded.size != self.size:
+                raise self._sizes_differ(file, decoded.size)
+            self.images[index], self.grey[index] = decoded.pixels, decoded.grey
+            changes.update(decoded.changes)
+        return changes
+
+    def _try(self, file: File) -> _Image | None:
+        try:
+            return _decode(self.folder, file, self.image_size)
+        except Exception as error:  # on a damaged file PIL raises nearly anything: OSError, SyntaxError, struct.error
+            said = in_one_line(error)
+            unknown = f"it is none of {', '.join(_FORMATS)}"
+            self.damaged[file.name] = unknown if "cannot identify" in said else said
+            return None
+
+    def _cannot_be_decoded(self) -> DataError:
+        named = sorted(self.damaged.items())[:_MOST_NAMED]
+        if len(named) == 1:
+            name, reason = named[0]
+            said = f"{name!r} of {str(self.folder.path)!r} cannot be decoded ({reason}); replace or remove it"
+        else:
+            count = f"{'at least ' * (len(named) == _MOST_NAMED)}{len(named)} images"
+            listed = ", ".join(f"{name!r} ({reason})" for name, reason in named)
+            said = f"{count} of {str(self.folder.path)!r} cannot be decoded: {listed}; replace or remove them"
+        return DataError(f"`data.name`: {said}")
+
+    def _sizes_differ(self, file: File, size: tuple[int, int]) -> DataError:
+        return DataError(
+            f"`data.image_size` must be given when image sizes differ; in {str(self.folder.path)!r} "
+            f"{self.first.name!r} is {self.size[0]}x{self.size[1]}, {file.name!r} is {size[0]}x{size[1]}: "
+            'SET="data.image_size=32"'
+        )
 
 
-def _decode(folder: Folder, file: File, image_size: int | None) -> tuple[Pixels, bool, tuple[int, int]]:
-    """(H, W, 3) uint8 pixels; whether the file is grey; its own width and height."""
+def _decode(folder: Folder, file: File, image_size: int | None) -> _Image:
+    from PIL import Image, ImageOps
+
+    with Image.open(folder.path / file.name, formats=_FORMATS) as image:
+        _refuse(image, file.bytes)
+        changes: list[str] = []
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
+            changes.append(_TURNED)
+        if image.has_transparency_data:
+            pixels, transparent = _on_white(image)
+            changes += [_COMPOSITED] * transparent
+        else:
+            pixels = image.convert("RGB")
+        size = pixels.size
+        grey = image.mode in _GREY_MODES
+    if image_size:
+        pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return _Image(np.asarray(pixels), grey, size, tuple(changes))
+
+
+def _refuse(image: "ImageFile", length: int) -> None:
+    """Raises ValueError where decoding would take too much, or lose something; nothing but the header was read."""
+    width, height = image.size
+    if max(width, height) > _LONGEST:
+        raise ValueError(f"it is {width}x{height}, and no side may be above {_LONGEST} pixels")
+    densest = _DENSEST.get(image.format or "")
+    if densest and width * height > densest * length:
+        raise ValueError(f"its header claims {width}x{height}, more than its {length} bytes can hold")
+    if image.mode.startswith(("I", "F")) or (image.format in ("PNG", "TIFF") and ";16" in str(image.tile)):
+        raise ValueError("its pixels have more than 8 bits a channel")
+    if image.mode == "P" and image.palette is None:
+        raise ValueError("its palette is missing")
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a JPEG with a camera's previews
+        raise ValueError("it holds several images, not one")
+
+
+def _on_white(image: "Image.Image") -> tuple["Image.Image", bool]:
+    """RGB pixels, and whether any of them was transparent."""
     from PIL import Image
 
-    try:
-        # Only these two decoders: PIL has dozens, one of which runs Ghostscript.
-        with Image.open(folder.path / file.name, formats=("JPEG", "PNG")) as image:
-            mode, size = image.mode, image.size
-            if mode.startswith("I"):
-                raise ValueError("its pixels have 16 bits, not 8")
-            if mode == "P" and image.palette is None:
-                raise ValueError("its palette is missing")
-            if max(size) > _LONGEST:
-                raise ValueError(f"it is {size[0]}x{size[1]}, and no side may be above {_LONGEST} pixels")
-            image.info.pop("transparency", None)  # PIL would warn that a palette's alpha is lost
-            pixels = image.convert("RGB")
-        if image_size:
-            pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        return np.asarray(pixels), mode in _GREY_MODES, size
-    except Exception as error:  # on a damaged file PIL raises nearly anything: OSError, SyntaxError, struct.error
-        said = in_one_line(error)
-        reason = "it is not a JPEG or PNG" if "cannot identify" in said else said
-        raise DataError(
-            f"`data.name`: {file.name!r} of {str(folder.path)!r} cannot be decoded ({reason}); replace or remove it"
-        ) from error
-
-
-def _sizes_differ(folder: Folder, one: File, size: tuple[int, int], other: File, other_size: tuple[int, int]) -> str:
-    return (
-        f"`data.image_size` must be given when image sizes differ; in {str(folder.path)!r} {one.name!r} is "
-        f'{size[0]}x{size[1]}, {other.name!r} is {other_size[0]}x{other_size[1]}: SET="data.image_size=32"'
-    )
+    with_alpha = image.convert("RGBA")
+    white = Image.new("RGBA", with_alpha.size, "white")
+    low, _ = with_alpha.getchannel("A").getextrema()
+    return Image.alpha_composite(white, with_alpha).convert("RGB"), low != 255
 
 
 def _empty(shape: tuple[int, ...]) -> Pixels:

@@ -5,14 +5,20 @@ archive must not decide which of the reader's own files become images of a repor
 """
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.values import HarnessError, nearest
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""In any mixture of upper and lower case."""
+_CLUTTER = ("._", "Thumbs.db", "desktop.ini")
+"""What systems leave in folders: files whose names begin so are no one's images."""
+_SHOWN = 10
 
 
 class DataError(HarnessError):
@@ -28,6 +34,14 @@ class File(NamedTuple):
     mtime_ns: int
 
 
+class LeftOut(NamedTuple):
+    """How many files of a split or class are not read, and why."""
+
+    folder: str
+    files: int
+    reason: str
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder's image files, by split, class and name. Nothing has been opened yet."""
@@ -36,25 +50,37 @@ class Folder:
     classes: tuple[str, ...]
     train: tuple[File, ...]
     test: tuple[File, ...]
-    ignored: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
 
 
-def list_folder(path: Path) -> Folder:
-    """The images under path/train/<class>/ and path/test/<class>/.
+@dataclass
+class _Listing:
+    """The folder that is being listed, and files left out so far, by class or split and reason."""
+
+    root: Path
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+
+    def leave(self, folder: str, reason: str, files: int = 1) -> None:
+        if files:  # a name that no check has passed is spelt out: it goes to logs and reports
+            self.left_out[folder if folder.isprintable() else repr(folder)[1:-1], reason] += files
+
+
+def list_folder(path: Path, allow_missing_test_classes: bool = False) -> Folder:
+    """The images under path/train/<class>/ and path/test/<class>/; names that differ in Unicode's form alone are one.
+
+    allow_missing_test_classes: a class of train/ may have no images in test/; each class of test/ must be in train/.
 
     Raises:
         DataError: no such folder or split, classes that differ or are fewer than two, a class without images, or a
             link that leads out of the folder.
     """
-    if not path.is_dir():
-        near = nearest(path.name, _folder_names(path.parent))
-        raise DataError(f"`data.name`: the folder {str(path)!r} does not exist{near or '; check folder:PATH'}")
-    path = path.resolve()
-    ignored: list[str] = []
-    names = {split: _class_names(path, split, ignored) for split in ("train", "test")}
-    classes = sorted(names["train"] | names["test"])
+    path = _existing(path)
+    listing = _Listing(path)
+    names = {split: _class_names(listing, split) for split in ("train", "test")}
+    classes = sorted({**names["train"], **names["test"]})
+    optional = {"train": False, "test": allow_missing_test_classes}
     for split in names:
-        for missing in sorted(set(classes) - names[split]):
+        for missing in () if optional[split] else sorted(set(classes) - set(names[split])):
             raise DataError(
                 f"`data.name`: train/ and test/ must hold the same classes; {split}/ of {str(path)!r} has no folder "
                 f"{missing!r}{nearest(missing, names[split])}"
@@ -64,30 +90,75 @@ def list_folder(path: Path) -> Folder:
             f"`data.name`: at least 2 classes are needed; {str(path)!r} holds {len(classes)}: put one folder a class "
             "in train/ and in test/"
         )
-    files = {
-        split: tuple(file for label, name in enumerate(classes) for file in _files(path, split, name, label, ignored))
-        for split in names
-    }
-    return Folder(path, tuple(classes), files["train"], files["test"], tuple(ignored))
+    files: dict[str, list[File]] = {"train": [], "test": []}
+    for split, folders in names.items():
+        for label, name in enumerate(classes):
+            if name in folders:
+                files[split] += _files(listing, f"{split}/{folders[name]}", label, optional[split])
+    if not files["test"]:
+        raise DataError(f"`data.name`: test/ of {str(path)!r} holds no image of any class")
+    _leave_the_rest(listing)
+    left_out = tuple(LeftOut(folder, count, reason) for (folder, reason), count in sorted(listing.left_out.items()))
+    return Folder(path, tuple(classes), tuple(files["train"]), tuple(files["test"]), left_out)
 
 
-def _folder_names(parent: Path) -> list[str]:
-    return [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+def left_out_line(path: Path, left_out: tuple[LeftOut, ...]) -> str:
+    """What is not read, as a line for the log: "left out of PATH: 12 files of train/cat (in a folder inside it)"."""
+    parts = [
+        f"{some.files} file{'s' * (some.files > 1)} of {some.folder} ({some.reason})" for some in left_out[:_SHOWN]
+    ]
+    if len(left_out) > _SHOWN:
+        parts.append(f"{sum(some.files for some in left_out[_SHOWN:])} files elsewhere")
+    return f"left out of {str(path)!r}: {', '.join(parts)}"
 
 
-def _class_names(root: Path, split: str, ignored: list[str]) -> set[str]:
+def _existing(path: Path) -> Path:
+    """The folder, with every link followed; one whose name differs in Unicode's form alone is the one that is meant."""
+    try:
+        if path.is_dir():
+            return path.resolve()
+        if path.exists():
+            raise DataError(
+                f"`data.name`: {str(path)!r} is a file; folder:PATH must be a folder with train/<class>/ and "
+                "test/<class>/: unpack it, or export its images"
+            )
+        siblings = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+    except OSError as error:
+        raise DataError(f"`data.name`: {str(path)[:200]!r} cannot be read ({error.strerror})") from error
+    for name in siblings:
+        if _composed(name) == _composed(path.name):
+            return path.with_name(name).resolve()
+    near = nearest(path.name, siblings)
+    raise DataError(f"`data.name`: the folder {str(path)!r} does not exist{near or '; check folder:PATH'}")
+
+
+def _composed(name: str) -> str:
+    """The name in Unicode's form NFC: macOS and archives made there spell an é as two characters, others as one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _class_names(listing: _Listing, split: str) -> dict[str, str]:
+    """Class → its folder's name."""
+    root = listing.root
     if not (root / split).is_dir():
         raise DataError(
             f"`data.name`: {str(root)!r} has no folder {split!r}; images belong in train/<class>/ and test/<class>/"
         )
     _refuse_outside(root, root / split)
-    names = set()
+    names: dict[str, str] = {}
     for entry in _scan(root, split):
-        if entry.name.startswith(".") or not entry.is_dir():
-            ignored.append(f"{split}/{entry.name}")
+        if not entry.is_dir():
+            listing.leave(split, "in no class's folder")
+        elif entry.name.startswith("."):
+            listing.leave(f"{split}/{entry.name}", "in a folder whose name begins with a dot", _images_below(entry))
         else:
             _refuse_unprintable(root, f"{split}/{entry.name}")
-            names.add(entry.name)
+            if _composed(entry.name) in names:
+                raise DataError(
+                    f"`data.name`: two folders of {split}/ in {str(root)!r} are called {_composed(entry.name)!r}, in "
+                    "Unicode's forms NFC and NFD; put their images into one"
+                )
+            names[_composed(entry.name)] = entry.name
     return names
 
 
@@ -99,33 +170,60 @@ def _refuse_unprintable(root: Path, name: str) -> None:
         )
 
 
-def _files(root: Path, split: str, class_name: str, label: int, ignored: list[str]) -> list[File]:
+def _files(listing: _Listing, folder: str, label: int, may_be_empty: bool) -> list[File]:
     files = []
-    for entry in _scan(root, f"{split}/{class_name}"):
-        name = f"{split}/{class_name}/{entry.name}"
-        hidden = entry.name.startswith(".")
-        if hidden or not entry.name.lower().endswith(IMAGE_ENDINGS) or not entry.is_file():
-            ignored.append(name)
+    for entry in _scan(listing.root, folder):
+        if entry.is_dir():
+            listing.leave(folder, "in a folder inside it", _images_below(entry))
+        elif entry.name.startswith("."):
+            listing.leave(folder, "with a name that begins with a dot")
+        elif not entry.name.lower().endswith(IMAGE_ENDINGS):
+            listing.leave(folder, f"no {', '.join(IMAGE_ENDINGS)}")
+        elif not entry.is_file():
+            listing.leave(folder, "a pipe, or a link to nothing")
         else:
             stat = entry.stat()
-            files.append(File(name, label, stat.st_size, stat.st_mtime_ns))
-    if not files:
+            files.append(File(f"{folder}/{entry.name}", label, stat.st_size, stat.st_mtime_ns))
+    if not files and not may_be_empty:
         raise DataError(
-            f"`data.name`: every class needs images; {f'{split}/{class_name}'!r} of {str(root)!r} holds no "
+            f"`data.name`: every class needs images; {folder!r} of {str(listing.root)!r} holds no "
             f"{', '.join(IMAGE_ENDINGS)} file"
         )
     return files
 
 
-def _scan(root: Path, folder: str) -> Iterator[os.DirEntry[str] | Path]:
-    """A folder's entries by name. Links come as Paths: unlike an entry's, their questions do not raise in a loop."""
+def _leave_the_rest(listing: _Listing) -> None:
+    """Images beside train/ and test/: a val/ that nobody reads."""
+    for entry in _scan(listing.root, ".", check_links=False):
+        if entry.name not in ("train", "test") and not entry.is_symlink() and entry.is_dir():
+            listing.leave(entry.name, "in neither train/ nor test/", _images_below(entry))
+
+
+def _images_below(entry: os.DirEntry[str] | Path) -> int:
+    """How many files in a folder, and in those inside it, have the ending of an image; links are not followed."""
+    return sum(
+        name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(_CLUTTER)
+        for _, _, names in os.walk(entry)
+        for name in names
+    )
+
+
+def _scan(root: Path, folder: str, check_links: bool = True) -> Iterator[os.DirEntry[str] | Path]:
+    """A folder's entries by name, without what systems leave in folders.
+
+    Nor do hidden files come that have no image's ending. Links come as Paths: unlike an entry's, their questions do not
+    raise in a loop.
+    """
     try:
         with os.scandir(root / folder) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
+            listed = sorted(entries, key=lambda entry: (_composed(entry.name), entry.name))
     except OSError as error:
         raise DataError(f"`data.name`: {folder!r} of {str(root)!r} cannot be read ({error.strerror})") from error
     for entry in listed:
-        if entry.is_symlink():
+        hidden = entry.name.startswith(".") and not entry.name.lower().endswith(IMAGE_ENDINGS)
+        if entry.name.startswith(_CLUTTER) or (hidden and not entry.is_dir(follow_symlinks=False)):
+            continue
+        if check_links and entry.is_symlink():
             _refuse_outside(root, Path(entry.path))
             yield Path(entry.path)
         else:

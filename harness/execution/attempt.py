@@ -49,6 +49,8 @@ class Job:
     """Processes for augmentation when the library itself must do it."""
     at_once: int
     """How many runs train as one with this one, itself counted."""
+    found: LRFound | None = None
+    """The LR range test that this run made for all, if it did."""
 
     def diverged(self, error: NotFinite) -> Diverged:
         """Recorded; it would diverge again, so its checkpoints go."""
@@ -175,6 +177,8 @@ def begin(job: Job) -> Generator[tuple[Job, Fact], None, Attempt]:
     _continue_or_clear(job, started)
     yield job, started
     lr = recipe.optimizer.lr
+    if job.found:
+        yield job, job.found
     if lr == "find":
         recorded = next((fact for fact in job.journal.facts if isinstance(fact, LRFound)), None)
         found = recorded or _sweep(job.spec, job.data, parts, job.stop)
@@ -223,7 +227,7 @@ def environment(root: Path, recipe: Recipe, circumstances: Circumstances) -> dic
     packages = ["torch", "numpy"]
     if recipe.augmentation:
         packages += ["albumentations", "albucore", "opencv-python-headless"]
-    if recipe.optimizer.lr == "find":
+    if recipe.lr_finder:
         packages.append("torch-lr-finder")
     model_code = builder_digest(models.builder(recipe.model.name))
     return {**provenance(root, packages), **hardware(circumstances.device), "model_code": model_code}

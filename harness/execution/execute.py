@@ -18,8 +18,8 @@ from harness.execution.stopping import Stop
 from harness.plans.plan import Plan, together, within
 from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.records import checkpoint, journal
-from harness.records.events import Finished
-from harness.tracking.delivery import is_held
+from harness.records.events import Finished, LRFound
+from harness.tracking.state import is_held
 from harness.tracking.sync import Courier
 from harness.tracking.tracker import PlannedRun, Summary, Tracker
 from harness.training.build import DeviceData, device_data
@@ -48,8 +48,10 @@ class Outcome:
 class _Execution:
     """The runs of one plan: where each lies, and what is known of it."""
 
-    def __init__(self, plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int):
-        self.plan, self.datasets, self.root, self.workers = plan, datasets, root, workers
+    def __init__(
+        self, plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int, found: Mapping[str, LRFound]
+    ):
+        self.plan, self.datasets, self.root, self.workers, self.found = plan, datasets, root, workers, found
         self.stop, self.show = Stop(), Progress(plan)
         self.made: dict[str, Made] = {}
         self.unreadable: dict[str, str] = {}
@@ -57,15 +59,15 @@ class _Execution:
         self._there: dict[Data, DeviceData] = {}
         for spec in plan.runs:
             try:
-                found = find_made(root, spec)
+                made = find_made(root, spec)
             except HarnessError as error:
                 self.unreadable[spec.key] = str(error)
                 continue
-            if found and found.problem:
-                (found.folder / journal.NAME).replace(found.folder / f"{journal.NAME}.damaged")
-                self.show.say(f"{spec.variant} seed {spec.seed}: {found.problem}; it is made again")
-            elif found:
-                self.made[spec.key] = found
+            if made and made.problem:
+                (made.folder / journal.NAME).replace(made.folder / f"{journal.NAME}.damaged")
+                self.show.say(f"{spec.variant} seed {spec.seed}: {made.problem}; it is made again")
+            elif made:
+                self.made[spec.key] = made
 
     def folder(self, spec: RunSpec) -> Path:
         return self.made[spec.key].folder if spec.key in self.made else run_folder(self.root, spec)
@@ -101,20 +103,22 @@ def execute(
     root: Path,
     workers: int,
     allowed: Sequence[str] = (),
+    found: Mapping[str, LRFound] | None = None,
 ) -> Outcome:
     """Make every run of the plan that has not ended yet, and record all of them; a store that fails stops none.
 
     Args:
         allowed: dotted fields in which runs may differ although it could change results.
+        found: run key → the LR range test that it made for all runs.
 
     Raises:
         SpecError: runs that are made already could not be compared with those that are missing.
     """
-    this, outcome = _Execution(plan, datasets, root, workers), Outcome()
+    this, outcome = _Execution(plan, datasets, root, workers, found or {}), Outcome()
     _refuse_incomparable(this, allowed)
     planned = tuple(PlannedRun(key=this.folder(s).name, variant=s.variant, seed=s.seed) for s in plan.runs)
     courier = Courier(tracker, root, this.show.say)
-    summary = Summary(design=plan.design, runs=planned, asked=time.time())
+    summary = Summary(design=plan.design, runs=planned)
     courier.begin(summary)
     tried = list[RunSpec]()
     with this.stop.listening():
@@ -162,9 +166,10 @@ def _make(this: _Execution, courier: Courier, specs: Sequence[RunSpec]) -> bool:
         return True
     this.show.start(missing)
     data = this.device_data(missing[0].recipe.data)
-    plan = this.plan
+    around, design = this.plan.circumstances, this.plan.design
+    begun = run(missing, around, design, data, this.root, this.stop, this.workers, found=this.found)
     try:
-        for spec, event in run(missing, plan.circumstances, plan.design, data, this.root, this.stop, this.workers):
+        for spec, event in begun:
             this.show.event(spec, event)
             if not isinstance(event, StepDone):
                 courier.tell(this.folder(spec))

@@ -6,7 +6,7 @@ stopped.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from harness.execution.attempt import Attempt, Job, begin
 from harness.plans.spec import Circumstances, Design, RunSpec
 from harness.records import checkpoint
-from harness.records.events import EpochDone, Fact, Finished
+from harness.records.events import EpochDone, Fact, Finished, LRFound
 from harness.records.journal import Journal
 from harness.training.build import DeviceData, build_learner
 from harness.training.device import system_metrics
@@ -45,6 +45,7 @@ def run(
     stop: ShouldStop,
     workers: int = 0,
     folder: Path | None = None,
+    found: Mapping[str, LRFound] | None = None,
 ) -> Iterator[tuple[RunSpec, StepDone | Fact]]:
     """Train, evaluate and record one run, or several of one recipe at once (`plan.together`).
 
@@ -57,17 +58,31 @@ def run(
             and `Interrupted` raised.
         workers: processes for augmentation when the library itself must do it.
         folder: where, if not in the run's own folder (of one run).
+        found: run key → the LR range test that it made for all runs.
 
     Raises:
         Interrupted: see `stop`.
         HarnessError: a journal cannot be read.
     """
+    sweeps = found or {}
     with ExitStack() as held:
         places = [(spec, folder or run_folder(root, spec)) for spec in specs]
         mine = [(spec, place, Journal(place)) for spec, place in places if _hold(place, held)]
         todo = [(spec, place, kept) for spec, place, kept in mine if not ended(kept.facts)]
         jobs = [
-            Job(spec, circumstances, design, data, root, place, kept, stop, workers, len(todo))
+            Job(
+                spec,
+                circumstances,
+                design,
+                data,
+                root,
+                place,
+                kept,
+                stop,
+                workers,
+                len(todo),
+                sweeps.get(spec.key),
+            )
             for spec, place, kept in todo
         ]
         if jobs:

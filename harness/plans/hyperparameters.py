@@ -16,6 +16,9 @@ class LRFinder(Values):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
     diverge_threshold: Annotated[float, Field(gt=1)] = 5.0
     """The sweep ends when the loss passes this many times its best."""
+    each_run: bool = False
+    """Whether every run finds a rate of its own, which is then a difference between runs. Otherwise the first seed of
+    the baseline finds one for all runs; variants with another finder or optimiser have one of their own."""
     suggestion: Literal["steepest", "minimum_tenth"] = "steepest"
     """Where the smoothed loss falls fastest (torch-lr-finder's rule), or a tenth of the rate at which it is lowest
     (fastai's: the largest rate that is still safe, which is what One Cycle's peak asks for)."""
@@ -28,7 +31,7 @@ class LRFinder(Values):
 
 
 LearningRate = PositiveFloat | Literal["find"]
-"""The peak learning rate; "find" takes what the recipe's `lr_finder` suggests."""
+"""The peak learning rate; "find" takes what the recipe's `lr_finder` suggests, which then stands in its place."""
 Betas = tuple[Momentum, Momentum]
 
 

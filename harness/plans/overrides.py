@@ -175,11 +175,14 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
             whole = ".".join(parents[: depth + 1])
             raise SpecError(f"`{dotted}` is not a field: `{whole}` has no parts; set it whole")
     if last not in node and parents != ["model"]:  # a model's options are checked against its builder
-        known = [".".join([*parents, name]) for name in node]
-        raise SpecError(f"`{dotted}` is not a field{nearest(dotted, known) or '; known: ' + ', '.join(known)}")
+        known = [".".join([*parents, name]) for name in node] + ([] if parents else list(Circumstances.model_fields))
+        inner = [f"{name}.{last}" for name, part in tree.items() if isinstance(part, dict) and last in part]
+        meant = f"; did you mean {' or '.join(map(repr, inner))}?" if inner and not parents else nearest(dotted, known)
+        raise SpecError(f"`{dotted}` is not a field{meant or '; its fields: ' + ', '.join(known)}")
     if isinstance(node.get(last), dict) and not isinstance(value, dict | None):
         parts = ", ".join(f"{dotted}.{name}" for name in node[last])
-        raise SpecError(f"`{dotted}` must be set by its parts ({parts}); got {_short(value)}")
+        named = f"; did you mean {dotted}.name={value}?" if isinstance(value, str) and "name" in node[last] else ""
+        raise SpecError(f"`{dotted}` must be set by its parts ({parts}); got {_short(value)}{named}")
     if last == "name" and value != node["name"]:
         _rename(node, parents[0], value)
     node[last] = value

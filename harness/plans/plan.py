@@ -35,7 +35,7 @@ def plan(
     machine: Machine,
     *,
     data: str | None = None,
-    seeds: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     variants: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
 ) -> Plan:
@@ -43,7 +43,7 @@ def plan(
 
     Args:
         data: another data set's name; its classes, channels and statistics follow.
-        seeds: how many; the declared ones first, then the integers that follow them.
+        seeds: which; or how many, the declared ones first, then the integers that follow them.
         variants: only these, in this order; all when empty.
         changes: dotted field → value, for every variant.
 
@@ -60,6 +60,7 @@ def plan(
     circumstances = settle(overrides.around(experiment.circumstances, around), machine)
     _refuse_stacked_search(recipes, circumstances)
     _refuse_unknown_factor(experiment, recipes)
+    _refuse_duplicates(experiment, recipes)
     _refuse_other_differences(experiment, recipes)
     _refuse_unmeasured(experiment, recipes)
     chosen = _choose(experiment, variants)
@@ -117,6 +118,18 @@ def on_images(plan: Plan, checksums: Mapping[Data, str], models: Mapping[str, Mo
         return spec.model_copy(update={"recipe": recipe, "images": checksums[recipe.data]})
 
     return replace(plan, runs=tuple(map(complete, plan.runs)))
+
+
+def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
+    """The plan with these peak rates in the recipes of the named variants."""
+
+    def settled(spec: RunSpec) -> RunSpec:
+        if spec.variant not in rates:
+            return spec
+        optimizer = spec.recipe.optimizer.model_copy(update={"lr": rates[spec.variant]})
+        return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"optimizer": optimizer})})
+
+    return replace(plan, runs=tuple(map(settled, plan.runs)))
 
 
 def with_step(plan: Plan, step: str) -> Plan:
@@ -186,22 +199,35 @@ def _refuse_unknown_factor(experiment: Experiment, recipes: Mapping[str, Recipe]
             )
 
 
+def _refuse_duplicates(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
+    seen: dict[str, str] = {}
+    for name, recipe in recipes.items():
+        other = seen.setdefault(recipe.model_dump_json(), name)
+        if other != name:
+            raise SpecError(
+                f"`variants` must differ from each other; {other!r} and {name!r} of {experiment.name!r} ask for the "
+                "same recipe: remove one"
+            )
+
+
 def _refuse_other_differences(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
     for field, values in differences(recipes).items():
         if not within(field, experiment.factor):
             shown = ", ".join(f"{name}: {value!r}" for name, value in values.items())
             raise SpecError(
                 f"`{field}` differs between variants ({shown}) but the factor of {experiment.name!r} is "
-                f"{', '.join(experiment.factor) or 'nothing'}; declare it in `factor` or make it equal"
+                f"{', '.join(experiment.factor) or 'nothing'}"
+                f"{nearest(field, experiment.factor) or '; declare it in `factor` or make it equal'}"
             )
 
 
 def _refuse_stacked_search(recipes: Mapping[str, Recipe], circumstances: Circumstances) -> None:
     for name, recipe in recipes.items():
-        if recipe.optimizer.lr == "find" and circumstances.step == "stacked":
+        each = recipe.lr_finder is not None and recipe.lr_finder.each_run
+        if recipe.optimizer.lr == "find" and each and circumstances.step == "stacked":
             raise SpecError(
-                f"`step` 'stacked' takes one rate for all seeds, and optimizer.lr is 'find' (variant {name!r}); give "
-                "optimizer.lr a number"
+                f"`step` 'stacked' takes one rate for all seeds, and lr_finder.each_run is true (variant {name!r}); "
+                "set lr_finder.each_run=false, or give optimizer.lr a number"
             )
 
 
@@ -223,9 +249,14 @@ def _choose(experiment: Experiment, variants: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(variants)) or tuple(experiment.variants)
 
 
-def _seeds(experiment: Experiment, count: int | None) -> tuple[int, ...]:
-    if count is None:
+def _seeds(experiment: Experiment, asked: int | Sequence[int] | None) -> tuple[int, ...]:
+    if asked is None:
         return experiment.seeds
+    if not isinstance(asked, int):
+        if len(set(asked)) != len(asked) or max(asked) >= 2**31:
+            raise SpecError(f"SEEDS must be different numbers below 2147483648; got {','.join(map(str, asked))}")
+        return tuple(asked)
+    count = asked
     if not 1 <= count <= 1000:
         raise SpecError(f"SEEDS must be 1..1000; got {count}")
     further = range(max(experiment.seeds) + 1, max(experiment.seeds) + 1 + count)

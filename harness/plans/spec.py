@@ -47,7 +47,8 @@ class Data(Values):
         if name.startswith("folder:") and len(name) > len("folder:"):
             return name
         if name not in DATASETS:
-            raise ValueError(f"must be one of {', '.join(DATASETS)} or folder:PATH{nearest(name, DATASETS)}")
+            meant = f"; did you mean 'folder:{name}'?" if "/" in name else nearest(name, DATASETS)
+            raise ValueError(f"must be one of {', '.join(DATASETS)} or folder:PATH{meant}")
         return name
 
     @model_validator(mode="after")

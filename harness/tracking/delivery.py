@@ -5,25 +5,25 @@ second one. Facts carry their own time stamps, so a row sent twice is stored onc
 sending them again; it may be lost. A run is going on while somebody holds the lock in its folder.
 """
 
-import contextlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from harness.files import write_whole
 from harness.records import journal
 from harness.records.events import Fact, Started
 from harness.tracking import rows
-from harness.tracking.store import Store, TrackingError
+from harness.tracking.copies import Copies
+from harness.tracking.listing import DIGESTS, Listed
+from harness.tracking.receipt import Receipt
+from harness.tracking.state import ENDS, FINAL, begun, epochs, state_of
+from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker, failing_in_one_line
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
 
 _BATCH, _PARAMS = 1000, 100
 """MLflow's limits: metrics a call, parameters a call."""
@@ -34,7 +34,7 @@ _STATUSES = {
     "diverged": "FAILED",
     "failed": "FAILED",
 }
-ENDS = ("finished", "diverged", "failed")
+DELETED = "deleted"
 _PATIENCE_SECONDS = 2
 """For another process that delivers the same run."""
 
@@ -47,104 +47,133 @@ class Delivered:
     facts: int
     """How many had not been delivered."""
     state: str
-    """What MLflow now says of the run."""
-
-
-@dataclass
-class Receipt:
-    """How much of a run's journal MLflow has."""
-
-    attempt: float | None = None
-    run_id: str | None = None
-    facts: int = 0
-    state: str | None = None
-
-    @classmethod
-    def read(cls, folder: Path) -> "Receipt":
-        """What was kept beside the journal; an empty one when that is missing or torn."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return cls(**json.loads((folder / "delivered.json").read_text()))
-        return cls()
-
-    def save(self, folder: Path) -> None:
-        write_whole(folder / "delivered.json", json.dumps(vars(self)).encode())
+    """What MLflow now says of the run; DELETED if somebody deleted it there, and it was left so."""
+    mended: tuple[str, ...] = ()
+    """Artifacts that had been delivered, were missing or damaged, and have been put back from the other copy."""
 
 
 class Delivery:
     """Brings runs to a tracking store, one at a time."""
 
     def __init__(self, tracker: Tracker):
-        self._tracker, self._client = tracker, tracker.client
+        self._tracker = tracker
         self._known: dict[Path, float] = {}
         """Folder → attempt, of the runs that this process has found or made in the store."""
-        self._origin = _origin(tracker.store)
+        self._listed: dict[str, dict[str, list[Listed]]] = {}
+        """Experiment → run key → its runs, as they were when this process first asked. Only what bears a receipt out
+        is believed of it: for all else the store is asked again."""
 
-    def deliver(self, folder: Path) -> Delivered | None:
+    def deliver(self, folder: Path, take_back: bool = True) -> Delivered | None:
         """Deliver what the run in this folder has recorded and MLflow does not have yet; None if it had everything.
+
+        Args:
+            take_back: whether a run that somebody deleted in MLflow is made active again; if not, it is left alone.
 
         Raises:
             TrackingError: the store fails, or another process is at it; nothing is lost, and it may be repeated.
         """
-        if not (folder / journal.NAME).exists():
+        if not (folder / journal.NAME).is_file():
             return None
         try:
             with failing_in_one_line(), FileLock(folder / "delivered.lock", timeout=_PATIENCE_SECONDS):
-                return self._deliver(folder)
+                return self._deliver(folder, take_back)
         except TrackingError:
             self._known.pop(folder, None)  # look again: the run may have been deleted
             raise
 
-    def _deliver(self, folder: Path) -> Delivered | None:
-        facts, receipt = journal.read(folder), Receipt.read(folder)
-        started = _begun(facts)
+    def _deliver(self, folder: Path, take_back: bool) -> Delivered | None:
+        receipt = Receipt.read(folder)
+        if receipt.covers(folder) and self._is_whole(folder, receipt):
+            return None
+        facts = journal.read(folder)
+        started = begun(facts)
         if started is None:
             return None
         if self._known.get(folder) != started.time:
-            receipt = self._find_or_create(started, receipt, facts)
+            found = self._find(started, receipt)
+            if found is not None and found.deleted:
+                if not take_back:
+                    return Delivered(started.spec.key, 0, DELETED)
+                self._client.restore_run(found.id)
+            receipt = self._resume(found, started, receipt, facts, state_of(folder, facts))
             receipt.save(folder)
             self._known[folder] = started.time
-        pending, state = facts[receipt.facts :], state_of(folder, facts)
-        if not pending and receipt.state == state:
+        return self._send(folder, started, receipt, facts)
+
+    def _send(self, folder: Path, started: Started, receipt: Receipt, facts: list[Fact]) -> Delivered | None:
+        pending, state, run_id = facts[receipt.facts :], state_of(folder, facts), receipt.run_id
+        assert run_id is not None
+        copies = self._copies(folder, receipt) if state in ENDS else None
+        if not pending and receipt.state == state and (copies is None or copies.are_whole()):
             return None
-        assert receipt.run_id is not None
         metrics = [metric for fact in pending for metric in rows.metrics(fact)]
         for start in range(0, len(metrics), _BATCH):
-            self._client.log_batch(receipt.run_id, metrics=metrics[start : start + _BATCH])
-        if state in ENDS:
-            self._complete(receipt.run_id, folder, facts, started)
+            self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+        if copies is not None:
+            self._complete(run_id, copies, facts, started)
         if state != receipt.state or state in ENDS:
-            self._tell(receipt.run_id, state, facts[-1])
-        Receipt(started.time, receipt.run_id, len(facts), state).save(folder)
-        return Delivered(started.spec.key, len(pending), state)
+            self._tell(run_id, state, facts[-1])
+        journal_as_sent, files = (copies.journal, copies.sent) if copies else (None, None)
+        now = replace(receipt, facts=len(facts), state=state, epochs=epochs(facts))
+        replace(now, journal=journal_as_sent, artifacts=files).save(folder)
+        return Delivered(started.spec.key, len(pending), state, copies.mended if copies else ())
 
-    def _find_or_create(self, started: Started, receipt: Receipt, facts: list[Fact]) -> Receipt:
+    def _is_whole(self, folder: Path, receipt: Receipt) -> bool:
+        """Whether the store, as listed, and the files bear out a receipt of a run that was delivered to its end."""
+        run = next((run for run in self._runs(receipt.experiment, receipt.key) if run.id == receipt.run_id), None)
+        if run is None or run.deleted or (run.state, run.epochs) != (receipt.state, receipt.epochs):
+            return False
+        return Copies(self._tracker, run, folder, receipt.artifacts).are_whole()
+
+    def _runs(self, experiment: str, key: str) -> list[Listed]:
+        if experiment not in self._listed:
+            runs = self._listed[experiment] = {}
+            for run in self._tracker.listing(experiment):
+                runs.setdefault(run.key or "", []).append(run)
+        return self._listed[experiment].get(key, [])
+
+    def _copies(self, folder: Path, receipt: Receipt) -> Copies:
+        assert receipt.run_id is not None
+        return Copies(self._tracker, self._tracker.run(receipt.run_id), folder, receipt.artifacts)
+
+    def _resume(self, run: Listed | None, started: Started, receipt: Receipt, facts: list[Fact], state: str) -> Receipt:
         """The receipt if the store bears it out, else one that has everything sent again."""
-        run = self._find(started, receipt.run_id)
+        spec = started.spec
+        begun = Receipt(started.time, None, 0, "running", spec.experiment, spec.key)
         if run is None:
             created = self._create(started)
             self._send_parameters(created, started)
-            return Receipt(started.time, created, 0, "running")
-        told = run.data.tags.get("state")
-        whole = told not in ENDS or run.data.tags.get("epochs_recorded") == str(_epochs(facts))
-        believed = (receipt.attempt, receipt.run_id, receipt.state) == (started.time, run.info.run_id, told)
+            return replace(begun, run_id=created)
+        if run.state in FINAL and state not in ENDS:
+            raise TrackingError(
+                f"the journal of run {spec.key} has lost its end, since MLflow has the run as {run.state}; put "
+                f"{journal.NAME} back from the artifacts of run {run.id}, or remove the run's folder and make it again"
+            )
+        whole = run.state not in ENDS or run.epochs == epochs(facts)
+        believed = (receipt.attempt, receipt.run_id, receipt.state) == (started.time, run.id, run.state)
         if believed and whole and receipt.facts <= len(facts):
-            return receipt
-        self._send_parameters(run.info.run_id, started)
-        return Receipt(started.time, run.info.run_id, 0, told)
+            return replace(receipt, experiment=spec.experiment, key=spec.key)
+        self._send_parameters(run.id, started)
+        artifacts = receipt.artifacts if receipt.attempt == started.time else None
+        return replace(begun, run_id=run.id, state=run.state, artifacts=artifacts)
 
-    def _find(self, started: Started, run_id: str | None) -> "Run | None":
+    def _find(self, started: Started, receipt: Receipt, ended: str | None = None) -> Listed | None:
         """The run of this attempt. This project's others at its key are deleted: attempts given up, and a second run
-        that MLflow made after all when the first answer did not come in time. What another project has made of the
-        same specification, in a store that both use, is not touched."""
-        experiment_id = self._tracker.experiment_id(started.spec.experiment)
-        found = self._tracker.search(experiment_id, f"tags.run_key = '{started.spec.key}'")
-        found = [run for run in found if run.data.tags.get("origin", self._origin) == self._origin]
-        own = [run for run in found if run.data.tags.get("attempt") == _attempt(started)]
-        kept = next((run for run in own if run.info.run_id == run_id), own[0] if own else None)
+        that MLflow made after all when the first answer did not come in time. One that finished stays until this one
+        has `ended` so too. What another project has made of the same specification, in a store that both use, is not
+        touched. A run that somebody deleted is found by the receipt that names it."""
+        found = self._tracker.listing(started.spec.experiment, started.spec.key)
+        found = [
+            run for run in found if run.tags.get("origin", self._tracker.store.origin) == self._tracker.store.origin
+        ]
+        own = [run for run in found if run.tags.get("attempt") == _attempt(started)]
+        alive = [run for run in own if not run.deleted]
+        kept = next((run for run in alive if run.id == receipt.run_id), alive[0] if alive else None)
         for run in found:
-            if run is not kept:
-                self._client.delete_run(run.info.run_id)
-        return kept
+            given_up = run in own or run.state != "finished" or ended == "finished"
+            if run is not kept and not run.deleted and given_up:
+                self._client.delete_run(run.id)
+        return kept or next((run for run in own if run.id == receipt.run_id), None)
 
     def _create(self, started: Started) -> str:
         spec = started.spec
@@ -152,13 +181,13 @@ class Delivery:
             "kind": "run",
             "run_key": spec.key,
             "attempt": _attempt(started),
-            "origin": self._origin,
+            "origin": self._tracker.store.origin,
             "experiment": spec.experiment,
             "variant": spec.variant,
             "seed": str(spec.seed),
             "state": "running",
             "mlflow.source.git.commit": str(started.environment.get("commit")),
-            "mlflow.note.content": started.design.question,
+            "mlflow.note.content": rows.fitting(started.design.question),
         }
         run = self._client.create_run(
             self._tracker.experiment_id(spec.experiment),
@@ -173,13 +202,12 @@ class Delivery:
         for start in range(0, len(params), _PARAMS):
             self._client.log_batch(run_id, params=params[start : start + _PARAMS])
 
-    def _complete(self, run_id: str, folder: Path, facts: list[Fact], started: Started) -> None:
+    def _complete(self, run_id: str, copies: Copies, facts: list[Fact], started: Started) -> None:
         """What an ended run has besides its rows; the tags that make it count come last, in `_tell`."""
-        if (folder / "artifacts").is_dir() and facts[-1].kind == "finished":
-            self._client.log_artifacts(run_id, str(folder / "artifacts"))
-        self._client.log_artifact(run_id, str(folder / journal.NAME))
-        self._find(started, run_id)
-        self._client.set_tag(run_id, "epochs_recorded", str(_epochs(facts)))
+        copies.bring(with_artifacts=facts[-1].kind == "finished")
+        self._find(started, Receipt(run_id=run_id), ended=facts[-1].kind)
+        self._client.set_tag(run_id, DIGESTS, json.dumps(copies.digests))
+        self._client.set_tag(run_id, "epochs_recorded", str(epochs(facts)))
 
     def _tell(self, run_id: str, state: str, last: Fact) -> None:
         """Our own tag comes last: a delivery that was cut off before is known by it."""
@@ -189,51 +217,10 @@ class Delivery:
             self._client.set_terminated(run_id, _STATUSES[state], end_time=rows.milliseconds(last))
         self._client.set_tag(run_id, "state", state)
 
-
-def state_of(folder: Path, facts: Sequence[Fact]) -> str:
-    """What is to be said of a run: how it ended, or whether somebody is at it."""
-    if facts[-1].kind in ENDS:
-        return facts[-1].kind
-    return "running" if is_held(folder) else "interrupted"
-
-
-def lacking(folder: Path) -> bool:
-    """Whether, by its receipt alone, MLflow lacks anything of the run in this folder; no store is asked."""
-    facts, receipt = journal.read(folder), Receipt.read(folder)
-    started = _begun(facts)
-    if started is None:
-        return False
-    return (receipt.attempt, receipt.facts, receipt.state) != (started.time, len(facts), state_of(folder, facts))
-
-
-def _begun(facts: Sequence[Fact]) -> Started | None:
-    """A run that failed before it began, for want of memory say, may have begun since."""
-    return next((fact for fact in facts if isinstance(fact, Started)), None)
-
-
-def _origin(store: Store) -> str:
-    """A project's own name, drawn once: it tells its runs from those of others in the same store."""
-    path = store.root / "runs" / "origin"
-    with store.lock():
-        if not path.exists():
-            write_whole(path, uuid4().hex.encode())
-    return path.read_text()
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process is making the run in this folder."""
-    if not (folder / "lock").exists():
-        return False
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            return False
-    except Timeout:
-        return True
+    @property
+    def _client(self) -> "MlflowClient":
+        return self._tracker.client
 
 
 def _attempt(started: Started) -> str:
     return f"{started.time:.6f}"
-
-
-def _epochs(facts: Sequence[Fact]) -> int:
-    return sum(fact.kind == "epoch" for fact in facts)

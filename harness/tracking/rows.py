@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _PARAM_LENGTH = 6000
 """MLflow cuts a parameter there."""
+_NOTE_CHARACTERS = 8000
+"""MLflow cuts a note there, with a warning."""
 
 
 def params(started: Started) -> "Sequence[Param]":
@@ -62,6 +64,18 @@ def metrics(fact: Fact) -> "Sequence[Metric]":
 def milliseconds(fact: Fact) -> int:
     """A fact's time as MLflow counts it, since 1970."""
     return int(fact.time * 1000)
+
+
+def fitting(note: str) -> str:
+    """A note as far as MLflow keeps it, cut between two lines; how many lines are left out is its end."""
+    if len(note) <= _NOTE_CHARACTERS:
+        return note
+    lines, room = note.split("\n"), _NOTE_CHARACTERS - 100
+    kept: list[str] = []
+    while len(lines) > len(kept) and room > len(lines[len(kept)]):
+        room -= len(lines[len(kept)]) + 1
+        kept.append(lines[len(kept)])
+    return "\n".join(kept) + f"\n\n{len(lines) - len(kept)} more rows: see the report among this run's artifacts."
 
 
 def _text(value: Any) -> str:

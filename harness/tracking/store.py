@@ -5,25 +5,33 @@ SQLite file that several processes open at once is left half-migrated for ever; 
 default; the UI answers to any host name.
 """
 
-import http.client
 import logging
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from filelock import FileLock
 
-from harness.values import HarnessError, first_line
+from harness.files import write_whole
+from harness.tracking import database
+from harness.tracking.address import (
+    HURRIED_SECONDS,
+    TrackingError,
+    Unreachable,
+    is_server,
+    require_address,
+    require_health,
+    require_port,
+)
+from harness.values import first_line
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -44,79 +52,127 @@ _UI_SETTINGS = {
     "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "",
 }
 _SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-_HURRIED_SECONDS = 1
+_PATIENCE_SECONDS = 10.0
+"""For another process's lock on a SQLite file, where no run waits."""
+_NOT_NOW = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+"""What may be otherwise soon, without another address: locked, not readable, no room."""
 
 
-class TrackingError(HarnessError):
-    """The tracking store cannot be used."""
-
-
-class Unreachable(TrackingError):
-    """The tracking server does not answer now; it may later."""
-
-
-@dataclass(frozen=True)
 class Store:
-    """An open store; a server need not be up, see `require_answer`."""
+    """A tracking store. It need not answer when this is made, see `require_answer`; a database is opened when it is
+    first needed."""
 
-    client: "MlflowClient"
-    uri: str
-    root: Path
-    artifact_root: str | None
-    """Where the local store keeps artifacts; a server knows its own place."""
+    def __init__(self, root: Path, uri: str):
+        self.root, self.uri = root, uri
+        self.file = database.file_of(uri)
+        """Of a SQLite store."""
+        self._client: MlflowClient | None = None
+
+    @property
+    def client(self) -> "MlflowClient":
+        """MLflow's own.
+
+        Raises:
+            TrackingError: a database that cannot be opened; Unreachable if it may be another time.
+        """
+        if self._client is None:
+            self._client = self._open()
+        return self._client
 
     def lock(self) -> FileLock:
         """Held while something is made that must be made once."""
         return _lock(self.root)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the project's own file, in which no other project records unless it is told to."""
+        return self.file == self.root / "mlflow.db"
+
+    @cached_property
+    def origin(self) -> str:
+        """A project's own name, drawn once: it tells its runs from those of others in the same store. It lies beside
+        the runs and beside the local store's artifacts, so that runs made again after `runs/` was deleted replace the
+        old ones.
+        """
+        path, spare = self.root / "runs" / "origin", self.root / "mlartifacts" / "origin"
+        with self.lock():
+            known = next((each.read_bytes() for each in (path, spare) if each.is_file()), uuid4().hex.encode())
+            for each in (path, spare) if self.is_own else (path,):
+                if not each.is_file():
+                    each.parent.mkdir(exist_ok=True)
+                    write_whole(each, known)
+        return known.decode()
+
     def artifact_location(self, experiment: str) -> str | None:
-        return f"{self.artifact_root}/{experiment}" if self.artifact_root else None
+        """Where an experiment's artifacts go; a server knows its own place."""
+        return f"{(self.root / 'mlartifacts').as_uri()}/{experiment}" if self.file else None
 
     def require_answer(self) -> None:
-        """Ask a server whether it is well; MLflow's own client would find out only by waiting.
+        """Ask a server whether it is well, a database that could not be opened again; MLflow would only wait.
 
         Raises:
             Unreachable: it does not say so within a second.
+            TrackingError: the database cannot be opened.
         """
-        if _is_server(self.uri):
-            _require_health(self.uri)
+        if is_server(self.uri):
+            require_health(self.uri)
+        else:
+            _ = self.client
+
+    def _open(self) -> "MlflowClient":
+        from mlflow.exceptions import MlflowException
+        from mlflow.store.tracking import sqlalchemy_store  # noqa: F401 slow: others wait for the lock
+        from mlflow.tracking import MlflowClient
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if is_server(self.uri):
+            return MlflowClient(tracking_uri=self.uri)
+        _quieten()
+        try:
+            with self.lock():
+                if self.file:
+                    database.prepare(self.file, _patience())
+                else:
+                    make_url(self.uri).get_dialect().import_dbapi()
+                    require_port(self.uri)
+                client = MlflowClient(tracking_uri=self.uri)
+                client.search_experiments(max_results=1)  # MLflow opens a database only now
+                if self.file and self.is_own:
+                    database.follow(self.file, self.root, _patience())
+                return client
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, ValueError, OSError) as error:
+            if isinstance(error, TrackingError):
+                raise
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> TrackingError:
+        problem = " ".join(f"the tracking store {self.uri!r} cannot be opened: {first_line(error)}".split())
+        if self.file and not self.file.is_dir() and _may_pass(error):
+            return Unreachable(problem)
+        if self.is_own and not isinstance(error, OSError):
+            cure = "to make it anew from runs/, move mlflow.db elsewhere, then: make sync"
+        else:
+            cure = "mend it, or unset MLFLOW_TRACKING_URI to record in mlflow.db"
+        return TrackingError(f"{problem}; {cure}")
 
 
 def connect(root: Path, uri: str | None = None) -> Store:
     """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else `mlflow.db` in the project's folder.
 
+    A server is not asked yet, and a database that is locked, not readable or down now is opened when it answers: runs
+    can be made without it.
+
     Raises:
-        TrackingError: the database cannot be opened, or the address is none.
+        TrackingError: the database cannot be opened, now or later, or the address is none.
     """
     os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or local_uri(root)
-    if _is_server(uri):
-        _require_address(uri)
-    elif not uri.startswith(("sqlite:///", "postgresql", "mysql", "mssql")):
-        raise TrackingError(
-            f"`MLFLOW_TRACKING_URI` must be a database or a server (sqlite:///…, http://…); got {uri!r}"
-        )
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.tracking import sqlalchemy_store  # noqa: F401 slow: others wait for the lock
-    from mlflow.tracking import MlflowClient
-    from sqlalchemy.exc import SQLAlchemyError
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
-    try:
-        with _lock(root):
-            if uri.startswith("sqlite:"):
-                _require_sqlite(Path(uri.removeprefix("sqlite:///").partition("?")[0]))
-            client = MlflowClient(tracking_uri=uri)
-            if not _is_server(uri):
-                client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
-        raise TrackingError(
-            f"the tracking store {uri!r} cannot be opened: {first_line(error)}; mend it, or unset MLFLOW_TRACKING_URI "
-            "to record in mlflow.db"
-        ) from error
-    return Store(client, uri, root, (root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None)
+    require_address(uri)
+    opened = Store(root, uri)
+    with suppress(Unreachable):
+        _ = opened.client
+    return opened
 
 
 @contextmanager
@@ -125,7 +181,7 @@ def hurried() -> Iterator[None]:
     if os.environ.get(_SECONDS) != SETTINGS[_SECONDS]:
         yield
         return
-    os.environ[_SECONDS] = str(_HURRIED_SECONDS)
+    os.environ[_SECONDS] = str(HURRIED_SECONDS)
     try:
         yield
     finally:
@@ -134,7 +190,7 @@ def hurried() -> Iterator[None]:
 
 def local_uri(root: Path) -> str:
     """The store that needs no server."""
-    return f"sqlite:///{root / 'mlflow.db'}"
+    return database.uri_of(root / "mlflow.db")
 
 
 def serve_ui(root: Path, port: int) -> int:
@@ -175,38 +231,20 @@ def _lock(root: Path) -> FileLock:
     return FileLock(root / "runs" / "tracking.lock", timeout=600)  # many may wait for a fresh store to be made
 
 
-def _require_sqlite(path: Path) -> None:
-    """Raises what is wrong with the file at once: MLflow would try for 100 seconds, and then show a traceback."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=60)) as connection:
-        connection.execute("SELECT count(*) FROM sqlite_master")
+def _quieten() -> None:
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
 
 
-def _is_server(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
+def _patience() -> float:
+    return HURRIED_SECONDS if os.environ.get(_SECONDS) == str(HURRIED_SECONDS) else _PATIENCE_SECONDS
 
 
-def _require_address(uri: str) -> None:
-    if "@" in uri.partition("?")[0]:  # not shown, for it may hold a password
-        raise TrackingError(
-            "`MLFLOW_TRACKING_URI` must not hold a user or password; set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD for them"
-        )
-    try:
-        parts = urllib.parse.urlsplit(uri)
-        right = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise TrackingError(f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r}")
-
-
-def _require_health(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=_HURRIED_SECONDS) as answer:
-            if answer.status == 200:
-                return
-            problem = f"it answered {answer.status}"
-    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        problem = " ".join(str(getattr(error, "reason", error)).split())
-    raise Unreachable(f"the tracking server {uri!r} does not answer ({problem})")
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether SQLite's own reason, however deep MLflow has wrapped it, or a lack of permission or room may pass."""
+    while error is not None:
+        if isinstance(error, PermissionError) or getattr(error, "sqlite_errorname", "").startswith(_NOT_NOW):
+            return True
+        error = getattr(error, "orig", None) or error.__cause__
+    return False

@@ -4,14 +4,19 @@ Everything is on disk before: journals, and `runs/<experiment>/plan.json` for wh
 slow or hanging loses nothing and costs a run no more than a small share of its time.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from harness.files import write_whole
 from harness.records import journal
 from harness.tracking import store
-from harness.tracking.delivery import Delivered, Delivery, Receipt, is_held, lacking
+from harness.tracking.delivery import DELETED, Delivered, Delivery
+from harness.tracking.forget import complete
+from harness.tracking.receipt import Receipt, stamp
+from harness.tracking.state import is_held, lacking
 from harness.tracking.store import TrackingError, Unreachable
 from harness.tracking.tracker import Summary, Tracker, failing_in_one_line
 
@@ -34,24 +39,40 @@ class Courier:
         self._delivery = Delivery(tracker)
         self._waiting: dict[Path, None] = {}
         """The latest last."""
+        self._making: set[Path] = set()
+        """What this command makes: of it alone, a run that somebody deleted in MLflow is taken back."""
+        self._asked: dict[str, float] = {}
+        """Experiment → the number of what this command asks of it."""
+        self._plans: dict[Path, tuple[int, int]] = {}
+        """Folder → the plan in it that the store has."""
         self._not_before = 0.0
         self._warned = False
 
     def begin(self, summary: Summary) -> None:
-        """Keep what is asked, and say of runs whose process died that they were interrupted.
+        """Keep what is asked, numbered after all that was asked before; say of runs whose process died that they were
+        interrupted.
 
         Raises:
             OSError: it cannot be kept.
         """
-        folder = self._root / "runs" / summary.design.experiment
+        name = summary.design.experiment
+        folder = self._root / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / _PLAN, summary.model_dump_json(indent=2).encode())
+        began, last = time.monotonic(), self._last_asked(name)
+        with self._tracker.store.lock():  # two commands that begin at once are told apart
+            self._asked[name] = math.floor(max(last or 0.0, _asked(folder / _PLAN))) + 1.0
+            numbered = summary.model_copy(update={"asked": self._asked[name]})
+            write_whole(folder / _PLAN, numbered.model_dump_json(indent=2).encode())
         died = [each for each in _run_folders(self._root) if _untold(each) and not is_held(each)]
         self._waiting = dict.fromkeys([*died, folder])
-        self._carry()
+        if last is None:
+            self._pause_since(began)
+        else:
+            self._carry()
 
     def tell(self, folder: Path, now: bool = False) -> None:
         """The run in this folder has news: they go out soon, or `now`. A store that fails is said once."""
+        self._making.add(folder)
         self._waiting.pop(folder, None)
         self._waiting[folder] = None
         if now or time.monotonic() >= self._not_before:
@@ -59,12 +80,13 @@ class Courier:
 
     def is_latest(self, summary: Summary) -> bool:
         """Whether nobody here has asked anything of this experiment since."""
-        path = self._root / "runs" / summary.design.experiment / _PLAN
-        return Summary.model_validate_json(path.read_bytes()).asked <= summary.asked
+        name = summary.design.experiment
+        return _asked(self._root / "runs" / name / _PLAN) <= self._asked[name]
 
     def finish(self, folders: Iterable[Path]) -> list[Path]:
         """Deliver everything that is left, patiently; returns those of these folders of which MLflow lacks facts."""
         asked = [*(folder for folder in self._waiting if (folder / _PLAN).exists()), *folders]
+        self._making.update(asked)
         left, error = self._sweep(dict.fromkeys([*asked, *self._waiting]), lambda delivered: None)
         if error is not None:
             self._warn(error)
@@ -72,18 +94,36 @@ class Courier:
 
     def sync(self) -> int:
         """Deliver what any journal here has and MLflow lacks, saying what changed; returns how many could not be."""
-        runs, changed = _run_folders(self._root), 0
+        runs, changed, deleted = _run_folders(self._root), 0, list[str]()
 
         def tell(delivered: Delivered) -> None:
             nonlocal changed
+            if delivered.state == DELETED:
+                deleted.append(delivered.key)
+                return
             changed += 1
-            self._say(f"{delivered.key}: {delivered.facts} facts delivered, {delivered.state}")
+            mended = f", put back: {', '.join(delivered.mended)}" if delivered.mended else ""
+            self._say(f"{delivered.key}: {delivered.facts} facts delivered, {delivered.state}{mended}")
 
         plans = [path.parent for path in sorted((self._root / "runs").glob(f"*/{_PLAN}"))]
         left, error = self._sweep([*plans, *runs], tell)
+        with suppress(TrackingError):  # it is completed another time
+            complete(self._tracker, self._root)
+        if deleted:
+            self._say(f"{len(deleted)} deleted in MLflow, and left so; make run takes them back: {', '.join(deleted)}")
         rest = f", {len(left)} not delivered: {error}" if error else ""
         self._say(f"{len(runs)} runs here: {changed} brought up to date{rest}")
         return len(left)
+
+    def _last_asked(self, experiment: str) -> float | None:
+        """The number of the last plan that the store has, 0 if it has none; None if it does not say so in time."""
+        try:
+            with store.hurried():
+                self._tracker.store.require_answer()
+                return self._tracker.last_asked(experiment)
+        except TrackingError as error:
+            self._warn(error)
+            return None
 
     def _carry(self) -> None:
         began = time.monotonic()
@@ -97,6 +137,9 @@ class Courier:
                         break
         except TrackingError as error:
             self._warn(error)
+        self._pause_since(began)
+
+    def _pause_since(self, began: float) -> None:
         self._not_before = time.monotonic() + _SHARE * (time.monotonic() - began)
 
     def _sweep(
@@ -127,11 +170,14 @@ class Courier:
         return left, problem if left else None
 
     def _deliver(self, folder: Path) -> Delivered | None:
-        if (folder / _PLAN).exists():
+        if not (folder / _PLAN).exists():
+            return self._delivery.deliver(folder, take_back=folder in self._making)
+        if self._plans.get(folder) != stamp(folder / _PLAN):
             with failing_in_one_line(f"given {folder.name}/{_PLAN}"):
+                now = stamp(folder / _PLAN)
                 self._tracker.record_summary(Summary.model_validate_json((folder / _PLAN).read_bytes()))
-            return None
-        return self._delivery.deliver(folder)
+                self._plans[folder] = now
+        return None
 
     def _warn(self, error: TrackingError) -> None:
         if not self._warned:
@@ -140,7 +186,15 @@ class Courier:
 
 
 def _run_folders(root: Path) -> list[Path]:
-    return [path.parent for path in sorted((root / "runs").glob(f"*/*/{journal.NAME}"))]
+    return [path.parent for path in sorted((root / "runs").glob(f"*/*/{journal.NAME}")) if path.is_file()]
+
+
+def _asked(plan: Path) -> float:
+    """What a plan is numbered; 0 for none, or one that cannot be read."""
+    try:
+        return Summary.model_validate_json(plan.read_bytes()).asked
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _untold(folder: Path) -> bool:

@@ -23,6 +23,8 @@ from harness.values import Values, first_line
 
 WORTH_SECONDS = 60.0
 """Training that takes less in all is not worth measuring anything but one step for."""
+WORTH_STEPS = 400
+"""Nor is one of fewer steps in all, however long they are: measuring threads and memory format takes about 20."""
 COMPILING_WORTH_SECONDS = 1200.0
 """A variant whose runs train for less in all is not worth compiling anything for."""
 GAIN = 1.05
@@ -75,12 +77,16 @@ def measure(plan: Plan, datasets: Mapping[Data, Dataset], asked: Circumstances) 
     }
     first, recipe = next(iter(recipes.items()))
     here = plan.circumstances.model_copy(update={"step": "eager"})
-    once = _median(_step(recipe, here, datasets[recipe.data]))
+    take, total = _step(recipe, here, datasets[recipe.data]), sum(steps.values())
+    once = _seconds(take)  # the first step is the slowest: what is short by it is short
+    worth = total >= WORTH_STEPS and once * total > WORTH_SECONDS
+    if worth:
+        once = _median(take)
     said: list[str] = []
-    if once * sum(steps.values()) > WORTH_SECONDS:
-        here, said = _machine(recipe, here, datasets[recipe.data], once, asked)
+    if worth and once * total > WORTH_SECONDS:
+        here, said = _machine(recipe, here, datasets[recipe.data], asked)
     step = "eager"
-    if asked.step == "auto" and once * steps[first] > WORTH_SECONDS:
+    if worth and asked.step == "auto" and once * steps[first] > WORTH_SECONDS:
         step, more = _form(plan, here, datasets, steps, runs)
         said += more
     return Measured(
@@ -89,7 +95,7 @@ def measure(plan: Plan, datasets: Mapping[Data, Dataset], asked: Circumstances) 
 
 
 def _machine(
-    recipe: Recipe, here: Circumstances, dataset: Dataset, once: float, asked: Circumstances
+    recipe: Recipe, here: Circumstances, dataset: Dataset, asked: Circumstances
 ) -> tuple[Circumstances, list[str]]:
     """Threads and memory format, one after the other, each beside what is used until then."""
     others: list[tuple[str, int | str]] = []
@@ -101,8 +107,8 @@ def _machine(
     for name, value in others:
         other = here.model_copy(update={name: value})
         plain, changed = _in_turns(_step(recipe, here, dataset), _step(recipe, other, dataset), here, other)
+        said.append(f"measured: {name} {value} makes steps {plain / changed:.2f} times as fast")
         if changed * GAIN < plain:
-            said.append(f"measured: {name} {value} makes steps {plain / changed:.2f} times as fast")
             here = other
     return here, said
 
@@ -118,7 +124,8 @@ def _form(
         plain = _step(recipe, here, dataset)
         plain()
         once = _seconds(plain)
-        stacked += steps[variant] / runs * _stacked_seconds(recipe, here, dataset, runs)
+        if stacked < INF:
+            stacked += steps[variant] / runs * _stacked_seconds(recipe, here, dataset, runs)
         if once * steps[variant] < COMPILING_WORTH_SECONDS:
             compiled = INF
         if compiled < INF:
@@ -128,12 +135,15 @@ def _form(
                 compiled += steps[variant] * more + made
             except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: eager works all the same
                 compiled = INF
-                said = [f"compiling failed: {first_line(error)[:200]}; remove runs/steps.json to try again"]
+                said.append(f"compiling failed: {first_line(error)[:200]}; remove runs/steps.json to try again")
             torch.compiler.reset()  # with it goes the memory of its CUDA graphs
         eager += steps[variant] * once
         if eager < compiled < INF:
-            said = [f"measured: compiling {variant!r} makes its steps {eager / compiled:.2f} times as fast"]
+            said.append(f"measured: compiling {variant!r} makes its steps {eager / compiled:.2f} times as fast")
             compiled = INF
+        if eager < stacked < INF:
+            said.append(f"measured: {variant!r}, its seeds as one, takes steps {eager / stacked:.2f} times as fast")
+            stacked = INF
         if compiled == stacked == INF:
             break
     if compiled < INF:

@@ -111,7 +111,7 @@ def evenly(total: int, count: int) -> Tensor:
 
     A folder lies class by class: its first items are of one class.
     """
-    return torch.linspace(0, total - 1, min(count, total)).round().long()
+    return torch.linspace(0, total - 1, min(count, total), dtype=torch.float64).round().long()
 
 
 def _fitted_to(images: Tensor, device: torch.device) -> Tensor:

@@ -93,7 +93,7 @@ class Stack:
     def _clip(self, largest: float) -> None:
         """As `clip_grad_norm_`, run by run."""
         gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
-        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
         scales = (largest / (norms + 1e-6)).clamp(max=1)
         for gradient in gradients:
             gradient.mul_(scales.view(-1, *[1] * (gradient.dim() - 1)))

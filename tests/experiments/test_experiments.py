@@ -44,15 +44,12 @@ def test_the_promised_experiments_are_there() -> None:
 
 @every_experiment
 def test_it_plans_to_all_its_runs(name: str) -> None:
-    """Every variant with every seed, no two runs the same, nothing left open but the augmentation's backend."""
+    """Every variant with every seed, no two runs the same, nothing left open."""
     experiment, planned = _load(name)
     assert len(planned.runs) == len(experiment.variants) * len(experiment.seeds)
     assert len({spec.key for spec in planned.runs}) == len(planned.runs)
     for spec in planned.runs:
-        assert [field for field, value in flatten(spec.recipe).items() if value == "auto"] == [
-            "augment_backend",
-            "step",
-        ]
+        assert "auto" not in map(str, flatten(spec.recipe).values())
 
 
 @every_experiment
@@ -60,7 +57,7 @@ def test_no_two_variants_ask_the_same(name: str) -> None:
     """Each variant's recipe is another one, and the factor declares nothing in which none of them differ."""
     experiment, planned = _load(name)
     recipes = {spec.variant: spec.recipe for spec in planned.runs}
-    assert len({variant.recipe_digest for variant in planned.design.variants}) == len(recipes)
+    assert len({str(recipe) for recipe in recipes.values()}) == len(recipes)
     differing = differences(recipes)
     for declared in experiment.factor:
         assert any(field == declared or field.startswith(f"{declared}.") for field in differing), declared

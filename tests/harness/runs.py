@@ -49,6 +49,10 @@ class Runs:
         (self.root / root).mkdir()
         return Runs(self.root / root, spec or self.spec, self.circumstances, self.design, data)
 
+    def of(self, dataset: Dataset) -> "Runs":
+        """The same run, in the same folder, of other images."""
+        return Runs(self.root, self.spec, self.circumstances, self.design, device_data(dataset, "cpu"))
+
     @property
     def folder(self) -> Path:
         return run_folder(self.root, self.spec)

@@ -14,7 +14,7 @@ from models import registry
 
 def choices(name: str) -> Iterator[dict[str, Any]]:
     """Each value of each option that has a few, all others at their defaults."""
-    for option, parameter in registry._parameters(registry._builder(name)).items():
+    for option, parameter in registry._parameters(models.builder(name)).items():
         values = (True, False) if isinstance(parameter.default, bool) else get_args(parameter.annotation)
         yield from ({option: value} for value in values if value != parameter.default)
 

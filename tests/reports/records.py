@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "processor": "a processor",
     "device": "cpu",
     "cuda": None,
+    "model_code": "feed",
     "versions": {"torch": "2.14.1", "numpy": "2.4.6"},
 }
 

@@ -24,7 +24,9 @@ def test_a_report_answers_and_cites_its_runs(tmp_path: Path) -> None:
     text = (folder / "report.md").read_text()
     assert "Which norm?" in text
     assert "<sub>R1–R6</sub>" in text
-    assert "(the smallest p possible is 0.25)" in text
+    assert "3 pairs of seeds cannot show any difference." in text
+    assert text.index("figures/forest.png") < text.index("figures/seeds.png"), "the answer's first picture"
+    assert text.count("![") == text.count("figures/") >= len(list((folder / "figures").iterdir()))
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Answer",
         "## What differs",
@@ -42,7 +44,8 @@ def test_a_report_answers_and_cites_its_runs(tmp_path: Path) -> None:
         if line.startswith("!["):
             assert (folder / line.split("](")[1].rstrip(")")).stat().st_size > 1000
     drawn = {path.stem for path in (folder / "figures").iterdir()}
-    assert {"seeds", "fixed_group", "broken_group", "unstable", "always_wrong", "per_class", "cost"} <= drawn
+    assert {"forest", "seeds", "fixed_group", "broken_group", "unstable", "always_wrong", "per_class"} <= drawn
+    assert {"cost_1", "cost_6", "curves_1", "curves_3"} <= drawn
     assert "data:image/png;base64," in (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -53,7 +56,7 @@ def test_every_sentence_that_claims_something_cites_its_runs(tmp_path: Path) -> 
     assert len(uncited) == 2
     assert uncited[0] == "Which norm?"
     assert uncited[1].startswith("The pictures show up to 16 images each.")
-    assert sum(isinstance(block, Text) for block in document.blocks) == 9
+    assert sum(isinstance(block, Text) for block in document.blocks) == 12
 
 
 def test_missing_and_diverged_runs_stand_in_the_report(tmp_path: Path) -> None:
@@ -78,7 +81,7 @@ def test_validation_decides_where_the_experiment_says_so(tmp_path: Path) -> None
     """The headline, the figures and the files speak of validation accuracy; test accuracy stands beside it."""
     build([with_validation(tmp_path)], tmp_path / "report", (), [None])
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "group came out highest: 60.00% validation accuracy over 1 seed." in text
+    assert "validation accuracy is 40.00% to 60.00%." in text
     assert "Every run's final validation accuracy" in text
     assert list(pd.read_csv(tmp_path / "report" / "summary.csv")["mean"]) == [40.0, 60.0]
 
@@ -128,6 +131,30 @@ def test_several_experiments_join_in_one_report(tmp_path: Path) -> None:
     assert text.startswith("# norms and norms\n")
     assert text.count("\n### Answer\n") == 2
     assert (tmp_path / "report" / "norms_runs.csv").exists()
+    assert text.count("The family is the 1 comparison of norms; other experiments do not count.") == 2
+    build([selection], tmp_path / "alone", (), [None])
+    assert "The family is" not in (tmp_path / "alone" / "report.md").read_text()
+
+
+def test_other_images_are_named_under_the_question(tmp_path: Path) -> None:
+    """In a report with results, and in one that has none yet."""
+    design = records.design().model_copy(update={"changed": {"data.name": ("mnist", "digits")}})
+    for made in (list(records.selection(tmp_path).records), []):
+        build([records.arranged(made, design)], tmp_path / "report", (), [None])
+        text = (tmp_path / "report" / "report.md").read_text()
+        assert "Which norm?\n\nThe question was asked of mnist; it is answered on digits." in text
+
+
+def test_the_checkpoints_table_is_folded_away(tmp_path: Path) -> None:
+    """It answers another question than the report, and is opened by who asks it."""
+    build([records.selection(tmp_path)], tmp_path / "report", (), [None])
+    text = (tmp_path / "report" / "report.md").read_text()
+    folded = text.split("<details>")[1].split("</details>")[0]
+    assert "<summary>McNemar&#x27;s test and a bootstrap over test images, seed by seed</summary>" in folded
+    assert "| variant | seed | right here alone |" in folded
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("<details>") == page.count("</details>") == 1
+    assert "p (McNemar)" in page.split("<details>")[1].split("</details>")[0]
 
 
 def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import confusion_matrix
 
 from reports.checkpoints import (
     McNemar,
     bootstrap_accuracy_difference,
-    confusion,
     expected_calibration_error,
     flips,
     mcnemar,
-    per_class_accuracy,
     reliability,
 )
 
@@ -169,20 +166,3 @@ def test_a_calibrated_checkpoint_has_little_error_and_a_sure_one_much():
     correct = rng.random(50_000) < confidence
     assert expected_calibration_error(confidence, correct) < 0.01
     assert expected_calibration_error(np.ones(50_000), correct) == pytest.approx(1 - correct.mean())
-
-
-def test_confusion_equals_scikit_learns_for_byte_labels():
-    """uint8 labels times the number of classes must not overflow."""
-    rng = np.random.default_rng(9)
-    labels, predictions = rng.integers(0, 100, (2, 5000)).astype(np.uint8)
-    counts = confusion(labels, predictions, 100)
-    assert counts.shape == (100, 100)
-    assert (counts == confusion_matrix(labels, predictions, labels=range(100))).all()
-
-
-def test_per_class_accuracy_by_hand():
-    counts = confusion(np.array([0, 0, 0, 0, 2]), np.array([0, 0, 0, 1, 1]), 3)
-    assert counts.tolist() == [[3, 1, 0], [0, 0, 0], [0, 1, 0]]
-    accuracy = per_class_accuracy(counts)
-    assert accuracy[[0, 2]].tolist() == [0.75, 0.0]
-    assert np.isnan(accuracy[1])

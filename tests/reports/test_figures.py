@@ -1,106 +1,11 @@
-"""Figures of reports stay pictures whatever a data set's classes and the variants' costs are."""
+"""The figures of training and of confidence show every variant's runs."""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pytest
-from matplotlib.figure import Figure
 
-from harness.artifacts.figures import save
-from harness.records.record import Record
-from reports import figures, frames
-from reports.frames import summary_frame
+from reports import figures
 from tests.reports import records
-
-CLASSES = {"endless": ("x" * 255, "=1+1", "$x$"), "many": tuple(f"class {number}" for number in range(100))}
-
-
-@pytest.mark.parametrize("kind", CLASSES)
-def test_classes_leave_room_for_the_picture(tmp_path: Path, kind: str) -> None:
-    """Names that are cut, and a hundred classes: no side is longer than a screen or two, and nothing collapses
-    (matplotlib would warn)."""
-    made = records.selection(tmp_path)
-    for figure in (
-        figures.per_class(made.variants, "batch", CLASSES[kind]),
-        figures.confusion_difference(made.variants, "group", "batch", CLASSES[kind]),
-    ):
-        assert max(figure.get_size_inches()) < 31
-        if kind == "endless":  # a hundred labels take seconds to draw
-            save(figure, tmp_path / "figure.png")
-            assert min(figure.axes[0].get_position().size) > 0.2
-
-
-def relabelled(folder: Path, classes: int, labels: range) -> dict[str, list[Record]]:
-    """A run of either variant with so many classes, whose 40 test images have these labels in turn."""
-    made = {}
-    for variant in ("batch", "group"):
-        run = records.record(folder, variant, 0)
-        true = np.resize(np.arange(labels.start, labels.stop), records.IMAGES)
-        logits = np.random.default_rng(len(made)).normal(size=(records.IMAGES, classes)).astype(np.float32)
-        run.__dict__.update(labels=true, logits=logits, correct=logits.argmax(1) == true)
-        made[variant] = [run]
-    return made
-
-
-def test_a_class_without_test_images_stays_empty(tmp_path: Path) -> None:
-    """Its accuracy is no number, and spoils neither the others nor the scale."""
-    runs = relabelled(tmp_path, 3, range(2))
-    figure = figures.per_class(runs, "batch", records.CLASSES)
-    low, high = figure.axes[0].collections[0].get_clim()
-    assert -low == high > 1
-    save(figure, tmp_path / "figure.png")
-
-
-def drawn(figure: Figure) -> list[list[float]]:
-    """The cells of a heat map."""
-    return np.asarray(figure.axes[0].collections[0].get_array()).tolist()
-
-
-def test_differences_are_the_variants_minus_the_baselines(tmp_path: Path) -> None:
-    """Of two classes with 20 images each, "batch" is right on all of one, "group" on all of the other."""
-    runs = relabelled(tmp_path, 2, range(2))
-    for always, variant in enumerate(runs):
-        (run,) = runs[variant]
-        logits = np.tile(np.eye(2, dtype=np.float32)[always], (records.IMAGES, 1))
-        run.__dict__.update(logits=logits, correct=logits.argmax(1) == run.labels)
-    assert drawn(figures.per_class(runs, "batch", records.CLASSES[:2])) == [[-100, 100]]
-    assert drawn(figures.confusion_difference(runs, "group", "batch", records.CLASSES[:2])) == [[-20, 20], [-20, 20]]
-
-
-def test_every_seed_is_a_dot_at_its_result(tmp_path: Path) -> None:
-    """In percent, with a bar at each variant's mean."""
-    results = frames.results(records.selection(tmp_path))
-    seeds = figures.seeds(results, "batch", "test accuracy")
-    points = [np.asarray(dots.get_offsets())[:, 1].tolist() for dots in seeds.axes[0].collections[::2]]
-    assert points == [list(runs.values()) for runs in results.values()]
-    bars = [np.asarray(bar.get_paths()[0].vertices)[:, 1].tolist() for bar in seeds.axes[0].collections[1::2]]
-    assert bars == [[np.mean(list(runs.values()))] * 2 for runs in results.values()]
-
-
-def test_every_cost_has_its_plot_and_a_cheaper_better_variant_its_front(tmp_path: Path) -> None:
-    """Six costs; the line joins what nothing beats, where more images a second are better and fewer seconds are."""
-    frame = summary_frame(records.selection(tmp_path))
-    frame["mean"], frame["train_seconds_mean"], frame["images_per_second_mean"] = [70, 80], [10, 20], [200, 100]
-    figure = figures.cost(frame, "test accuracy")
-    titles = [axes.get_xlabel() for axes in figure.axes]
-    assert titles == [label for _, label, _ in figures.COSTS]
-    fronts = {axes.get_xlabel(): np.asarray(axes.lines[0].get_xdata()).tolist() for axes in figure.axes}
-    assert fronts["training, seconds"] == [10, 20]
-    assert fronts["images a second"] == [200, 100]
-    assert fronts["parameters"] == [31_216]
-    assert figure.axes[0].get_ylabel() == "test accuracy (%)"
-    save(figure, tmp_path / "figure.png")
-
-
-def test_a_cost_that_is_not_known_is_left_out(tmp_path: Path) -> None:
-    """A network without a receptive field has no point there, and all others."""
-    frame = summary_frame(records.selection(tmp_path))
-    frame["receptive_field"] = pd.Series([None, 56], dtype=object)
-    figure = figures.cost(frame, "test accuracy")
-    points = {axes.get_xlabel(): len(axes.containers) for axes in figure.axes}
-    assert (points["receptive field, pixels"], points["parameters"]) == (1, 2)
-    save(figure, tmp_path / "figure.png")
 
 
 def test_lines_that_coincide_show_through_each_other() -> None:
@@ -110,10 +15,14 @@ def test_lines_that_coincide_show_through_each_other() -> None:
     assert styles == {"a": "-", "b": "-", "c": (0, (6.0, 6.0))}
 
 
-def test_a_cost_that_nobody_knows_has_no_plot(tmp_path: Path) -> None:
-    frame = summary_frame(records.selection(tmp_path))
-    frame["receptive_field"] = pd.Series([None, None], dtype=object)
-    figure = figures.cost(frame, "test accuracy")
-    assert len(figure.axes) == len(figures.COSTS) - 1
-    assert "receptive field, pixels" not in {axes.get_xlabel() for axes in figure.axes}
-    save(figure, tmp_path / "figure.png")
+def test_curves_are_panels_over_whole_epochs(tmp_path: Path) -> None:
+    """One figure a measure, so that narrow pages stack them; no tick lies between two epochs."""
+    selection = records.selection(tmp_path)
+    panels = [panel.axes[0] for panel in figures.curves(selection)]
+    assert [axes.get_ylabel() for axes in panels] == ["test accuracy (%)", "test loss", "training loss"]
+    for axes in panels:
+        assert len(axes.lines) == 2
+        assert axes.get_legend()
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+    accuracy = np.mean([[100 * done.test.accuracy for done in run.epochs] for run in selection.variants["batch"]], 0)
+    np.testing.assert_allclose(np.asarray(panels[0].lines[0].get_ydata()), accuracy)

@@ -50,7 +50,9 @@ def test_changed_images_come_clearest_first(tmp_path: Path) -> None:
 
 
 def test_variants_that_predict_the_same_share_a_line(tmp_path: Path) -> None:
-    """Of three that agree one line; a pair keeps a line each; of a name too long its end goes, never the percentage."""
+    """Of three that agree one line; a pair keeps a line each; of a name too long its end goes, never the percentage.
+
+    Every line begins with ✓ or ✗, by the image's true class, which stands above."""
     names = ("batch", "group", "a_variant_of_a_very_long_name")
     made = [records.record(tmp_path, name, 0, records.started("batch", 0)) for name in names]
     sure = np.where(np.arange(3) == 1, 9.0, 0.0)[None].repeat(records.IMAGES, 0)
@@ -67,10 +69,10 @@ def test_variants_that_predict_the_same_share_a_line(tmp_path: Path) -> None:
         figure = grids.image_grid(images, np.array([0]), selection, variants, "Images")
         return figure.axes[0].texts[0].get_text().split("\n")
 
-    assert lines(names) == ["cat", "2 of 3: dog 100%", "a_variant_of_a_very…: cat 100%"]
-    assert lines(names[:2]) == ["cat", "batch: dog 100%", "group: dog 100%"]
+    assert lines(names) == ["cat", "✗ 2 of 3: dog 100%", "✓ a_variant_of_a_ve…: cat 100%"]
+    assert lines(names[:2]) == ["cat", "✗ batch: dog 100%", "✗ group: dog 100%"]
     made[2].__dict__["logits"] = sure
-    assert lines(names) == ["cat", "all 3: dog 100%"]
+    assert lines(names) == ["cat", "✗ all 3: dog 100%"]
 
 
 def test_images_remember_what_was_shown() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.plans.spec import Data, Recipe, RunSpec, Transform
+from harness.plans.spec import Data, RunSpec, Transform
+from harness.records.events import LRFound
 from harness.records.record import Record
 from harness.values import flatten
 from reports.guard import HARMLESS, NotComparable, differences, factor_values, provenance, refuse
@@ -23,6 +24,11 @@ def with_recipe(folder: Path, **changes: Any) -> Record:
     recipe = records.recipe("group").model_copy(update=changes)
     spec = RunSpec(experiment="norms", variant="group", seed=0, recipe=recipe)
     return records.record(folder, "group", 0, records.started("group", 0, spec=spec))
+
+
+def with_circumstances(folder: Path, **changes: Any) -> Record:
+    around = records.CIRCUMSTANCES.model_copy(update=changes)
+    return records.record(folder, "group", 0, records.started("group", 0, circumstances=around))
 
 
 def with_environment(folder: Path, **changes: Any) -> Record:
@@ -45,18 +51,18 @@ PLANTED: dict[str, Callable[[Path], Record]] = {
     "epochs": lambda folder: with_recipe(folder, epochs=3),
     "batch_size": lambda folder: with_recipe(folder, batch_size=11),
     "augmentation": lambda folder: with_recipe(folder, augmentation=(Transform(name="HorizontalFlip", p=0.5),)),
-    "augmentation.backend": lambda folder: with_started(folder, augmentation="albumentations: as requested"),
+    "circumstances.augment_backend": lambda folder: with_started(folder, augmentation="albumentations: as requested"),
     "data.validation_fraction": lambda folder: with_recipe(folder, data=Data(name="digits", validation_fraction=0.1)),
     "data.validation_seed": lambda folder: with_recipe(folder, data=Data(name="digits", validation_seed=1)),
     "precision": lambda folder: with_recipe(folder, precision="bf16"),
-    "device": lambda folder: with_recipe(folder, device="cuda"),
-    "threads": lambda folder: with_recipe(folder, threads=2),
+    "circumstances.threads": lambda folder: with_circumstances(folder, threads=2),
+    "circumstances.step": lambda folder: with_circumstances(folder, step="compiled"),
     "environment.device": lambda folder: with_environment(folder, device="NVIDIA H200"),
     "environment.processor": lambda folder: with_environment(folder, processor="another"),
     "environment.python": lambda folder: with_environment(folder, python="3.12.1"),
     "environment.system": lambda folder: with_environment(folder, system="Darwin"),
     "environment.cuda": lambda folder: with_environment(folder, cuda="13.0"),
-    "memory_format": lambda folder: with_recipe(folder, memory_format="channels_last"),
+    "circumstances.memory_format": lambda folder: with_circumstances(folder, memory_format="channels_last"),
     "environment.code": lambda folder: with_environment(folder, code="def456"),
     "environment.versions.torch": lambda folder: with_environment(
         folder, versions={"torch": "2.11.0", "numpy": "2.4.6"}
@@ -64,19 +70,18 @@ PLANTED: dict[str, Callable[[Path], Record]] = {
 }
 
 
-if "step" in Recipe.model_fields:  # how a training step is executed: sums, and so weights, differ
-    PLANTED["step"] = lambda folder: with_recipe(folder, step="compiled")
-
-
 def test_every_field_of_a_run_is_looked_at(tmp_path: Path) -> None:
-    """No field of the recipe, the images or the machine escapes the guard; five name what others pin down."""
+    """No field of the recipe, the images, the circumstances or the machine escapes the guard; six name what others pin
+    down."""
     record = records.record(tmp_path, "batch", 0)
     started = record.started
     fields = set(flatten(started.spec.recipe)) | {f"data.{name}" for name in type(started.data).model_fields}
     fields |= {f"environment.{name}" for name in started.environment if name != "versions"}
     fields |= {f"environment.versions.{name}" for name in started.environment["versions"]}
+    fields |= {f"circumstances.{name}" for name in type(started.circumstances).model_fields}
     assert fields <= set(provenance(record))
-    assert set(HARMLESS) == {"environment.commit", "environment.dirty", "data.name", "data.title", "data.label"}
+    named = {"environment.commit", "environment.dirty", "data.name", "data.title", "data.label"}
+    assert set(HARMLESS) == named | {"circumstances.device"}
 
 
 @pytest.mark.parametrize("field", PLANTED)
@@ -106,10 +111,9 @@ def test_what_cannot_change_a_result_is_listed_only(field: str, tmp_path: Path) 
 
 FOLLOWING: dict[str, Callable[[Path], Record]] = {
     "augmentation": lambda folder: with_started(folder, augmentation="albumentations: as requested"),
-    "augment_backend": lambda folder: with_started(folder, augmentation="albumentations: as requested"),
     "data.validation_fraction": lambda folder: with_data(folder, train_images=9, validation_images=1),
     "data.image_size": lambda folder: with_data(folder, shape=(1, 9, 9), checksum="beef", mean=(0.3,), std=(0.1,)),
-    "device": lambda folder: with_environment(folder, device="NVIDIA H200", cuda="13.0"),
+    "model.name": lambda folder: with_environment(folder, model_code="beef"),
 }
 
 
@@ -140,3 +144,25 @@ def test_a_difference_between_seeds_of_one_variant_is_found_too(tmp_path: Path) 
     second = records.record(tmp_path, "batch", 1, records.started("batch", 1, environment=environment))
     found = differences([*pair(tmp_path, records.record(tmp_path, "group", 0)), second], FACTOR)
     assert found[0].values == (("'abc123'", 2), ("'other'", 1))
+
+
+def test_another_gpu_of_the_same_kind_is_no_difference(tmp_path: Path) -> None:
+    """`cuda:1` is listed, and refuses nothing; another kind of card has another name."""
+    found = differences(pair(tmp_path, with_circumstances(tmp_path, device="cuda:1")), FACTOR)
+    assert [(difference.field, difference.harmless) for difference in found] == [("circumstances.device", True)]
+    assert refuse(found, ()) == ()
+
+
+def test_what_a_run_found_is_part_of_what_it_was(tmp_path: Path) -> None:
+    """Rates from range tests differ: refused, unless the factor is the rate or the finder."""
+    runs = [
+        Record(record.id, record.key, (record.facts[0], found(rate), *record.facts[1:]), record.predictions)
+        for record, rate in zip(pair(tmp_path, records.record(tmp_path, "group", 0)), (0.055, 0.127), strict=True)
+    ]
+    (difference,) = differences(runs, FACTOR)
+    assert (difference.field, difference.harmless) == ("lr_found", False)
+    assert differences(runs, (*FACTOR, "optimizer.lr")) == differences(runs, (*FACTOR, "lr_finder")) == ()
+
+
+def found(rate: float) -> LRFound:
+    return LRFound(time=0.0, lrs=(0.01, rate), losses=(1.0, 0.5), suggestion=rate, seconds=1.0)

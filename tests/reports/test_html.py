@@ -46,6 +46,7 @@ ATTRIBUTES = {
     "img": {"src", "alt", "width", "height"},
     "dialog": {"aria-label"},
 }
+A_PICTURE = Path("figures/a.png")
 hostile = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=4), max_size=4).map("".join)
 tables = st.integers(1, 4).flatmap(
     lambda width: st.builds(
@@ -53,6 +54,7 @@ tables = st.integers(1, 4).flatmap(
         st.tuples(*[hostile] * width),
         st.lists(st.tuples(*[st.none() | hostile | st.integers() | st.floats()] * width), max_size=3),
         hostile,
+        st.just("") | hostile,
     )
 )
 blocks = st.one_of(
@@ -60,7 +62,7 @@ blocks = st.one_of(
     st.builds(Text, hostile, st.lists(st.integers(1, 20), max_size=4).map(tuple)),
     st.builds(Banner, hostile),
     tables,
-    st.builds(Picture, st.just(Path("figures/a.png")), hostile),
+    st.builds(Picture, st.just(A_PICTURE), hostile, st.sampled_from([(), (A_PICTURE,), (A_PICTURE, A_PICTURE)])),
 )
 
 
@@ -119,7 +121,8 @@ def texts(block: Block) -> list[str]:
         case Banner():
             return ["Note:", block.text]
         case Table():
-            return [*block.columns, *(shown(cell) for row in block.rows for cell in row), block.caption]
+            cells = [shown(cell) for row in block.rows for cell in row]
+            return [block.folded, *block.columns, *cells, block.caption]
         case Picture():
             return [block.caption]
         case Heading():
@@ -134,11 +137,11 @@ def harmless(block: Block) -> Block:
         case Banner():
             return Banner("x")
         case Table():
-            return Table(
-                ["x"] * len(block.columns), [["x"] * len(row) for row in block.rows], "x" if block.caption else ""
-            )
+            rows = [["x"] * len(row) for row in block.rows]
+            folded = "x" if block.folded.strip() else ""
+            return Table(["x"] * len(block.columns), rows, "x" if block.caption else "", folded)
         case Picture():
-            return Picture(block.file, "x")
+            return Picture(block.file, "x", block.panels)
         case Heading():
             return Heading("x", block.level)
 
@@ -157,7 +160,9 @@ def test_no_text_makes_an_element_or_an_attribute(folder: Path, title: str, part
     told = " ".join([title, *(text for part in parts for text in texts(part))])
     assert page.inside.get("main", "").split() == told.split()
     assert page.inside.get("title", "") == title
-    assert [attributes["alt"] for attributes in page.all("img")] == [p.caption for p in parts if isinstance(p, Picture)]
+    assert [attributes["alt"] for attributes in page.all("img")] == [
+        p.caption for p in parts if isinstance(p, Picture) for _ in p.files
+    ]
 
 
 @settings(deadline=None, max_examples=50)
@@ -205,6 +210,15 @@ def test_pictures_are_in_the_page_byte_for_byte(folder: Path):
     assert base64.b64decode(data) == (folder / "figures" / "a.png").read_bytes()
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (3, 2)
     assert (picture["alt"], picture["width"], picture["height"]) == ("what it shows", "3", "2")
+
+
+def test_a_folded_table_opens_under_its_line(folder: Path):
+    """Table and caption inside, closed until it is asked for; a table without such a line is not folded."""
+    page = page_of(folder, Table(("a",), [("1",)], "its caption", "more & more"))
+    assert page.all("details") == [{}]
+    assert page.inside["summary"] == "more & more"
+    assert page.inside["details"].split() == ["more", "&", "more", "a", "1", "its", "caption"]
+    assert not page_of(folder, Table(("a",), [("1",)], "its caption")).all("details")
 
 
 def test_a_picture_that_is_missing_or_no_image_is_an_error(folder: Path):

@@ -11,13 +11,17 @@ from scipy import stats
 from reports.inference import (
     MOST_SEEDS,
     bca_interval,
+    correlation_interval,
     detectable_difference,
+    fewest_pairs,
     holm,
     probability_of_superiority,
+    ratio_interval,
     seeds_needed,
     sign_flip_p,
     sign_flip_power,
     smallest_p,
+    spread_interval,
     t_power,
 )
 
@@ -238,3 +242,40 @@ def test_probability_of_superiority_is_mann_whitneys_u():
     assert probability_of_superiority(values, baseline) == pytest.approx(theirs)
     assert probability_of_superiority([3, 4], [1, 2]) == 1.0
     assert probability_of_superiority([0.1 + 0.2], [0.3]) == 0.5
+
+
+@pytest.mark.parametrize(("comparisons", "pairs"), [(0, 6), (1, 6), (2, 7), (3, 7), (4, 8), (6, 8), (7, 9)])
+def test_the_fewest_pairs_are_those_that_reach_significance(comparisons: int, pairs: int):
+    """With one fewer the smallest p after Holm is 0.05 or above, whatever the difference."""
+    assert fewest_pairs(comparisons) == pairs
+    assert smallest_p(pairs, max(1, comparisons)) < 0.05 <= smallest_p(pairs - 1, max(1, comparisons))
+
+
+def test_the_spreads_interval_covers_the_true_spread():
+    """Five normal values: 0.6 to 2.87 times their spread, and 95% of such intervals hold the true one."""
+    assert spread_interval(1.0, 5) == pytest.approx((0.599, 2.874), abs=0.001)
+    spreads = np.random.default_rng(3).normal(0, 2, (2_000, 5)).std(axis=1, ddof=1)
+    held = [low < 2 < high for low, high in (spread_interval(float(spread), 5) for spread in spreads)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_ratios_interval_is_welchs_of_its_logarithms():
+    """SciPy's own interval of the unpaired test on logarithms; a single value has none, equal ones no width."""
+    ours, base = np.array([318.0, 392.0, 418.0, 252.0]), np.array([517.0, 414.0, 610.0, 460.0, 340.0])
+    made = ratio_interval(ours, base)
+    assert made is not None
+    theirs = stats.ttest_ind(np.log(ours), np.log(base), equal_var=False).confidence_interval(0.95)
+    assert made[1:] == pytest.approx((math.exp(theirs.low), math.exp(theirs.high)))
+    assert made[0] == pytest.approx(stats.gmean(ours) / stats.gmean(base))
+    assert ratio_interval([2.0], [1.0, 2.0]) is None
+    assert ratio_interval([2.0, 2.0], [1.0, 1.0]) == pytest.approx((2, 2, 2))
+
+
+def test_a_correlations_interval_is_scipys():
+    """Fisher's z, as SciPy has it; a perfect correlation is its own interval."""
+    x = np.array([0.1, 0.5, 0.2, 0.9, 0.4, 0.7, 0.3])
+    y = np.array([0.3, 0.4, 0.1, 0.8, 0.9, 0.5, 0.2])
+    theirs = stats.pearsonr(x, y)
+    interval = theirs.confidence_interval(0.95)
+    assert correlation_interval(float(np.corrcoef(x, y)[0, 1]), 7) == pytest.approx((interval.low, interval.high))
+    assert correlation_interval(1.0, 4) == (1.0, 1.0)

@@ -219,3 +219,32 @@ def test_cells_without_a_value(cell: str | float | None):
 @pytest.mark.parametrize("cell", [0, "0", "none", "−", "R1"])
 def test_cells_with_a_value(cell: str | int):
     assert not is_absent(cell)
+
+
+@pytest.mark.parametrize("line", ["McNemar's test", "</summary></details><script>alert(1)</script>", "a\n\n| b | *c*"])
+def test_a_folded_table_is_html_around_markdown(line: str):
+    """The line that opens it is text and nothing else, and the table in it is read as a table."""
+    text = render(Document("t", (Table(("a", "b"), [("1", "2")], "its caption", line), Text("After."))))
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    opening, closing = (token.content for token in tokens if token.type == "html_block")
+    assert re.findall("</?[a-z]+>", opening) == ["<details>", "<summary>", "</summary>"]
+    assert html.unescape(re.sub("</?[a-z]+>", "", opening)).strip() == " ".join(line.split())
+    assert closing.strip() == "</details>"
+    kinds = [token.type for token in tokens]
+    assert kinds.index("html_block") < kinds.index("table_open") < len(kinds) - kinds[::-1].index("html_block") - 1
+    assert ("p", [("text", "After.")]) in [
+        (opener.tag, [read_piece(child) for child in token.children or []])
+        for opener, token in itertools.pairwise(tokens)
+        if token.type == "inline"
+    ]
+
+
+def test_panels_are_pictures_one_after_the_other():
+    """Each on its own line of one paragraph, under one caption."""
+    text = render(Document("t", (Picture(Path("a_1.png"), "what they show", (Path("a_2.png"),)),)))
+    assert text.splitlines()[2:] == [
+        "![what they show](a_1.png)",
+        "![what they show](a_2.png)",
+        "",
+        "*what they show*",
+    ]

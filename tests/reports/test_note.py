@@ -31,3 +31,10 @@ def test_what_has_no_result_is_counted(tmp_path: Path) -> None:
 def test_without_results_it_says_so(tmp_path: Path) -> None:
     """No answer is made up."""
     assert note(records.arranged([], records.design()), "7") == "Which norm?\n\n> **Note:** No run has a result yet."
+
+
+def test_other_images_are_named_under_the_question(tmp_path: Path) -> None:
+    """As in the report."""
+    design = records.design().model_copy(update={"changed": {"data.name": ("mnist", "digits")}})
+    said = note(records.arranged(list(records.selection(tmp_path).records), design), "7")
+    assert said.splitlines()[2].startswith("The question was asked of mnist; it is answered on digits.")

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from reports import errors, prose
+from harness.records.events import Diverged, Failed
+from reports import errors, frames, prose
 from reports.guard import Difference
+from reports.select import Selection
 from reports.statistics import Verdict, compare
 from tests.reports import records
 from tests.reports.test_frames import with_validation
@@ -16,12 +19,17 @@ BEST = {"batch": (0.9, 0.8, 0.7), "group": (0.7, 0.9, 0.8)}
 """Last accuracies of VARIANTS, such that the variant named comes out highest."""
 
 
+def scored(folder: Path, accuracies: dict[str, float], seeds: tuple[int, ...] = (0, 1)) -> Selection:
+    """Runs of these variants, whose last accuracies are these at every seed."""
+    made = [records.record(folder, variant, seed) for variant in accuracies for seed in seeds]
+    for record in made:
+        record.__dict__["epochs"] = [records.epoch(1, 0.1), records.epoch(2, accuracies[record.variant])]
+    return records.arranged(made, records.design(tuple(accuracies), seeds))
+
+
 def said(folder: Path, best: str, *verdicts: Verdict) -> tuple[str, tuple[int, ...]]:
-    """The headline of a report of one seed in which `best` is highest and the others have these verdicts."""
-    made = [records.record(folder, variant, 0) for variant in VARIANTS]
-    for record, accuracy in zip(made, BEST[best], strict=True):
-        record.__dict__["epochs"] = [records.epoch(1, 0.1), records.epoch(2, accuracy)]
-    selection = records.arranged(made, records.design(VARIANTS, (0,)))
+    """The headline of a report of two seeds in which `best` is highest and the others have these verdicts."""
+    selection = scored(folder, dict(zip(VARIANTS, BEST[best], strict=True)))
     results = {variant: {0: 1.0} for variant in VARIANTS}
     comparisons = [
         replace(c, verdict=verdict) for c, verdict in zip(compare(results, "batch", 0.5), verdicts, strict=True)
@@ -32,9 +40,8 @@ def said(folder: Path, best: str, *verdicts: Verdict) -> tuple[str, tuple[int, .
 
 def test_a_baseline_that_everything_is_shown_to_be_behind_is_the_best(tmp_path: Path) -> None:
     assert said(tmp_path, "batch", "worse", "worse") == (
-        "batch came out highest: 90.00% test accuracy over 1 seed. Every other variant is shown to be worse, so this "
-        "is hardly chance.",
-        (1, 2, 3),
+        "batch came out highest: 90.00 ± 0.00% test accuracy over 2 seeds. Every other variant is shown to be worse.",
+        (1, 2, 3, 4, 5, 6),
     )
 
 
@@ -50,27 +57,128 @@ def test_what_is_not_shown_is_said_by_name(tmp_path: Path, verdicts: tuple[Verdi
 def test_another_variant_ahead_is_better_only_if_shown(tmp_path: Path) -> None:
     """And never better than the variants that it was not compared with."""
     end = "better than batch, the baseline, with which alone variants are compared."
-    assert said(tmp_path, "group", "better", "worse")[0].endswith(f"over 1 seed. It is shown to be {end}")
-    assert said(tmp_path, "group", "not decided", "worse")[0].endswith(f"over 1 seed. It is not shown to be {end}")
+    assert said(tmp_path, "group", "better", "worse")[0].endswith(f"over 2 seeds. It is shown to be {end}")
+    assert said(tmp_path, "group", "not decided", "worse")[0].endswith(f"over 2 seeds. It is not shown to be {end}")
 
 
 def test_variants_that_come_out_level_are_both_named(tmp_path: Path) -> None:
     """The baseline first, whatever the order."""
-    made = [records.record(tmp_path, variant, 0) for variant in VARIANTS]
-    for record, accuracy in zip(made, (0.8, 0.8, 0.7), strict=True):
-        record.__dict__["epochs"] = [records.epoch(1, 0.1), records.epoch(2, accuracy)]
-    asked = records.design(VARIANTS, (0,)).model_copy(update={"baseline": "group"})
-    text = prose.headline(records.arranged(made, asked), ())
-    assert text.text.startswith("group came out highest, level with batch: 80.00% test accuracy over 1 seed.")
+    level = scored(tmp_path, {"batch": 0.8, "group": 0.8, "layer": 0.7})
+    asked = level.design.model_copy(update={"baseline": "group"})
+    text = prose.headline(records.arranged(list(level.records), asked), ())
+    assert text.text.startswith("group came out highest, level with batch: 80.00 ± 0.00% test accuracy over 2 seeds.")
 
 
 def test_what_was_not_compared_is_not_shown_to_be_worse(tmp_path: Path) -> None:
     """A variant that has no seed in common with the baseline, and one that has no result at all."""
-    made = [records.record(tmp_path, variant, seed) for variant, seed in (("batch", 0), ("group", 1))]
-    for record, accuracy in zip(made, (0.9, 0.7), strict=True):
-        record.__dict__["epochs"] = [records.epoch(1, 0.1), records.epoch(2, accuracy)]
-    selection = records.arranged(made, records.design(VARIANTS, (0, 1)))
+    made = [*scored(tmp_path, {"batch": 0.9}).records, *scored(tmp_path, {"group": 0.7}, (2, 3)).records]
+    selection = records.arranged(made, records.design(VARIANTS, (0, 1, 2, 3)))
     assert prose.headline(selection, ()).text.endswith("do not show that it is better than group or layer.")
+
+
+def test_one_seed_ranks_nothing(tmp_path: Path) -> None:
+    """No variant is named best: 89.68% of one run against 89.58% of another is a matter of the seed."""
+    selection = scored(tmp_path, {"batch": 0.9, "group": 0.7, "layer": 0.8}, (0,))
+    assert prose.headline(selection, frames.comparisons(selection)).text == (
+        "One seed ranks nothing, and every variant has run with one: test accuracy is 70.00% to 90.00%. "
+        "It takes at least 7 seeds to show a difference."
+    )
+    same = scored(tmp_path, {"batch": 0.9, "group": 0.9}, (0,))
+    assert "test accuracy is 90.00%. It takes at least 6 seeds" in prose.headline(same, ()).text
+
+
+def test_one_run_beside_several_ranks_nothing_either(tmp_path: Path) -> None:
+    made = [*scored(tmp_path, {"batch": 0.7}).records, *scored(tmp_path, {"group": 0.9}, (0,)).records]
+    text = prose.headline(records.arranged(made, records.design(seeds=(0, 1))), ()).text
+    assert text.startswith("One seed ranks nothing, and group has run with one: test accuracy is 70.00% to 90.00%.")
+    assert "highest" not in text
+
+
+@pytest.mark.parametrize("variants", [("batch",), ("batch", "group")])
+def test_a_headline_over_survivors_says_so(tmp_path: Path, variants: tuple[str, ...]) -> None:
+    """Two of four runs diverged and one failed: the mean of the rest is not that of the recipe."""
+    whole = records.selection(tmp_path, variants, (0, 1))
+    assert "diverged" not in prose.headline(whole, ()).text
+    lost = [
+        records.record(tmp_path, variants[-1], seed, end=end)
+        for seed, end in (
+            (2, Diverged(time=1.0, step=7, where="train")),
+            (3, Diverged(time=1.0, step=9, where="train")),
+            (4, Failed(time=1.0, error="no memory")),
+        )
+    ]
+    selection = records.arranged([*whole.records, *lost], records.design(variants, (0, 1, 2, 3, 4)))
+    assert prose.headline(selection, ()).text.endswith(
+        f" But 2 of 5 runs of {variants[-1]} diverged and 1 of 5 runs of {variants[-1]} failed: "
+        "the results are of the runs that are left, which may flatter them."
+    )
+
+
+def test_runs_not_made_yet_are_no_survivors(tmp_path: Path) -> None:
+    """A banner counts them; they flatter nobody."""
+    made = list(records.selection(tmp_path).records)
+    assert "flatter" not in prose.headline(records.arranged(made, records.design(seeds=(0, 1, 2, 3))), ()).text
+
+
+def test_a_question_asked_of_other_images_says_so(tmp_path: Path) -> None:
+    """ "Of small handwritten digits", answered on photographs: under the question, and in a report without results."""
+    selection = records.selection(tmp_path, ("batch",))
+    assert prose.asked_of(selection) is None
+    design = selection.design.model_copy(update={"changed": {"data.name": ("mnist", "digits"), "epochs": (3, 2)}})
+    other = prose.asked_of(records.arranged(list(selection.records), design))
+    assert other
+    assert (other.text, other.runs) == ("The question was asked of mnist; it is answered on digits.", (1, 2, 3))
+    named = design.model_copy(update={"changed": {"data.name": ("digits", "folder:x/digits")}})
+    moved = prose.asked_of(records.arranged(list(selection.records), named))
+    assert moved
+    assert moved.text == "The question was asked of digits; it is answered on folder:x/digits."
+    empty = prose.asked_of(records.arranged([], design))
+    assert empty
+    assert empty.text == "The question was asked of mnist; it is answered on digits."
+
+
+def test_what_is_corrected_for_what_is_said(tmp_path: Path) -> None:
+    """Intervals are of each comparison, verdicts of all, equivalence of each; of one comparison there is no need."""
+    selection = records.selection(tmp_path, VARIANTS)
+    three = frames.comparisons(selection)
+    corrected = prose.correction(selection, three, joined=False)
+    assert corrected
+    assert corrected.text == "The verdicts better and worse are corrected for all 2 comparisons (Holm)."
+    wide = [replace(three[0], ci_low=0.1, ci_high=0.2), replace(three[1], verdict="equivalent")]
+    corrected = prose.correction(selection, wide, joined=True)
+    assert corrected
+    assert corrected.text == (
+        "Each 95% interval is of one comparison alone. The verdicts better and worse are corrected for all 2 "
+        "comparisons (Holm). Equivalence is judged for each variant alone, without correction. The family is the "
+        "2 comparisons of norms; other experiments do not count."
+    )
+    assert prose.correction(selection, three[:1], joined=False) is None
+    assert prose.correction(selection, (), joined=True) is None
+    single = prose.correction(selection, three[:1], joined=True)
+    assert single
+    assert single.text == "The family is the 1 comparison of norms; other experiments do not count."
+
+
+def test_an_uneven_test_set_is_said_beside_the_accuracy(tmp_path: Path) -> None:
+    """39 of 40 images in one class: "97.50% test accuracy" is what one answer for all of them gives."""
+    selection = records.selection(tmp_path)
+    assert "uneven" not in prose.setting(selection).text
+    for record in selection.records:
+        record.__dict__["labels"] = np.array([1] * 39 + [0])
+    assert (
+        "2 epochs a run. The test set is uneven: 98% of its images are of class dog. A network that always answers dog "
+        "would have 97.50% test accuracy. Every variant" in prose.setting(selection).text
+    )
+
+
+@pytest.mark.parametrize(("largest", "said"), [(20, False), (21, True)])
+def test_uneven_begins_at_one_and_a_half_times_the_equal_share(tmp_path: Path, largest: int, said: bool) -> None:
+    """Of three classes an equal share is a third: half of all images is the most that goes unsaid."""
+    selection = records.selection(tmp_path, ("batch",))
+    labels = np.array([0] * largest + [1] * 10 + [2] * (30 - largest))
+    for record in selection.records:
+        record.__dict__["labels"] = labels
+    assert ("uneven" in prose.setting(selection).text) == said
 
 
 def test_a_single_variant_is_the_best_of_nothing(tmp_path: Path) -> None:
@@ -138,18 +246,23 @@ def test_what_else_differs_is_weighed(tmp_path: Path) -> None:
 
 
 def test_images_that_change_hands_are_counted_beside_chance(tmp_path: Path) -> None:
-    """One sentence of what nobody gets right, and one a variant, citing its runs and the baseline's."""
+    """One sentence of what nobody gets right; a variant's net, and what a new seed swaps, with the runs of both."""
     selection = records.selection(tmp_path, VARIANTS)
     found = errors.all_flips(selection)
+    found["group"] = replace(found["group"], fixed_per_pair=883.2, broken_per_pair=1041.4, by_chance_per_pair=897.3)
+    found["layer"] = replace(found["layer"], fixed_per_pair=3.4, broken_per_pair=2.0, by_chance_per_pair=1.0)
     never, group, layer = prose.changed_hands(selection, found, 7)
     assert never.text == "7 of 40 test images are wrong in every run."
-    flips = found["group"]
     assert group.text == (
-        f"Take a run of group and a run of batch: group is right on {flips.fixed_per_pair:.0f} images that batch gets "
-        f"wrong, and wrong on {flips.broken_per_pair:.0f} that batch gets right. Two runs that differ in their seed "
-        f"alone exchange {flips.by_chance_per_pair:.0f} each way."
+        "Beside a run of batch, a run of group loses 158 images net. A new seed alone swaps 897 images each way."
+    )
+    assert layer.text == (
+        "Beside a run of batch, a run of layer gains 1 image net. A new seed alone swaps 1 image each way."
     )
     assert (group.runs, layer.runs) == ((1, 2, 3, 4, 5, 6), (1, 2, 3, 7, 8, 9))
+    found["group"] = replace(found["group"], broken_per_pair=883.0)
+    level = prose.changed_hands(selection, found, 7)[1].text
+    assert level.startswith("Beside a run of batch, a run of group gains and loses no image net. A new seed")
 
 
 def test_variants_that_share_their_weights_are_said_to_be_one_network(tmp_path: Path) -> None:
@@ -165,13 +278,4 @@ def test_variants_that_share_their_weights_are_said_to_be_one_network(tmp_path: 
 def test_one_seed_knows_nothing_of_chance(tmp_path: Path) -> None:
     selection = records.selection(tmp_path, seeds=(0,))
     text = prose.changed_hands(selection, errors.all_flips(selection), 0)[1].text
-    assert text.endswith("How many that would be by chance, one seed cannot tell.")
-
-
-def test_cost_is_told_beside_the_baselines(tmp_path: Path) -> None:
-    selection = records.selection(tmp_path)
-    for record in selection.variants["group"]:
-        record.__dict__["finished"] = records.FINISHED.model_copy(update={"train_seconds": 6.0})
-    text = prose.cost(selection)
-    assert text.text == "A run of batch trains for 4 s, one of group for 6 s (1.50 times as long)."
-    assert text.runs == (1, 2, 3, 4, 5, 6)
+    assert text.endswith("How many a new seed alone would swap, one seed cannot tell.")

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from harness.artifacts.predictions import probabilities
 from harness.plans.spec import RunSpec
 from harness.records.events import Diverged
-from harness.training.evaluate import probabilities
 from reports.guard import NotComparable
 from reports.publish import compact, publish
 from reports.select import Selection

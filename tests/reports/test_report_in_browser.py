@@ -36,6 +36,8 @@ def sample() -> Document:
             Table(("name", "value"), [(f"v{i}", value) for i, value in enumerate(VALUES)]),
             Picture(Path("wide.png"), f"A wide figure {ATTACK}"),
             Picture(Path("small.png"), "A small figure"),
+            Picture(Path("panel.png"), "Three panels", (Path("panel.png"), Path("panel.png"))),
+            Table(("test", "p"), [("McNemar", "0.5")], "Folded away.", "Another question"),
             Table(
                 ("variant", *wide, "verdict"), [("group_norm", *["75.12 ± 0.31"] * 10, "not decided")], "Notes. " * 60
             ),
@@ -51,6 +53,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     Image.new("RGB", (1800, 300), "teal").save(folder / "wide.png")
     Image.new("RGB", (200, 150), "navy").save(folder / "small.png")
+    Image.new("RGB", (400, 350), "gray").save(folder / "panel.png")
     (folder / "report.html").write_text(render(sample(), folder), encoding="utf-8")
     return folder / "report.html"
 
@@ -92,7 +95,7 @@ def column(page: Page, table: int, index: int) -> list[str]:
 
 def test_everything_loads_and_nothing_complains(page: Page, complaints: list[str]):
     widths = page.evaluate("Array.from(document.images, image => image.naturalWidth)")
-    assert widths == [1800, 200]
+    assert widths == [1800, 200, 400, 400, 400]
     assert page.evaluate("window.hacked") is None
     assert complaints == []
 
@@ -136,9 +139,9 @@ def test_a_table_sorts_by_number_both_ways_with_dashes_last(page: Page, keyboard
 
 
 def test_words_sort_as_people_count_and_one_column_at_a_time(page: Page):
-    table = page.locator("table").nth(2)
+    table = page.locator("table").nth(3)
     table.get_by_role("button", name="run").click()
-    assert column(page, 2, 0) == ["R1", "R2", "R3", "R9", "R10"]
+    assert column(page, 3, 0) == ["R1", "R2", "R3", "R9", "R10"]
     table.get_by_role("button", name="key").click()
     assert table.locator("[aria-sort]").count() == 1
     assert table.locator("[aria-sort]").inner_text() == "key"
@@ -148,10 +151,10 @@ def test_words_sort_as_people_count_and_one_column_at_a_time(page: Page):
 def test_the_page_never_scrolls_sideways_but_wide_tables_do(page: Page, width: int):
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    box = page.locator(".table .scroll").nth(1)
+    box = page.locator(".table .scroll").nth(2)
     assert box.evaluate("box => box.scrollWidth > box.clientWidth")
     box.evaluate("box => box.scrollLeft = 300")
-    label = page.locator("table").nth(1).locator("tbody th").bounding_box()
+    label = page.locator("table").nth(2).locator("tbody th").bounding_box()
     frame = box.bounding_box()
     assert label
     assert frame
@@ -205,6 +208,46 @@ def test_dark_is_dark_and_paper_is_white(page: Page):
     assert page.evaluate(shade) == "rgb(21, 24, 28)"
     page.emulate_media(color_scheme="dark", media="print")
     assert page.evaluate(shade) == "rgb(255, 255, 255)"
+
+
+def test_figures_stand_on_a_light_card_that_a_dark_page_dims(page: Page):
+    """Drawn on white, they are neither black on black nor glaring."""
+    card = page.locator(".zoom").nth(0)
+    look = "card => [getComputedStyle(card).backgroundColor, getComputedStyle(card).filter]"
+    assert card.evaluate(look) == ["rgb(255, 255, 255)", "none"]
+    page.emulate_media(color_scheme="dark")
+    assert card.evaluate(look) == ["rgb(255, 255, 255)", "brightness(0.86)"]
+
+
+def test_panels_stand_in_a_row_or_under_each_other(page: Page):
+    """Three in a row on a desk; on a telephone each has the page's width."""
+
+    def places() -> list[tuple[float, float, float]]:
+        boxes = [page.locator(".zoom").nth(n).bounding_box() for n in (2, 3, 4)]
+        return [(box["x"], box["y"], box["width"]) for box in boxes if box]
+
+    wide = places()
+    assert len({y for _, y, _ in wide}) == 1
+    assert len({x for x, _, _ in wide}) == 3
+    page.set_viewport_size({"width": 400, "height": 900})
+    narrow = places()
+    assert len({y for _, y, _ in narrow}) == 3
+    assert all(width > 340 for _, _, width in narrow)
+
+
+def test_a_wide_figure_scrolls_on_a_telephone_rather_than_shrink(page: Page):
+    """1,800 pixels on 370 would be unreadable; the page itself stays still."""
+    page.set_viewport_size({"width": 400, "height": 900})
+    card = page.locator(".zoom").nth(0)
+    assert card.evaluate("card => [card.scrollWidth > 600, card.clientWidth < 400]") == [True, True]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_what_is_folded_opens_by_click(page: Page):
+    cell = page.get_by_text("McNemar", exact=True)
+    assert not cell.is_visible()
+    page.get_by_text("Another question").click()
+    assert cell.is_visible()
 
 
 def test_it_prints_whole(page: Page):

@@ -70,7 +70,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a text that is none": (lambda report: (report / "report.md").write_bytes(b"\xff"), "report.md cannot be read"),
     "a CSV file gone": (lambda report: (report / "flips.csv").unlink(), "flips.csv is missing"),
-    "a figure gone": (lambda report: (report / "figures" / "cost.png").unlink(), "figures/cost.png is missing"),
+    "a figure gone": (lambda report: (report / "figures" / "seeds.png").unlink(), "figures/seeds.png is missing"),
     "a file too many": (lambda report: (report / "note.md").write_text("x"), "note.md is in no report built from"),
 }
 

@@ -1,5 +1,6 @@
 """The figures of a run show the run's own numbers, and text as it is."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def test_class_names_are_drawn_literally(kind: str, monkeypatch: pytest.MonkeyPa
         "grid": lambda: figures.grid(np.zeros((6, 4, 4, 3), np.float32), HOSTILE, "Names"),
     }[kind]()
     texts = drawn(figure, monkeypatch)
+    counted = " (n = 1)" if kind == "per_class_accuracy" else ""
     for name in HOSTILE:
-        assert (name, False) in texts
+        assert (name + counted, False) in texts
     assert not any(ismath for _, ismath in texts)
 
 
@@ -62,7 +64,8 @@ def test_an_endless_class_name_leaves_room_for_the_picture(kind: str, monkeypatc
     """It is cut, and the axes keep a fifth of the figure's width (matplotlib would warn, and draw none)."""
     labels = np.arange(2)
     figure = getattr(figures, kind)(labels, labels, ("x" * 255, "y"))
-    assert ("x" * 29 + "…", False) in drawn(figure, monkeypatch)
+    counted = " (n = 1)" if kind == "per_class_accuracy" else ""
+    assert ("x" * 29 + "…" + counted, False) in drawn(figure, monkeypatch)
     assert figure.axes[0].get_position().width > 0.2
 
 
@@ -108,6 +111,47 @@ def test_confusion_matrix_and_class_accuracy_are_counts(monkeypatch: pytest.Monk
     assert [bar.get_width() for bar in bars] == pytest.approx([*(100 * shares), np.nan], nan_ok=True)
 
 
+def many(classes: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Ten test images a class, but none of the last; of class 7 all wrong, taken for class 3, of class 9 half for 2."""
+    labels = np.repeat(np.arange(classes - 1), 10)
+    predicted = labels.copy()
+    predicted[labels == 7], predicted[95:100] = 3, 2
+    return labels, predicted, tuple(f"class {label}" for label in range(classes))
+
+
+def test_a_thousand_classes_are_drawn_in_two_seconds(tmp_path: Path) -> None:
+    """Both figures together, written."""
+    begun = time.process_time()
+    figures.save(figures.confusion_matrix(*many(1000)), tmp_path / "a.png")
+    figures.save(figures.per_class_accuracy(*many(1000)), tmp_path / "b.png")
+    assert time.process_time() - begun < 4
+
+
+@pytest.mark.parametrize("kind", ["confusion_matrix", "per_class_accuracy", "misclassified", "grid"])
+def test_a_script_that_the_font_lacks_warns_of_nothing(kind: str, tmp_path: Path) -> None:
+    """Class names in Chinese, Hebrew and emoji: figures are written without a warning (which would fail this test)."""
+    labels, names = np.arange(3), ("鳥", "דג🐟", "กา")
+    wrong = pd.DataFrame({"index": range(3), "true": names, "predicted": names, "confidence": [0.5] * 3})
+    images = np.zeros((3, 4, 4, 3), np.float32)
+    figure = {
+        "confusion_matrix": lambda: figures.confusion_matrix(labels, labels, names),
+        "per_class_accuracy": lambda: figures.per_class_accuracy(labels, labels, names),
+        "misclassified": lambda: figures.misclassified(wrong, images),
+        "grid": lambda: figures.grid(images, names, "鳥"),
+    }[kind]()
+    figures.save(figure, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_epoch_axes_have_whole_numbers(epochs: list[EpochDone], count: int) -> None:
+    """No tick at epoch 1.25, however few epochs there are."""
+    few = [epochs[0].model_copy(update={"epoch": epoch}) for epoch in range(1, count + 1)]
+    for axes in figures.curves(few).axes:
+        ticks = axes.get_xticks()
+        assert np.array_equal(ticks, np.round(ticks))
+
+
 def test_curves_show_every_split_that_there_is(epochs: list[EpochDone]) -> None:
     """Loss and percent by epoch; validation appears when it was held out."""
     loss, accuracy = figures.curves(epochs).axes
@@ -136,3 +180,29 @@ def test_a_figure_is_the_same_bytes_twice(epochs: list[EpochDone], tmp_path: Pat
         figures.save(figures.curves(epochs), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_thousand_classes_are_drawn_fast_and_only_what_stands_out() -> None:
+    """The pairs confused most and the least accurate classes, each with its counts: 140 s a figure before."""
+    began = time.monotonic()
+    labels, names = np.repeat(np.arange(1000), 2), tuple(f"class {number}" for number in range(1000))
+    predicted = labels.copy()
+    predicted[:60:2] += 1  # one image of each of the first thirty classes
+    predicted[1] = 1  # both images of the first
+    confused = figures.confusion_matrix(labels, predicted, names).axes[0]
+    assert confused.get_yticklabels()[0].get_text() == "class 0 → class 1"
+    assert [bar.get_width() for bar in confused.patches][:3] == [2, 1, 1]  # pyright: ignore[reportAttributeAccessIssue]
+    assert confused.get_title() == "the 20 pairs of 1,000 classes confused most (true → predicted)"
+    figure = figures.per_class_accuracy(labels, predicted, names)
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "class 0 (n = 2)"
+    assert len(figure.axes[0].patches) == figures.READABLE
+    figure.canvas.draw()
+    assert time.monotonic() - began < 10
+
+
+def test_epochs_are_whole_numbers(epochs: list[EpochDone]) -> None:
+    """No tick between two epochs, of a run of two or of one."""
+    for told in (epochs, epochs[:1]):
+        figure = figures.curves(told)
+        for axes in figure.axes:
+            assert all(float(tick).is_integer() for tick in axes.get_xticks()), axes.get_xticks()

@@ -1,6 +1,5 @@
 """The images that training gets: the declared pipeline, from either backend, the same for the same seed."""
 
-import os
 from collections import Counter
 from typing import Any, Literal
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.augmentation.source import AugmentError, Source, normalise, source
+from harness.augmentation.source import AugmentError, Source, source
 from harness.plans.spec import Transform
 
 Backend = Literal["batched", "albumentations"]
@@ -171,17 +170,3 @@ def test_the_device_changes_nothing(backend: Backend) -> None:
     expected = list(source(CIFAR, backend, images, MEAN, 5).batches(0, index.split(7)))
     made = list(source(CIFAR, backend, images.cuda(), MEAN, 5, device="cuda").batches(0, index.split(7)))
     assert all(torch.equal(a, b.cpu()) for a, b in zip(expected, made, strict=True))
-
-
-def test_normalise_agrees_with_albumentations() -> None:
-    """The library's Normalize of every byte value, within float32's rounding; channels_last, without a copy."""
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    import albumentations
-
-    images = torch.arange(256, dtype=torch.uint8).repeat(3).view(1, 16, 16, 3)
-    std = (0.2, 0.25, 0.3)
-    result = normalise(images, torch.tensor(MEAN), torch.tensor(std))
-    expected = albumentations.Normalize(MEAN, std)(image=images[0].numpy())["image"]
-    np.testing.assert_allclose(result[0].permute(1, 2, 0).numpy(), expected, rtol=0, atol=2e-6)
-    assert result.dtype == torch.float32
-    assert result.is_contiguous(memory_format=torch.channels_last)

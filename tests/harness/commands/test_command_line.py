@@ -16,8 +16,10 @@ import torch
 
 import harness.__main__ as command_line
 import models
-from harness.__main__ import main, whole_number
+from harness.__main__ import main
+from harness.commands.arguments import seeds, whole_number
 from harness.execution.execute import Outcome
+from harness.plans import catalog
 from harness.values import SpecError
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +80,7 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["quickstart", "--set=batch_size=0"], "`batch_size` must be greater than or equal to 1; got 0"),
         (["quickstart", "--set=batch_size=1439"],
          "`batch_size` must be 1..1438, the training images of 'digits'; got 1439"),
-        (["quickstart", "--set=device=tpu"], "`device` must be auto, cpu, mps, cuda or cuda:0 and on; got 'tpu'"),
+        (["quickstart", "--set=device=tpu"], r"`device` must match '^(auto|cpu|mps|cuda(:\d+)?)$'; got 'tpu'"),
         (["quickstart", "--set=device=cuda:99"],
          "`device` 'cuda:99' is not on this machine ({cuda} of its kind); use device=cpu or auto"),
         (["quickstart", "--set=model.norm=group"],
@@ -91,9 +93,9 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["resnet_dropout", "--data=digits", "--set=model.name=resnt"],
          f"`model.name` must be one of {', '.join(models.names())}; got 'resnt'; did you mean 'resnet'?"),
         (["quickstart", "--set='a\nb'=1"],
-         "`a b` is not a field; known: data, model, optimizer, schedule, augmentation, lr_finder, epochs, batch_size, "
-         "label_smoothing, clip_norm, ema_decay, test_time_flip, precision, memory_format, augment_backend, step, "
-         "device, threads"),
+         "`a b` is not a field; its fields: data, model, optimizer, schedule, augmentation, lr_finder, epochs, "
+         "batch_size, label_smoothing, clip_norm, ema_decay, test_time_flip, precision, device, threads, "
+         "memory_format, step, augment_backend"),
         (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
         (["quickstart", "--data=digts"],
          "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist or folder:PATH; got 'digts'; "
@@ -163,7 +165,7 @@ def test_a_full_disk_is_one_line(refuse: Refuse, monkeypatch: pytest.MonkeyPatch
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device", "/project/runs")
 
-    monkeypatch.setattr(command_line.catalog, "load", full)
+    monkeypatch.setattr(catalog, "load", full)
     said = "No space left on device: /project/runs (free or mend it, then run again)"
     assert refuse("run", "quickstart") == said
 
@@ -210,8 +212,8 @@ def test_all_that_went_wrong_is_one_line(
 ) -> None:
     """A run that failed and a store that was not reached, as when a disk is full, are told together."""
     monkeypatch.setattr(command_line, "ROOT", project)
-    monkeypatch.setattr("harness.execution.execute.check", lambda *_: {})
-    monkeypatch.setattr("harness.training.autotune.settle", lambda planned, *_: planned)
+    monkeypatch.setattr("harness.execution.check.check", lambda planned, _: (planned, {}))
+    monkeypatch.setattr("harness.execution.settle.settle", lambda planned, *_: planned)
     monkeypatch.setattr("harness.tracking.tracker.Tracker", lambda _: None)
     monkeypatch.setattr("harness.execution.execute.execute", lambda *_: Outcome(failed=failed, undelivered=undelivered))
     assert main(["run", "quickstart"]) == 1
@@ -232,13 +234,46 @@ def test_list_shows_every_model_and_question(capsys: pytest.CaptureFixture[str])
     assert "593,200" in capsys.readouterr().out
 
 
+def test_list_goes_on_past_a_broken_experiment(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is listed with what is wrong with it, and the status says that something is."""
+    monkeypatch.setattr(command_line, "ROOT", project)
+    assert main(["list"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    said = "cannot be read: experiments/broken.py line 3: '(' was never closed; correct it and run again"
+    assert f"{'broken':<22} {said}" in lines
+    assert any(line.startswith("quickstart ") for line in lines)
+
+
+def test_a_model_that_cannot_be_registered_is_one_line(project: Path) -> None:
+    """The real program, with a model whose option has no annotation: no traceback, status 2."""
+    file = project / "models" / "mine.py"
+    file.write_text("from models.registry import register\n\n\n@register\ndef mine(depth=3):\n    ...\n")
+    family = project / "models" / "__init__.py"
+    before = family.read_text()
+    family.write_text(before.replace("from models import mnist_cnn,", "from models import mine, mnist_cnn,"))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "run", "--", "quickstart"], cwd=project, capture_output=True, text=True
+        )
+    finally:
+        family.write_text(before)
+        file.unlink()
+    said = (
+        "model 'mine' in models.mine must take the keyword arguments classes, image_size, in_channels, which the data"
+    )
+    assert _one_line(done.stderr).startswith(said)
+    assert done.returncode == 2
+
+
 def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 130, as shells expect, and no traceback."""
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line.catalog, "load", interrupt)
+    monkeypatch.setattr(catalog, "load", interrupt)
     assert main(["run", "quickstart"]) == 130
     assert capsys.readouterr().err == ""
 
@@ -250,6 +285,13 @@ def test_whole_numbers() -> None:
     for text in ("-1", "+1", " 1", "1.0", "1e3", "٣", "²", "9" * 5000):
         with pytest.raises(SpecError, match=r"^SEEDS must be a whole number below a billion; got "):
             whole_number(text, "SEEDS")
+
+
+def test_seeds_are_a_number_or_a_list() -> None:
+    """SEEDS=3 is how many, SEEDS=0,1,7 which."""
+    assert [seeds(text) for text in ("", "3", "0,1,7", "5,")] == [None, 3, (0, 1, 7), (5,)]
+    with pytest.raises(SpecError, match=r"^SEEDS must be a whole number below a billion; got 'x'$"):
+        seeds("0,x")
 
 
 LOADER = next(Path("/lib64").glob("ld-linux*"), None)
@@ -283,7 +325,7 @@ def test_make_passes_on_what_was_typed(makefile: Path) -> None:
     harness, reports = calls
     assert status == 0
     assert harness == ["-m", "harness", "run", "--data=folder:a b", "--seeds=", "--variants=a,b", f"--set={nasty}",
-                       "--workers=", "--", nasty]  # fmt: skip
+                       "--workers=", "--allow=", "--", nasty]  # fmt: skip
     assert (reports[:2], reports[-2:]) == (["-m", "reports"], ["--", nasty])
     assert not {"made", "ran"} & {path.name for path in makefile.iterdir()}
 
@@ -304,8 +346,16 @@ def test_training_starts_with_settings_that_glibc_knows(makefile: Path) -> None:
     subprocess.run(["make", "run", "EXP=quickstart"], cwd=makefile, env=clean, check=True, capture_output=True)
     known = dict(line.split(": ") for line in re.findall(r"^\S+: \S+", (makefile / "tunables").read_text(), re.M))
     settings = re.findall(r"(glibc\.\w+\.\w+)=(\d+)", (makefile / "Makefile").read_text())
-    assert len(settings) == 3
+    assert settings
     assert {name: int(known[name], 0) for name, _ in settings} == {name: int(value) for name, value in settings}
+
+
+def test_a_variable_that_nothing_reads_is_refused(makefile: Path) -> None:
+    """SEED for SEEDS would change nothing in silence."""
+    done = subprocess.run(["make", "run", "EXP=x", "SEED=3"], cwd=makefile, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "*** SEED is not read by anything; there are EXP DATA SEEDS VARIANTS " in done.stderr
+    assert not (makefile / "calls").exists()
 
 
 def test_make_help_shows_the_targets() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from harness.commands.reproduce import differences, reproduce
-from harness.execution import execute
+from harness.data.load import load
 from harness.execution.run import run, run_folder
+from harness.execution.stopping import Stop
 from harness.plans.hyperparameters import SGD, LRFinder
-from harness.plans.spec import Data, Design, RunSpec
+from harness.plans.spec import Circumstances, Data, Design, RunSpec
 from harness.records import journal
 from harness.records.events import Diverged, EpochDone, Fact, Finished, Started
 from harness.tracking.delivery import Delivery
@@ -46,14 +47,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path, made: Path, spec: RunSpec, design: Design) -> Project:
+def project(tmp_path: Path, made: Path, spec: RunSpec, circumstances: Circumstances, design: Design) -> Project:
     """Made once, with an LR range test, and copied for every test."""
     finder = LRFinder(start_lr=1e-4, end_lr=0.5, iterations=20, diverge_threshold=100.0)
     update = {"data": Data(name="digits", image_size=12), "optimizer": SGD(lr="find"), "lr_finder": finder}
     spec = spec.model_copy(update={"recipe": spec.recipe.model_copy(update=update | {"batch_size": 512})})
     if not (made / "runs").exists():
-        data = device_data(execute.load(spec.recipe.data, made), "cpu")
-        list(run(spec, design, data, made, lambda: False))
+        data = device_data(load(spec.recipe.data, made), "cpu")
+        list(run([spec], circumstances, design, data, made, lambda: False))
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return Project(tmp_path, spec)
 
@@ -116,7 +117,7 @@ def test_a_stopped_replay_goes_on(
 ) -> None:
     """Stopped after the first epoch it ends with the signal's status; the same command finishes it."""
 
-    class Stopping(execute.Stop):
+    class Stopping(Stop):
         def __call__(self) -> bool:
             facts = journal.read(project.root / "runs" / "reproduced" / "replays" / project.spec.key)
             self.signal = 15 if facts and isinstance(facts[-1], EpochDone) else None
@@ -146,8 +147,8 @@ def test_a_replay_that_fails_is_one_line(
 
 
 def test_a_device_that_is_not_here_is_refused(project: Project) -> None:
-    recipe = project.spec.recipe.model_copy(update={"device": "cuda:99"})
-    project.rewrite(Started, spec=project.spec.model_copy(update={"recipe": recipe}))
+    """A recorded run names its device, which another machine may lack: said in one line."""
+    project.rewrite(Started, circumstances=Circumstances(device="cuda:99", threads=1, step="eager"))
     with pytest.raises(HarnessError, match=r"^`device` 'cuda:99' is not on this machine"):
         reproduce(project.spec.key, project.root, workers=0)
 

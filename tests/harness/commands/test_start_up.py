@@ -57,5 +57,6 @@ def test_help_and_a_mistyped_name_need_none_of_them(project: Path) -> None:
 
 def test_a_run_waits_for_torch_and_its_store_alone(project: Path) -> None:
     """What draws comes when a run ends, albumentations when there is something to augment, MLflow with its store."""
-    code = "import harness.execute, harness.tracking\nharness.execute.augment.check((), 32, 32, 3)"
+    code = "import harness.execution.check, harness.execution.execute, harness.tracking.tracker\n"
+    code += "harness.execution.check.source.check((), 32, 32, 3)"
     assert _run(project, code) == ("", {"torch"})

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,19 @@ def _cut_in_half(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def _claim(file: Path) -> None:
+    """A header that claims 400 GB, and nothing behind it."""
+    with file.open("wb") as made:
+        np.lib.format.write_array_header_1_0(
+            made, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 400, 1000, 1)}
+        )
+
+
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "missing array": lambda cache: (cache / "test_labels.npy").unlink(),
     "missing meta": lambda cache: (cache / "meta.json").unlink(),
@@ -88,6 +102,16 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "wrong shape": lambda cache: np.save(cache / "test_images.npy", np.zeros((8, 4, 4, 3), np.uint8)),
     "wrong count": lambda cache: np.save(cache / "train_images.npy", np.zeros((3, 8, 8, 3), np.uint8)),
     "wrong type": lambda cache: np.save(cache / "train_images.npy", np.zeros((20, 8, 8, 3))),
+    "empty test split": lambda cache: np.save(cache / "test_labels.npy", np.zeros(0, np.int64)),
+    "claims": lambda cache: _claim(cache / "train_images.npy"),
+    "zip": lambda cache: (cache / "test_images.npy").write_bytes(b"PK\x05\x06" + bytes(18)),
+    "pickle": lambda cache: np.save(cache / "test_labels.npy", np.array([None] * 8), allow_pickle=True),
+    "pipe for meta": lambda cache: _pipe(cache / "meta.json"),
+    "pipe for array": lambda cache: _pipe(cache / "train_labels.npy"),
+    "deep JSON": lambda cache: (cache / "meta.json").write_text("[" * 100_000),
+    "endless JSON": lambda cache: os.truncate(cache / "meta.json", 2**40),
+    "test label too large": lambda cache: np.save(cache / "test_labels.npy", np.full(8, 7)),
+    "negative label": lambda cache: np.save(cache / "train_labels.npy", np.full(20, -1)),
     "label too large": lambda cache: np.save(cache / "train_labels.npy", np.full(20, 7)),
 }
 
@@ -105,6 +129,46 @@ def test_damaged_cache_is_rebuilt(folder: Path, tmp_path: Path, damage: str) -> 
     assert after.checksum == before.checksum
     assert cache_folder(tmp_path) == cache
     assert open_cached(before.checksum, tmp_path) is not None
+
+
+@pytest.mark.parametrize("typed", ["pets/", "./pets", "pets/../pets//", "link", "ABSOLUTE", "ABSOLUTE/"])
+def test_one_folder_has_one_entry_however_it_is_typed(
+    folder: Path, tmp_path: Path, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trailing slash, a relative path and a link lead to the same cached images."""
+    (tmp_path / "link").symlink_to(folder)
+    load(Data(name="folder:pets"), tmp_path)
+    monkeypatch.setattr(harness.data.load, "decode_folder", refuse_to_decode)
+    assert len(load(Data(name=f"folder:{typed.replace('ABSOLUTE', str(folder))}"), tmp_path).train.labels) == 20
+
+
+def test_an_older_entry_is_still_found(folder: Path, tmp_path: Path) -> None:
+    """Reports of runs that were recorded before duplicates were counted show their images."""
+    checksum = load(Data(name=f"folder:{folder}"), tmp_path).checksum
+    file = cache_folder(tmp_path) / "meta.json"
+    meta = json.loads(file.read_text())
+    del meta["duplicates"], meta["remarks"]
+    file.write_text(json.dumps(meta))
+    found = open_cached(checksum, tmp_path)
+    assert found is not None
+    assert (found.duplicates, found.remarks) == (None, ())
+
+
+def test_leftovers_of_killed_processes_are_swept(folder: Path, tmp_path: Path) -> None:
+    """Hidden folders untouched for a day go when the next data set is stored; one still written to and others stay."""
+    cache = tmp_path / "data" / "cache"
+    old = time.time() - 2 * 86_400
+    for name in (".dead", ".alive", "compiled"):
+        (cache / name / "deep").mkdir(parents=True)
+        (cache / name / "deep" / "train_images.npy").touch()
+    (cache / ".dead" / "deep" / "link").symlink_to(tmp_path / "gone")
+    for path in (*cache.rglob("*"), *cache.iterdir()):
+        if path.name != "train_images.npy" or ".alive" not in path.parts:
+            os.utime(path, (old, old), follow_symlinks=False)
+    load(Data(name=f"folder:{folder}"), tmp_path)
+    left = {path.name for path in cache.iterdir()}
+    assert {".alive", "compiled"} < left
+    assert len(left) == 3
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(
@@ -128,7 +192,8 @@ def test_full_disk_is_one_line_and_leaves_nothing(
 def test_two_processes_load_a_fresh_folder_at_once(folder: Path, tmp_path: Path) -> None:
     """Both decode, one publishes, both get the same data, and no temporary folder stays."""
     code = (
-        "import sys, time; from pathlib import Path; import harness.data as d; from harness.plans.spec import Data\n"
+        "import sys, time; from pathlib import Path; import harness.data.load as d\n"
+        "from harness.plans.spec import Data\n"
         "root, me, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]; decode = d.decode_folder\n"
         "def wait(*arguments):\n"
         "    decoded = decode(*arguments); (root / me).touch()\n"
@@ -161,10 +226,10 @@ def test_open_cached_finds_by_checksum_alone(folder: Path, tmp_path: Path, monke
 
 
 def test_cached_meta_names_no_path(folder: Path, tmp_path: Path) -> None:
-    """meta.json holds classes, checksum and statistics, and neither the label nor where the images came from."""
+    """meta.json holds what follows from the images, and neither the label nor where they came from."""
     load(Data(name=f"folder:{folder}", title="Pets"), tmp_path)
     meta = json.loads((cache_folder(tmp_path) / "meta.json").read_text())
-    assert sorted(meta) == ["checksum", "classes", "mean", "std"]
+    assert sorted(meta) == ["checksum", "classes", "duplicates", "mean", "remarks", "std"]
 
 
 def test_import_and_cached_load_need_no_torch(folder: Path, tmp_path: Path) -> None:

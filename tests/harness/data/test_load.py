@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.load import DataError, load
+from harness.data.load import DataError, Duplicates, LeftOut, load
 from harness.plans.spec import Data
 
 
@@ -62,12 +62,84 @@ def test_statistics_are_of_all_training_images(folder: Path, tmp_path: Path) -> 
 
 def test_given_statistics_win_and_must_fit(folder: Path, tmp_path: Path) -> None:
     """data.mean and data.std replace the computed ones; another number of channels is refused with both numbers."""
-    given = Data(name=f"folder:{folder}", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+    given = Data(name=f"folder:{folder}", mean=(0.1, 0.2, 0.3), std=(1.0, 0.2, 0.3))
     assert load(given, tmp_path).mean == (0.1, 0.2, 0.3)
-    assert load(given, tmp_path).std == (1.0, 2.0, 3.0)
+    assert load(given, tmp_path).std == (1.0, 0.2, 0.3)
     message = "`data.mean` and `data.std` must have one number a channel; got 1 for 3 channels of 'pets'"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         load(Data(name=f"folder:{folder}", mean=(0.1,), std=(1.0,)), tmp_path)
+
+
+OWN = "the images' own are [0.4973,0.5059,0.4899] and [0.2892,0.2901,0.3025], taken where both are left out"
+
+
+def test_statistics_of_another_scale_are_refused(folder: Path, tmp_path: Path) -> None:
+    """CIFAR-10's on the scale 0 to 255, as many write them: the line gives them divided, and the images' own."""
+    given = Data(name=f"folder:{folder}", mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))
+    with pytest.raises(DataError) as caught:
+        load(given, tmp_path)
+    assert str(caught.value) == (
+        "`data.mean` and `data.std` are of pixels from 0 to 1; got [125.3,123,113.9] and [63,62.1,66.7]: if they are "
+        'of 0 to 255, SET="data.mean=[0.4914,0.4824,0.4467] data.std=[0.2471,0.2435,0.2616]"; ' + OWN
+    )
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "fits"),
+    [
+        ((0.5, 0.5, 1.01), (0.5, 0.5, 0.5), False),
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 1.01), False),
+        ((0.5, 0.5, 1.0), (0.5, 0.5, 0.5), False),
+        ((0.002, 0.002, 0.002), (0.001, 0.001, 0.001), False),
+        ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), True),
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), True),
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), True),
+        ((0.1307, 0.1307, 0.1307), (0.3081, 0.3081, 0.3081), True),
+    ],
+)
+def test_absurd_statistics_are_refused_and_usual_ones_taken(
+    folder: Path, tmp_path: Path, mean: tuple[float, ...], std: tuple[float, ...], fits: bool
+) -> None:
+    """Above 1, half the scale away, or divided by 255 twice; none at all, halves, ImageNet's and MNIST's are usual."""
+    given = Data(name=f"folder:{folder}", mean=mean, std=std)
+    if fits:
+        assert load(given, tmp_path).mean == mean
+    else:
+        with pytest.raises(DataError, match=re.escape(OWN)):
+            load(given, tmp_path)
+
+
+def test_what_is_left_out_or_changed_is_said_every_time(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When images are decoded and when they come from the cache, in the log and on the data set."""
+    (folder / "train" / "cat" / "more").mkdir()
+    shutil.copy(folder / "train" / "cat" / "00.png", folder / "train" / "cat" / "more")
+    Image.new("RGBA", (8, 8), (1, 2, 3, 0)).save(folder / "test" / "dog" / "9.png")
+    for _ in range(2):
+        dataset = load(Data(name="folder:pets"), tmp_path)
+        assert dataset.left_out == (LeftOut("train/cat", 1, "in a folder inside it"),)
+        assert dataset.remarks == ("1 image with transparent pixels was composited on white",)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"left out of '{folder}': 1 file of train/cat (in a folder inside it)",
+            "pets: 1 image with transparent pixels was composited on white",
+        ]
+        caplog.clear()
+
+
+def test_a_clean_folder_warns_of_nothing(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No line without a reason."""
+    load(Data(name="folder:pets"), tmp_path)
+    assert caplog.records == []
+
+
+def test_duplicates_are_counted_once_and_kept(folder: Path, tmp_path: Path) -> None:
+    """A repeated training image, one that is tested on, one under two labels; from the cache, and with a hold-out."""
+    shutil.copy(folder / "train" / "cat" / "00.png", folder / "train" / "dog" / "x.png")
+    shutil.copy(folder / "train" / "cat" / "01.png", folder / "test" / "cat" / "x.png")
+    for _ in range(2):
+        dataset = load(Data(name="folder:pets", validation_fraction=0.5), tmp_path)
+        assert dataset.duplicates == Duplicates(within_train=1, test_in_train=1, two_labels=1)
 
 
 def test_constant_channel_needs_given_statistics(tmp_path: Path) -> None:

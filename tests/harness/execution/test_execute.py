@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,24 +11,26 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from filelock import FileLock
 
 import harness.execution.execute
+import harness.execution.progress
 import harness.execution.run
-from harness.artifacts import write as artifacts
+from harness.artifacts import write
 from harness.data.load import Dataset
-from harness.execution.execute import Outcome, Progress, Stop, check, execute, find_lrs
+from harness.environment import code_at_start
+from harness.execution.execute import Outcome, execute, find_lrs
+from harness.execution.progress import Progress
 from harness.execution.run import run_folder
-from harness.plans.hyperparameters import SGD, LRFinder, OneCycle
+from harness.execution.stopping import Stop
+from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.plan import Plan
-from harness.plans.spec import Data, Design, Model, RunSpec, Transform
+from harness.plans.spec import Circumstances, Data, Design, Model, RunSpec
 from harness.records import checkpoint, journal
 from harness.records.events import Fact
 from harness.tracking.tracker import Summary, Tracker
-from harness.training.device import code_at_start
 from harness.training.loop import StepDone
-from harness.values import HarnessError
-
-CROP_8 = Transform(name="RandomCrop", height=8, width=8)
+from harness.values import SpecError
 
 
 class Listener:
@@ -53,19 +56,19 @@ class Listener:
 
 
 @pytest.fixture
-def plan(spec: RunSpec, design: Design) -> Plan:
+def plan(spec: RunSpec, circumstances: Circumstances, design: Design) -> Plan:
     """Three seeds of one variant."""
-    return Plan(design, tuple(spec.model_copy(update={"seed": seed}) for seed in range(3)))
+    return Plan(design, tuple(spec.model_copy(update={"seed": seed}) for seed in range(3)), circumstances)
 
 
 @pytest.fixture
 def go(plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """go(listener=…, plan=…) executes, without figures."""
-    monkeypatch.setattr(artifacts, "write", lambda *_: None)
+    monkeypatch.setattr(write, "write_artifacts", lambda *_: {})
 
-    def execute_plan(listener: Any = None, plan: Plan = plan) -> Outcome:
+    def execute_plan(listener: Any = None, plan: Plan = plan, allowed: tuple[str, ...] = ()) -> Outcome:
         monkeypatch.setattr(harness.execution.execute, "Courier", lambda *_: listener or Listener())
-        return execute(plan, of(plan, dataset), cast("Tracker", None), tmp_path, workers=0)
+        return execute(plan, of(plan, dataset), cast("Tracker", None), tmp_path, 0, allowed)
 
     return execute_plan
 
@@ -78,7 +81,7 @@ def of(plan: Plan, dataset: Dataset) -> dict[Data, Dataset]:
 def changed(plan: Plan, **recipe: Any) -> Plan:
     """The plan's first run, with another recipe."""
     spec = plan.runs[0]
-    return Plan(plan.design, (spec.model_copy(update={"recipe": spec.recipe.model_copy(update=recipe)}),))
+    return replace(plan, runs=(spec.model_copy(update={"recipe": spec.recipe.model_copy(update=recipe)}),))
 
 
 def ends(root: Path, plan: Plan) -> list[str]:
@@ -93,7 +96,7 @@ def test_a_failing_run_leaves_the_others_alone(
     train = harness.execution.run.train
 
     def fail_for_seed_1(*arguments: Any) -> Iterator[Any]:
-        if arguments[4] == 1:
+        if arguments[3] == [1]:
             raise RuntimeError("boom\nTraceback")
         return train(*arguments)
 
@@ -115,19 +118,92 @@ def test_a_failing_run_leaves_the_others_alone(
 
 
 def test_what_changed_since_a_run_was_made_is_said(
-    go: Callable[..., Outcome], plan: Plan, dataset: Dataset, tmp_path: Path, capsys: Any
+    go: Callable[..., Outcome], plan: Plan, tmp_path: Path, capsys: Any
 ) -> None:
-    """Other images and other code do not make it again, for what is recorded stays; but nobody takes it for theirs."""
+    """Other code and other threads do not make it again, for what is recorded stays; but nobody takes it for theirs."""
     assert go() == Outcome()
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "new.py").write_text("")
+    (tmp_path / "harness" / "training").mkdir(parents=True)
+    (tmp_path / "harness" / "training" / "new.py").write_text("")
     code_at_start.cache_clear()
     capsys.readouterr()
-    others = of(plan, replace(dataset, checksum="9876"))
-    assert execute(plan, others, cast("Tracker", None), tmp_path, workers=0) == Outcome()
+    assert go(plan=_on_threads(plan, 2)) == Outcome()
     said = capsys.readouterr().out.splitlines()[0]
     assert said.startswith("[1/3] plain seed 0: already made; changed since then: code ")
-    assert said.endswith(f", data 0123 → 9876; to make it again, remove runs/tiny_trial/{plan.runs[0].key}")
+    assert said.endswith(f", threads 1 → 2; to make it again, remove runs/tiny_trial/{plan.runs[0].key}")
+
+
+def _on_threads(plan: Plan, threads: int) -> Plan:
+    return replace(plan, circumstances=plan.circumstances.model_copy(update={"threads": threads}))
+
+
+def test_runs_that_could_not_be_compared_are_refused_before_they_train(
+    go: Callable[..., Outcome], plan: Plan, tmp_path: Path
+) -> None:
+    """One seed made with one thread, two to be made with two: said before the first step, unless it is allowed."""
+    assert go(plan=replace(plan, runs=plan.runs[:1])) == Outcome()
+    two = _on_threads(plan, 2)
+    with pytest.raises(SpecError) as refused:
+        go(plan=two)
+    assert str(refused.value) == (
+        "1 of 3 runs are made already, and a report would refuse to compare them with new ones (circumstances.threads "
+        '1 → 2): put that back, remove runs/tiny_trial to make all anew, or go on all the same with ALLOW="'
+        'circumstances.threads"'
+    )
+    assert ends(tmp_path, plan) == ["finished", "nothing", "nothing"]
+    assert go(plan=two, allowed=("circumstances",)) == Outcome()
+
+
+def test_a_run_is_found_by_what_was_asked(go: Callable[..., Outcome], plan: Plan, tmp_path: Path, capsys: Any) -> None:
+    """Recorded under another key, as before its recipe had got another field or its model another option: made."""
+    one = replace(plan, runs=plan.runs[:1])
+    assert go(plan=one) == Outcome()
+    folder = run_folder(tmp_path, plan.runs[0])
+    folder.rename(folder.with_name("tiny_trial-plain-s0-older"))
+    option = Model(name="norm_cnn", head="gap", dropout=0.1, norm="batch")
+    capsys.readouterr()
+    assert go(plan=changed(one, model=option)) == Outcome()
+    assert capsys.readouterr().out == "[1/1] plain seed 0: already made\n"
+    go(plan=changed(one, model=Model(name="norm_cnn", head="gap", dropout=0.2)))
+    assert "already made" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["epochs", "artifacts"])
+def test_a_run_that_is_not_whole_is_made_again(
+    go: Callable[..., Outcome], plan: Plan, tmp_path: Path, damage: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch lost from its journal, a file cut short: said, and not "already made"; the damaged journal is kept."""
+    one, folder = replace(plan, runs=plan.runs[:1]), run_folder(tmp_path, plan.runs[0])
+
+    def leave(place: Path, *_: Any) -> dict[str, tuple[int, str]]:
+        place.mkdir(exist_ok=True)
+        (place / "weights").write_text("whole")
+        return {"weights": (5, "")}
+
+    monkeypatch.setattr(write, "write_artifacts", leave)
+    assert go(plan=one) == Outcome()
+    lines = (folder / journal.NAME).read_bytes().splitlines(keepends=True)
+    if damage == "epochs":
+        (folder / journal.NAME).write_bytes(b"".join(lines[:1] + lines[2:]))
+    else:
+        (folder / "artifacts" / "weights").write_text("who")
+    capsys.readouterr()
+    assert go(plan=one) == Outcome()
+    said = capsys.readouterr().out
+    why = {"epochs": "its journal has 1 of 2 epochs", "artifacts": "artifacts/weights is missing or not whole"}
+    assert said.startswith(f"plain seed 0: {why[damage]}; it is made again\n")
+    assert ends(tmp_path, one) == ["finished"]
+    assert (folder / "journal.jsonl.damaged").exists()
+
+
+def test_a_journal_that_cannot_be_read_stops_no_other_run(
+    go: Callable[..., Outcome], plan: Plan, tmp_path: Path, capsys: Any
+) -> None:
+    """A pipe in a journal's place would hang whoever reads it: said with its cure, and the others are made."""
+    folder = run_folder(tmp_path, plan.runs[1])
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / journal.NAME)
+    assert go() == Outcome(failed=[plan.runs[1].key])
+    assert f"{folder / journal.NAME} must be a file; remove it to begin that run anew" in capsys.readouterr().out
 
 
 def test_a_diverged_run_counts_as_failed_and_is_not_made_again(
@@ -143,37 +219,30 @@ def test_a_diverged_run_counts_as_failed_and_is_not_made_again(
     assert ends(tmp_path, wild) == ["diverged"]
 
 
-def test_a_run_made_elsewhere_is_not_waited_for(
-    go: Callable[..., Outcome], plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: Any
+@pytest.mark.parametrize("ends_there", [True, False], ids=["made there", "stopped there"])
+def test_a_run_that_another_process_makes_is_waited_for(
+    go: Callable[..., Outcome], plan: Plan, tmp_path: Path, ends_there: bool, monkeypatch: Any, capsys: Any
 ) -> None:
-    """What cannot begin is said, counted once, and the others go on."""
-    run_together = harness.execution.execute.run_together
+    """Two copies of a command share the work: the others are made first, then its end is awaited; if that process was
+    stopped before, the run is made here."""
+    first, folder = plan.runs[0], run_folder(tmp_path, plan.runs[0])
+    folder.mkdir(parents=True)
+    lock = FileLock(folder / "lock")
+    lock.acquire()
+    waits: list[float] = []
 
-    def locked(specs: list[RunSpec], *rest: Any) -> Iterator[Any]:
-        if specs[0].seed == 0:
-            raise HarnessError("it is being made by another process")
-        return run_together(specs, *rest)
+    def meanwhile(seconds: float) -> None:
+        waits.append(seconds)
+        lock.release()
+        if ends_there:
+            assert go(plan=replace(plan, runs=(first,))) == Outcome()
 
-    monkeypatch.setattr(harness.execution.execute, "run_together", locked)
-    assert go().failed == [plan.runs[0].key]
-    assert "it is being made by another process\n" in capsys.readouterr().out
-
-
-def test_a_run_that_another_process_ends_meanwhile_has_a_result(
-    go: Callable[..., Outcome], plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It could not begin here, and is there when this command ends."""
-    run_together = harness.execution.execute.run_together
-
-    def locked(specs: list[RunSpec], *rest: Any) -> Iterator[Any]:
-        if specs[0].seed == 0:
-            raise HarnessError("it is being made by another process")
-        if specs[0].seed == 1:
-            list(run_together([plan.runs[0]], *rest))
-        return run_together(specs, *rest)
-
-    monkeypatch.setattr(harness.execution.execute, "run_together", locked)
+    clock = SimpleNamespace(sleep=meanwhile, time=time.time)
+    monkeypatch.setattr(harness.execution.execute, "time", clock)
     assert go() == Outcome()
+    assert len(waits) == 1
+    assert ends(tmp_path, plan) == ["finished"] * 3
+    assert "plain seed 0: another process is making it; waiting for that\n" in capsys.readouterr().out
 
 
 def test_a_run_killed_at_its_very_end_leaves_no_checkpoints(
@@ -182,7 +251,7 @@ def test_a_run_killed_at_its_very_end_leaves_no_checkpoints(
     """Its last fact was written, its checkpoints not yet removed: the same command does that."""
     assert go() == Outcome()
     folder = run_folder(tmp_path, plan.runs[0])
-    checkpoint.save(folder, {}, 1)
+    checkpoint.save(folder, {}, 1, plan.runs[0].key)
     assert go() == Outcome()
     assert not checkpoint.exists(folder)
 
@@ -211,9 +280,9 @@ def test_a_signal_stops_the_run_and_those_after_it(
     assert ends(tmp_path, plan) == ["finished"] * 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_second_signal_ends_at_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """The first is noted and said, the second ends the process with 130 or 143."""
+    """The first is noted and said, the second ends the process with 128 and its number; a closed terminal is one."""
     ended_with: list[int] = []
     monkeypatch.setattr(os, "_exit", ended_with.append)
     stop = Stop()
@@ -232,7 +301,7 @@ def test_a_store_that_fails_costs_no_run(
 ) -> None:
     """No server, and the real courier: every run is made and in its journal; one warning; the outcome counts what
     MLflow lacks, what was asked among it."""
-    monkeypatch.setattr(artifacts, "write", lambda *_: None)
+    monkeypatch.setattr(write, "write_artifacts", lambda *_: {})
     with socket.create_server(("127.0.0.1", 0)) as free:
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
     assert execute(plan, of(plan, dataset), Tracker(tmp_path, nowhere), tmp_path, workers=0) == Outcome(undelivered=4)
@@ -246,9 +315,9 @@ def test_another_command_that_asks_otherwise_meanwhile_is_noticed(
     plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The report is of what was asked last: whoever asked before is told so, and is told nothing if nobody did."""
-    monkeypatch.setattr(artifacts, "write", lambda *_: None)
+    monkeypatch.setattr(write, "write_artifacts", lambda *_: {})
     one = replace(plan, runs=plan.runs[:1])
-    assert not execute(one, of(plan, dataset), Tracker(tmp_path), tmp_path, workers=0).asked_otherwise
+    assert not execute(one, of(plan, dataset), Tracker(tmp_path), tmp_path, workers=0).superseded
     finish = harness.execution.execute.Courier.finish
 
     def meanwhile(courier: Any, folders: Any) -> Any:
@@ -258,35 +327,7 @@ def test_another_command_that_asks_otherwise_meanwhile_is_noticed(
         return finish(courier, folders)
 
     monkeypatch.setattr(harness.execution.execute.Courier, "finish", meanwhile)
-    assert execute(one, of(plan, dataset), Tracker(tmp_path), tmp_path, workers=0).asked_otherwise
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"batch_size": 73}, "`batch_size` must be 1..72, the training images of 'tiny'; got 73"),
-        ({"model": Model(name="norm_cn")}, r"got 'norm_cn'; did you mean 'norm_cnn' or"),
-        (
-            {"model": Model(name="norm_cnn", drop=0.1)},
-            r"^`model.drop` is not an option of norm_cnn .*; did you mean 'dropout'\?$",
-        ),
-        ({"model": Model(name="norm_cnn", head="avgpool4")}, r"^`model.image_size` must be 20 to 35 .*; got 12$"),
-        ({"augmentation": (CROP_8,)}, "must keep images at 12x12x3; got 8x8x3"),
-        ({"device": "cuda:99"}, r"^`device` 'cuda:99' is not on this machine"),
-        ({"schedule": OneCycle(pct_start=0.1)}, r"^`schedule.pct_start` must leave more .*; got 0.1 of 10 steps;"),
-    ],
-    ids=["batch size", "model", "option", "size", "augmentation", "device", "schedule"],
-)
-def test_what_cannot_run_is_found_before_the_first_run(
-    plan: Plan, dataset: Dataset, tmp_path: Path, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The last of many variants is checked too, against the images that it will see; nothing is written."""
-    monkeypatch.setattr(harness.execution.execute, "load", lambda data, root: dataset)
-    assert check(plan, tmp_path) == of(plan, dataset)
-    bad = changed(plan, **change).runs[0].model_copy(update={"variant": "last"})
-    with pytest.raises(HarnessError, match=said):
-        check(replace(plan, runs=(*plan.runs, bad)), tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert execute(one, of(plan, dataset), Tracker(tmp_path), tmp_path, workers=0).superseded
 
 
 def test_range_tests_alone_are_a_line_each(plan: Plan, dataset: Dataset) -> None:
@@ -305,7 +346,7 @@ def test_the_time_left_counts_what_this_command_made(
 ) -> None:
     """Three runs of eight epochs, one made before, one taken up after seven: an epoch of 60 s leaves eight like it."""
     clock = iter([0.0, 60.0])
-    monkeypatch.setattr(harness.execution.execute, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(harness.execution.progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     eight = plan.runs[0].recipe.model_copy(update={"epochs": 8})
     long = replace(plan, runs=tuple(spec.model_copy(update={"recipe": eight}) for spec in plan.runs))
     show = Progress(long)

@@ -16,7 +16,7 @@ from harness.records import journal
 
 PROJECT = Path(__file__).resolve().parents[3]
 EXPERIMENT = """
-from harness import SGD, Data, Experiment, Model, Recipe
+from harness import SGD, Circumstances, Data, Experiment, Model, Recipe
 
 EXPERIMENT = Experiment(
     name="tiny",
@@ -32,6 +32,7 @@ EXPERIMENT = Experiment(
     factor=(),
     baseline="plain",
     seeds=(0,),
+    circumstances=Circumstances(device="cpu", threads=1, memory_format="channels_last", step="eager"),
 )
 """
 

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from harness.plans.hyperparameters import SGD, Adam, AdamW, Cosine, LRFinder, OneCycle, Step
-from harness.plans.overrides import apply, explain, parse
-from harness.plans.spec import Data, Model, Recipe, Transform
+from harness.plans.overrides import apply, around, explain, parse
+from harness.plans.spec import Circumstances, Data, Model, Recipe, Transform
 from harness.values import SpecError
 
 DATA = Data(name="cifar10", title="CIFAR", image_size=32, mean=(0.5,), std=(0.2,), validation_fraction=0.1)
@@ -72,7 +72,6 @@ def test_a_set_that_cannot_be_read_is_refused(text: str, said: str) -> None:
         ("data.mean=[0.1] data.std=[0.3] data.name=mnist", "data.mean", (0.1,)),
         ("lr_finder.start_lr=1e-5", "lr_finder", LRFinder(start_lr=1e-5)),
         ("clip_norm=1", "clip_norm", 1.0),
-        ("threads=auto", "threads", "auto"),
     ],
 )
 def test_a_change_reaches_its_field(text: str, field: str, value: object) -> None:
@@ -95,6 +94,20 @@ def test_an_experiment_may_give_values_whole() -> None:
     assert apply(changed, {"lr_finder": None}).lr_finder is None
 
 
+def test_circumstances_are_changed_by_their_own_rules() -> None:
+    """What may be set is set, and what breaks a rule is refused in one line."""
+    changed = around(Circumstances(), {"threads": 2, "device": "cpu"})
+    assert changed == Circumstances(threads=2, device="cpu")
+    for name, value, said in (
+        ("device", "tpu", r"`device` must match '^(auto|cpu|mps|cuda(:\d+)?)$'; got 'tpu'"),
+        ("threads", 0, "`threads` must be greater than or equal to 1 or 'auto'; got 0"),
+        ("step", "fused", "`step` must be 'auto', 'eager', 'compiled' or 'stacked'; got 'fused'"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            around(Circumstances(), {name: value})
+        assert str(caught.value) == said
+
+
 def test_no_change_is_the_same_recipe() -> None:
     """And a change leaves the recipe that it came from as it was."""
     assert apply(RECIPE, {}) == RECIPE
@@ -115,8 +128,8 @@ REFUSED = [
     ("label_smoothing=1", "`label_smoothing` must be less than 1; got 1"),
     ("clip_norm=0", "`clip_norm` must be greater than 0; got 0"),
     ("precision=fp16", "`precision` must be 'auto', 'fp32' or 'bf16'; got 'fp16'"),
-    ("device=tpu", r"`device` must match '^(auto|cpu|mps|cuda(:\d+)?)$'; got 'tpu'"),
-    ("threads=0", "`threads` must be greater than or equal to 1 or 'auto'; got 0"),
+    ("lr=0.1", "`lr` is not a field; did you mean 'optimizer.lr'?"),
+    ("threds=1", "`threds` is not a field; did you mean 'threads'?"),
     ("optimizer.lr=-1", "`optimizer.lr` must be greater than 0 or 'find'; got -1"),
     ("optimizer.lr=fnid", "`optimizer.lr` must be a valid number or 'find'; got 'fnid'"),
     ("optimizer.lr=NaN", "`optimizer.lr` must be a finite number or 'find'; got nan"),
@@ -147,7 +160,8 @@ REFUSED = [
      "`optimizer.betas` is not a field; did you mean 'optimizer.name' or 'optimizer.lr' or 'optimizer.nesterov'?"),
     ("optimzer.lr=1", "`optimzer.lr` is not a field; did you mean 'optimizer'?"),
     ("optimizer.lr.x=1", "`optimizer.lr.x` is not a field: `optimizer.lr` has no parts; set it whole"),
-    ("model=resnet", "`model` must be set by its parts (model.name, model.norm); got 'resnet'"),
+    ("model=resnet",
+     "`model` must be set by its parts (model.name, model.norm); got 'resnet'; did you mean model.name=resnet?"),
     ("lr_finder=5", "`lr_finder` must be an object; got 5"),
 ]  # fmt: skip
 
@@ -184,9 +198,6 @@ def test_a_value_that_no_recipe_holds_is_refused() -> None:
         ("label_smoothing", -0.1),
         ("clip_norm", -1.0),
         ("precision", "fp16"),
-        ("threads", 0),
-        ("device", "tpu"),
-        ("memory_format", None),
     ],
 )
 def test_a_file_and_an_override_are_refused_alike(field: str, value: object) -> None:

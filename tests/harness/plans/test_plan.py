@@ -4,10 +4,21 @@ from typing import Any
 
 import pytest
 
+from harness.environment import Machine
 from harness.plans.hyperparameters import SGD
-from harness.plans.plan import Machine, Plan, differences, plan, resolve, steps_per_epoch, together, with_step, within
-from harness.plans.spec import Data, Design, Experiment, Model, Published, Recipe
-from harness.values import SpecError, digest, flatten
+from harness.plans.plan import (
+    Plan,
+    differences,
+    on_images,
+    plan,
+    resolve,
+    settle,
+    steps_per_epoch,
+    together,
+    within,
+)
+from harness.plans.spec import Circumstances, Data, Design, Experiment, Model, Published, Recipe
+from harness.values import SpecError, flatten
 
 CPU = Machine("cpu", bf16=True, threads=2)
 BASE = Recipe(
@@ -43,23 +54,21 @@ def test_every_variant_gets_the_same_seeds() -> None:
     assert planned.design.seeds == (3, 7)
 
 
-def test_the_design_travels_with_its_digests() -> None:
-    """The record of an experiment names each variant's recipe as its runs do; published results follow."""
+def test_the_design_is_what_was_declared() -> None:
+    """Question, baseline, every variant and published results; each run has a key of its own."""
     planned = plan(EXPERIMENT, CPU)
     design = planned.design
     assert (design.experiment, design.question, design.baseline) == ("norms", "Which norm?", "batch")
     assert design.published == EXPERIMENT.published
-    digests = {variant.name: variant.recipe_digest for variant in design.variants}
-    assert digests == {spec.variant: digest(spec.recipe) for spec in planned.runs}
-    assert len(set(digests.values())) == 3
+    assert design.variants == ("batch", "group", "layer")
     assert len({spec.key for spec in planned.runs}) == 6
 
 
 def test_the_design_tells_what_the_command_line_changed() -> None:
-    """And nothing that it gave the value which the file has, or that the machine settled."""
+    """And nothing that it gave the value which the file has, no circumstance, and not what reports call the images."""
     assert plan(EXPERIMENT, CPU, seeds=5).design.changed == {}
-    assert plan(EXPERIMENT, CPU, changes={"threads": CPU.threads}).design.changed == {}
-    assert plan(EXPERIMENT, CPU, changes={"threads": 7}).design.changed == {"threads": ("auto", 7)}
+    for changes in ({"threads": 7}, {"data.title": "CIFAR"}, {"precision": "bf16"}):
+        assert plan(EXPERIMENT, CPU, changes=changes).design.changed == {}
     changes = {"epochs": 2, "optimizer.lr": 0.1, "clip_norm": 1.0}
     design = plan(EXPERIMENT, CPU, data="folder:images", changes=changes).design
     assert design.changed == {
@@ -96,12 +105,12 @@ def test_seeds_end_where_random_generators_do() -> None:
         plan(highest, CPU, seeds=3)
 
 
-def test_fused_seeds_of_a_variant_are_made_together() -> None:
+def test_stacked_seeds_of_a_variant_are_made_together() -> None:
     """In the plan's order; any other form of the step leaves every run alone."""
     alone = plan(EXPERIMENT, CPU, seeds=2)
     assert together(alone) == [[spec] for spec in alone.runs]
-    fused = plan(EXPERIMENT, CPU, seeds=2, changes={"step": "fused"})
-    assert [[(spec.variant, spec.seed) for spec in specs] for specs in together(fused)] == [
+    stacked = plan(EXPERIMENT, CPU, seeds=2, changes={"step": "stacked"})
+    assert [[(spec.variant, spec.seed) for spec in specs] for specs in together(stacked)] == [
         [(name, seed) for seed in EXPERIMENT.seeds[:2]] for name in EXPERIMENT.variants
     ]
 
@@ -120,14 +129,31 @@ def test_a_metric_of_images_that_are_not_held_out_is_refused() -> None:
     )
 
 
-def test_chosen_variants_keep_their_order_and_a_baseline() -> None:
-    """VARIANTS=layer,group runs those two once each; without the declared baseline the first stands in for it, and
-    published results of the others stay out."""
+def test_stacked_seeds_need_one_rate() -> None:
+    """A rate that each run finds for itself is none for all of them."""
+    finding = {"step": "stacked", "optimizer.lr": "find", "lr_finder.iterations": 30}
+    assert plan(EXPERIMENT, CPU, changes=finding).circumstances.step == "stacked"
+    with pytest.raises(SpecError, match=r"^`step` 'stacked' takes one rate for all seeds, .*, or give optimizer.lr a"):
+        plan(EXPERIMENT, CPU, changes=finding | {"lr_finder.each_run": True})
+
+
+@pytest.mark.parametrize(
+    ("factor", "hint"),
+    [("model.nrom", "; did you mean 'model.norm' or"), ("environment", ""), ("threads", ""), ("device", "")],
+)
+def test_a_factor_is_a_field_of_the_recipe(factor: str, hint: str) -> None:
+    """Neither a slip, nor the environment, nor a circumstance can be what variants differ in."""
+    with pytest.raises(SpecError) as caught:
+        plan(_with(factor=("model.norm", factor)), CPU)
+    assert str(caught.value).startswith(f"`factor` must name fields of the recipe; {factor!r} is none{hint}")
+
+
+def test_chosen_variants_leave_the_declared_design() -> None:
+    """VARIANTS=layer,group runs those two once each; baseline, family of variants and published results stay as the
+    experiment declares them."""
     planned = plan(EXPERIMENT, CPU, variants=["layer", "group", "layer"], seeds=1)
     assert _pairs(planned) == [(3, "layer"), (3, "group")]
-    assert planned.design.baseline == "layer"
-    assert plan(EXPERIMENT, CPU, variants=["layer", "batch"]).design.baseline == "batch"
-    assert plan(EXPERIMENT, CPU, variants=["layer"]).design.published == ()
+    assert planned.design == plan(EXPERIMENT, CPU, seeds=1).design
 
 
 def test_a_chosen_variant_is_the_same_run_as_among_all() -> None:
@@ -164,6 +190,15 @@ def test_the_factor_is_guarded_even_when_the_variant_is_not_chosen() -> None:
     experiment = _with(variants={"batch": {}, "group": {"epochs": 6}})
     with pytest.raises(SpecError, match=r"^`epochs` differs between variants"):
         plan(experiment, CPU, variants=["batch"])
+
+
+def test_variants_that_ask_the_same_are_refused() -> None:
+    """Two names for one recipe would count one comparison twice."""
+    with pytest.raises(SpecError) as caught:
+        plan(_with(variants={"batch": {}, "same": {"model.norm": "batch"}}, published=()), CPU)
+    assert str(caught.value) == (
+        "`variants` must differ from each other; 'batch' and 'same' of 'norms' ask for the same recipe: remove one"
+    )
 
 
 def test_a_factor_may_be_a_parent() -> None:
@@ -214,28 +249,40 @@ def test_overrides_reach_every_variant() -> None:
 )
 def test_auto_is_settled_by_the_machine(machine: Machine, settled: tuple[object, ...]) -> None:
     """bf16 where the hardware has it, channels_last but on MPS, the machine's threads."""
-    recipe = resolve(BASE, machine)
-    assert (recipe.device, recipe.threads, recipe.precision, recipe.memory_format) == settled
+    recipe, here = resolve(BASE, machine), settle(Circumstances(), machine)
+    assert (here.device, here.threads, recipe.precision, here.memory_format) == settled
 
 
 def test_two_fields_are_left_to_decide() -> None:
-    """A run is a function of its spec: no other field says "auto"; what was given is kept."""
-    for spec in plan(EXPERIMENT, CPU).runs:
-        assert [f for f, value in flatten(spec.recipe).items() if value == "auto"] == ["augment_backend", "step"]
-    given = {"device": "cpu", "threads": 1, "precision": "fp32", "memory_format": "contiguous"}
-    recipe = resolve(BASE.model_copy(update=given), Machine("cuda", bf16=True, threads=16))
-    assert {field: getattr(recipe, field) for field in given} == given
+    """No field of a recipe says "auto", of the circumstances two, until the pipeline and a measurement decide; what was
+    given is kept."""
+    planned = plan(EXPERIMENT, CPU)
+    assert "auto" not in {str(value) for spec in planned.runs for value in flatten(spec.recipe).values()}
+    assert [f for f, value in flatten(planned.circumstances).items() if value == "auto"] == ["step", "augment_backend"]
+    given = Circumstances(device="cpu", threads=1, memory_format="contiguous", step="eager", augment_backend="batched")
+    assert settle(given, Machine("cuda", bf16=True, threads=16)) == given
+    assert plan(_with(circumstances=given), CPU, changes={"threads": 3}).circumstances.threads == 3
 
 
-def test_the_form_of_the_step_is_settled_for_all_runs_and_the_design() -> None:
-    """Digests follow, so that records and design name the same recipes; a form that was given is kept."""
-    whole = plan(EXPERIMENT, CPU)
-    settled = with_step(whole, "compiled")
-    assert {spec.recipe.step for spec in settled.runs} == {"compiled"}
-    assert [spec.recipe.model_copy(update={"step": "auto"}) for spec in settled.runs] == [s.recipe for s in whole.runs]
-    digests = {spec.variant: digest(spec.recipe) for spec in settled.runs}
-    assert {variant.name: variant.recipe_digest for variant in settled.design.variants} == digests
-    assert with_step(settled, "eager") == settled
+def test_circumstances_are_no_part_of_a_runs_key() -> None:
+    """Another GPU of the machine, other threads, another form of the step or title: the same runs."""
+    keys = [spec.key for spec in plan(EXPERIMENT, CPU).runs]
+    for changes in ({"device": "cuda:1", "threads": 7, "step": "compiled"}, {"data.title": "CIFAR"}):
+        assert [spec.key for spec in plan(EXPERIMENT, CPU, changes=changes).runs] == keys
+
+
+def test_runs_are_completed_by_their_images() -> None:
+    """Each gets the checksum of its images and its variant's whole model; how the folder was typed changes no key."""
+
+    def keys(name: str, checksum: str) -> list[str]:
+        planned = plan(EXPERIMENT, CPU, data=name)
+        models = {variant: Model(name="norm_cnn", norm=variant, dropout=0.01) for variant in EXPERIMENT.variants}
+        completed = on_images(planned, dict.fromkeys([planned.runs[0].recipe.data], checksum), models)
+        assert {spec.recipe.model.options["dropout"] for spec in completed.runs} == {0.01}
+        return [spec.key for spec in completed.runs]
+
+    assert keys("folder:images", "beef") == keys("folder:./images/", "beef")
+    assert not set(keys("folder:images", "beef")) & set(keys("folder:images", "feed"))
 
 
 def test_steps_count_the_short_batch() -> None:

@@ -14,7 +14,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.records.checkpoint import exists, load_latest, remove, save
+from harness.records import checkpoint
+from harness.records.checkpoint import exists, load_latest, remove
+
+RUN, OTHER = "trial-plain-s0-0123456789ab", "trial-plain-s1-ba9876543210"
+
+
+def save(folder: Path, state: dict[str, Any], step: int, run: str = RUN) -> Path:
+    return checkpoint.save(folder, state, step, run)
+
+
+def load(folder: Path, at_most: int = 1000) -> dict[str, Any] | None:
+    return load_latest(folder, RUN, at_most)
 
 
 def _state(step: int) -> dict[str, Any]:
@@ -54,7 +65,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     """Weights, buffers, Adam's moments, random state, bf16, NaN and -0.0; the folder is made when it is missing."""
     save(tmp_path / "run", _state(7), 7)
-    loaded = load_latest(tmp_path / "run")
+    loaded = load(tmp_path / "run")
     assert loaded is not None
     assert _bits(loaded) == _bits(_state(7))
     assert _bits(loaded) != _bits(_state(8))
@@ -68,12 +79,12 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     for step in (8, 9, 10, 100):
         save(tmp_path, {"step": step}, step)
     assert _names(tmp_path) == ["step-000000010.ckpt", "step-000000100.ckpt"]
-    assert load_latest(tmp_path) == {"step": 100}
+    assert load(tmp_path) == {"step": 100}
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     """Nothing, or nothing but other files, is no checkpoint; `remove` leaves those other files."""
-    assert load_latest(tmp_path / "nowhere") is None
+    assert load(tmp_path / "nowhere") is None
     assert not exists(tmp_path)
     (tmp_path / "journal.jsonl").touch()
     save(tmp_path, {}, 1)
@@ -81,7 +92,7 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert exists(tmp_path)
     remove(tmp_path)
     assert _names(tmp_path) == ["journal.jsonl"]
-    assert load_latest(tmp_path) is None
+    assert load(tmp_path) is None
 
 
 @pytest.mark.parametrize("kept", [0, 1, 31, 32, 33, 500, -1])
@@ -89,12 +100,42 @@ def test_a_cut_checkpoint_is_passed_over(two: tuple[Path, Path], kept: int) -> N
     """A file cut to any length is not believed: the one before it is; with both cut there is none."""
     older, newer = two
     newer.write_bytes(newer.read_bytes()[:kept])
-    loaded = load_latest(newer.parent)
+    loaded = load(newer.parent)
     assert loaded is not None
     assert _bits(loaded) == _bits(_state(5))
     older.write_bytes(older.read_bytes()[:kept])
-    assert load_latest(newer.parent) is None
+    assert load(newer.parent) is None
     assert exists(newer.parent)
+
+
+def test_another_runs_checkpoint_is_set_aside(two: tuple[Path, Path]) -> None:
+    """Copied into this run's folder, it is whole and of the same shapes: gone on from, a rate of 0.05 would become one
+    of 0.1. The run's own older one is used, and what was set aside stays for its owner. So does one of a version that
+    named no run."""
+    older, newer = two
+    save(newer.parent, _state(12), 12, run=OTHER)
+    assert _names(newer.parent) == [newer.name, "step-000000012.ckpt"]
+    loaded = load(newer.parent)
+    assert loaded is not None
+    assert _bits(loaded) == _bits(_state(9))
+    assert _names(newer.parent) == [newer.name, "step-000000012.damaged"]
+    buffer = io.BytesIO()
+    torch.save(_state(9), buffer)
+    newer.write_bytes(hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+    assert load(newer.parent) is None
+    assert _names(newer.parent) == ["step-000000009.damaged", "step-000000012.damaged"]
+    assert not older.exists()
+
+
+def test_a_checkpoint_of_a_later_step_waits(two: tuple[Path, Path]) -> None:
+    """Asked for at most 8 steps, the one of 5 is loaded, and the one of 9 neither read nor set aside."""
+    older, newer = two
+    for at_most, step in ((9, 9), (8, 5), (5, 5)):
+        loaded = load(newer.parent, at_most)
+        assert loaded is not None
+        assert loaded["step"] == step
+    assert load(newer.parent, 4) is None
+    assert _names(newer.parent) == [older.name, newer.name]
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +158,11 @@ def test_any_flipped_bit_is_noticed(folder: Path, data: st.DataObject) -> None:
     damaged[bit // 8] ^= 1 << bit % 8
     try:
         newest.write_bytes(damaged)
-        assert load_latest(folder) == {"step": 1}
+        assert load(folder) == {"step": 1}
         assert not newest.exists()  # set aside, so that it does not count as one of the two kept
     finally:
         newest.write_bytes(whole)
-    loaded = load_latest(folder)
+    loaded = load(folder)
     assert loaded is not None
     assert loaded["step"] == 2
 
@@ -201,6 +242,6 @@ def test_nothing_but_data_is_unpickled(tmp_path: Path) -> None:
     assert target.read_text() == "executed"  # the attack works on a loader that lets it
     target.unlink()
     (folder / "step-000000001.ckpt").write_bytes(hashlib.sha256(payload).digest() + payload)
-    assert load_latest(folder) is None
+    assert load(folder) is None
     assert not target.exists()
     assert [path.name for path in folder.iterdir()] == ["step-000000001.damaged"]

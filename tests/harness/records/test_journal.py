@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from harness.environment import Machine
 from harness.plans.hyperparameters import SGD
-from harness.plans.plan import Machine, plan
-from harness.plans.spec import Data, Experiment, Model, Recipe
+from harness.plans.plan import plan
+from harness.plans.spec import Circumstances, Data, Experiment, Model, Recipe
 from harness.records import journal
 from harness.records.events import (
     FACT,
@@ -45,7 +46,8 @@ PLAN = plan(
 )
 STARTED = Started(
     time=1.5,
-    spec=PLAN.runs[0],
+    spec=PLAN.runs[0].model_copy(update={"images": "c"}),
+    circumstances=PLAN.circumstances,
     design=PLAN.design,
     data=DataFacts(
         name="digits",
@@ -122,11 +124,51 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
 
 
 def test_a_fact_is_never_written_twice(tmp_path: Path) -> None:
-    """A resumed run repeats its start, its range test and its last epochs: the first of each stays."""
+    """A resumed run repeats its start, its range test and its last epochs: the first of each stays, whatever the clock
+    and the machine's load say of the second."""
     _write(tmp_path, STARTED, FOUND, _epoch(1))
     again = STARTED.model_copy(update={"time": 7.0})
-    _write(tmp_path, again, FOUND.model_copy(update={"time": 7.1}), _epoch(1, 7.2), _epoch(2, 7.3), _epoch(2, 7.4))
+    slower = _epoch(2, 7.4).model_copy(update={"train_seconds": 9.0, "images_per_second": 1.0, "system": {}})
+    _write(tmp_path, again, FOUND.model_copy(update={"time": 7.1}), _epoch(1, 7.2), _epoch(2, 7.3), slower)
     assert read(tmp_path) == [STARTED, FOUND, _epoch(1), _epoch(2, 7.3)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"test": Scores(loss=0.25, accuracy=0.5)},
+        {"train": Scores(loss=0.25, accuracy=0.5)},
+        {"lrs": (0.5,)},
+        {"step": 7},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_an_epoch_with_other_results_begins_a_new_attempt(tmp_path: Path, other: dict[str, Any]) -> None:
+    """On a GPU sums may be taken in another order: what follows a crash is another trajectory, and the record must not
+    hold epochs of one and weights of the other. The earlier epochs stay, from before the checkpoint; what was recorded
+    from there on goes; the start's time says that this is another attempt."""
+    broken_off = Failed(time=2.5, error="killed")
+    written = _write(tmp_path, STARTED, FOUND, _epoch(1), _epoch(2), broken_off, _epoch(3))
+    again = _epoch(2, 7.3).model_copy(update=other)
+    written.append(again)
+    begun = STARTED.model_copy(update={"time": 7.3})
+    assert read(tmp_path) == written.facts == [begun, FOUND, _epoch(1), again]
+    assert written.started == begun
+    assert [done.epoch for done in written.epochs] == [1, 2]
+    written.append(_epoch(3, 8.0))
+    assert read(tmp_path) == [begun, FOUND, _epoch(1), again, _epoch(3, 8.0)]
+
+
+@pytest.mark.parametrize("make", ["fifo", "folder"])
+def test_what_is_no_file_is_refused_in_one_line(tmp_path: Path, make: str) -> None:
+    """Reading a pipe would wait for ever, by `read` as by whoever opens the journal."""
+    if make == "fifo":
+        os.mkfifo(tmp_path / NAME)
+    else:
+        (tmp_path / NAME).mkdir()
+    for attempt in (read, Journal):
+        with pytest.raises(HarnessError, match=rf"^.*{NAME} must be a file; remove it to begin that run anew$"):
+            attempt(tmp_path)
 
 
 def test_every_failure_is_kept(tmp_path: Path) -> None:
@@ -186,12 +228,12 @@ def test_a_whole_journal_is_not_rewritten(tmp_path: Path) -> None:
 
 
 def test_a_journal_can_begin_anew(tmp_path: Path) -> None:
-    """For a run whose code or data changed: the old facts are gone, and may be said again."""
-    _write(tmp_path, *FACTS)
-    anew = Journal.anew(tmp_path)
-    assert read(tmp_path) == []
-    anew.append(FACTS[0])
-    assert read(tmp_path) == FACTS[:1]
+    """For a run whose code or data changed: the old facts are gone, on disk too, and may be said again."""
+    written = _write(tmp_path, *FACTS)
+    written.rewrite([])
+    assert (written.facts, written.started, written.epochs, read(tmp_path)) == ([], None, [], [])
+    written.append(FACTS[0])
+    assert read(tmp_path) == written.facts == FACTS[:1]
 
 
 def test_a_fact_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +265,43 @@ def test_a_failing_write_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatc
     written.append(failed)
     written.append(FOUND)
     assert read(tmp_path) == [STARTED, failed, FOUND]
+
+
+PUBLISHED = sorted((Path(__file__).parents[3] / "reports" / "published").glob("*/data/*/*.jsonl"))
+
+
+def test_journals_recorded_before_november_2026_are_read() -> None:
+    """Every published one, whole: recipes held the circumstances then, and runs were not named by their images."""
+    assert len(PUBLISHED) >= 60
+    for path in PUBLISHED:
+        text = path.read_bytes()
+        facts = parse(text)
+        assert len(facts) == text.count(b"\n"), path
+        started, recorded = facts[0], json.loads(text.splitlines()[0])
+        assert isinstance(started, Started)
+        recipe = recorded["spec"]["recipe"]
+        around = {name: recipe.get(name, "auto") for name in Circumstances.model_fields}  # the oldest lack `step`
+        assert started.circumstances.model_dump() == around
+        assert started.spec.images == recorded["data"]["checksum"]
+        assert started.spec.recipe.model_dump(mode="json").items() >= {
+            (name, value) for name, value in recipe.items() if name in ("epochs", "batch_size", "precision")
+        }
+        assert started.design.variants == tuple(variant["name"] for variant in recorded["design"]["variants"])
+
+
+def test_an_older_start_is_read_as_a_newer_one() -> None:
+    """Seeds trained as one were called fused; one that lacks its spec or its data is no fact."""
+    line = json.loads(FACT.dump_json(STARTED))
+    around = line.pop("circumstances")
+    line["spec"]["recipe"] |= around | {"step": "fused", "device": "cuda:1"}
+    del line["spec"]["images"]
+    older = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+    (read_back,) = parse(older)
+    found = PLAN.circumstances.model_copy(update={"step": "stacked", "device": "cuda:1"})
+    assert read_back == STARTED.model_copy(update={"circumstances": found})
+    for lost in ("spec", "data"):
+        cut = json.dumps({name: value for name, value in line.items() if name != lost}, separators=(",", ":"))
+        assert parse(cut.encode() + b"\n") == []
 
 
 def test_a_line_is_json_that_others_can_read(tmp_path: Path) -> None:

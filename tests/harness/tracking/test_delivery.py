@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +15,14 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+import harness.records.journal
+import harness.tracking.copies
+import harness.tracking.tracker
 from harness.records.events import Diverged, EpochDone, Fact, Failed
-from harness.tracking.delivery import Delivered, Delivery, lacking
+from harness.tracking.delivery import Delivered, Delivery
+from harness.tracking.state import lacking
 from harness.tracking.store import TrackingError
-from harness.tracking.tracker import Tracker
+from harness.tracking.tracker import Damaged, Tracker
 from harness.values import flatten
 from tests.harness.runs import begun, write
 
@@ -221,11 +227,12 @@ def test_an_answer_lost_when_the_run_was_made_leaves_no_second_one(
 def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
     tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: Any, done: bool
 ) -> None:
-    """Every single call to the store in turn is the last of its process, for a run that was interrupted and then for
-    its end: another process's delivery leaves one run, our tag and MLflow's status as they should be, every row once.
-    """
-    calls = ("create_run", "log_batch", "log_artifact", "set_tag", "set_terminated", "search_runs")
-    originals = {name: getattr(MlflowClient, name) for name in calls}
+    """Every single call to the store, and every file put into it, in turn is the last of its process, for a run that
+    was interrupted and then for its end: another process's delivery leaves one run, our tag and MLflow's status as
+    they should be, every row once."""
+    calls: list[tuple[Any, str]] = [(harness.tracking.tracker, "listing"), (harness.tracking.copies, "put")]
+    calls += [(MlflowClient, name) for name in ("create_run", "log_batch", "set_tag", "set_terminated")]
+    originals = {name: getattr(owner, name) for owner, name in calls}
     left, cut_off = [0], {"interrupted": 0, "finished": 0}
 
     def cut(name: str) -> Callable[..., Any]:
@@ -240,9 +247,9 @@ def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
 
         return call
 
-    for name in calls:
-        monkeypatch.setattr(MlflowClient, name, cut(name))
-    for last in range(1, 9):
+    for owner, name in calls:
+        monkeypatch.setattr(owner, name, cut(name))
+    for last in range(1, 10):
         spec = begun(named).spec.model_copy(update={"seed": last})
         own, folder = [begun(named).model_copy(update={"spec": spec}), *named[1:]], tmp_path / spec.key
         for until, state, status in ((3, "interrupted", "KILLED"), (5, "finished", "FINISHED")):
@@ -255,7 +262,7 @@ def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
             Delivery(tracker).deliver(folder)
             runs = [run for run in mlflow_runs(client, named) if run.data.tags["run_key"] == spec.key]
             assert [(run.data.tags["state"], run.info.status) for run in runs] == [(state, status)], last
-    assert rows(tracker, named) == 8 * (7 + 2 * (8 + 5) + 2)
+    assert rows(tracker, named) == 9 * (7 + 2 * (8 + 5) + 2)
     assert min(cut_off.values()) >= 6
 
 
@@ -386,3 +393,206 @@ def test_an_experiment_deleted_in_mlflow_is_taken_back(
     Delivery(fresh).deliver(tmp_path)
     (run,) = mlflow_runs(client, named)
     assert run.data.tags["state"] == "finished"
+
+
+def with_artifacts(folder: Path, facts: list[Fact], weights: bytes = b"w" * (1 << 20)) -> Path:
+    """The finished run, with a small artifact and a large one."""
+    write(folder, facts)
+    (folder / "artifacts").mkdir()
+    (folder / "artifacts" / "predictions.npz").write_bytes(b"predictions")
+    (folder / "artifacts" / "weights.safetensors").write_bytes(weights)
+    return folder
+
+
+def stored(tracker: Tracker, facts: list[Fact]) -> Path:
+    """Where the store keeps the run's artifacts."""
+    (run,) = tracker.listing(experiment(facts))
+    place = tracker.folder(run)
+    assert place is not None
+    return place
+
+
+def test_large_artifacts_are_stored_once(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+    """A second name of the same file, so a change by rename leaves the other alone; small ones, and the journal, which
+    grows in place, are copies of their own."""
+    folder = with_artifacts(tracker.store.root / "runs" / "stored_once" / "run", named)
+    Delivery(tracker).deliver(folder)
+    place = stored(tracker, named)
+    assert (place / "weights.safetensors").samefile(folder / "artifacts" / "weights.safetensors")
+    for name, here in (("predictions.npz", folder / "artifacts"), ("journal.jsonl", folder)):
+        assert (place / name).read_bytes() == (here / name).read_bytes()
+        assert not (place / name).samefile(here / name)
+    shutil.rmtree(folder.parent)
+    assert (place / "weights.safetensors").stat().st_size == 1 << 20
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_artifact_is_put_back_from_the_other_copy(
+    tracker: Tracker, named: list[Fact], tmp_path: Path, damage: str
+) -> None:
+    """In the store or in `runs/`: a reader gets what was delivered at once, the next delivery mends it and says so, and
+    the one after finds nothing to do. A folder that is gone altogether is delivered again."""
+    folder = with_artifacts(tmp_path / "run", named, weights=b"weights")
+    Delivery(tracker).deliver(folder)
+    place = stored(tracker, named)
+    (run,) = tracker.runs(experiment(named)).values()
+    for broken in (place / "predictions.npz", folder / "artifacts" / "predictions.npz"):
+        DAMAGES[damage](broken)
+        if damage == "missing" and broken.is_relative_to(folder):
+            assert Delivery(tracker).deliver(folder) is None  # who needs the room may remove what the store has
+            broken.write_bytes(b"predictions")
+            continue
+        delivered = Delivery(tracker).deliver(folder)
+        assert delivered == Delivered(begun(named).spec.key, 0, "finished", ("predictions.npz",))
+        assert broken.read_bytes() == b"predictions"
+        assert Delivery(tracker).deliver(folder) is None
+    shutil.rmtree(place)
+    delivered = Delivery(tracker).deliver(folder)
+    assert delivered is not None
+    assert {"weights.safetensors", "journal.jsonl"} <= set(delivered.mended)
+    assert tracker.artifact(run.id, "predictions.npz").read_bytes() == b"predictions"
+
+
+def test_what_is_damaged_in_both_places_is_named(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+    """Nothing is called delivered that is not what was delivered, also when the receipt is lost: MLflow has the digest
+    too. A reader is told which run it is."""
+    folder = with_artifacts(tmp_path / "norms" / "run", named)
+    Delivery(tracker).deliver(folder)
+    for path in (stored(tracker, named) / "predictions.npz", folder / "artifacts" / "predictions.npz"):
+        path.write_bytes(b"predictiont")
+    for receipt in ("kept", "lost"):
+        if receipt == "lost":
+            (folder / "delivered.json").unlink()
+        cure = "in the store and in norms/run of runs/; remove that folder and make the run again"
+        with pytest.raises(TrackingError, match=f"predictions.npz are damaged or missing, {cure}$"):
+            Delivery(tracker).deliver(folder)
+    (run,) = tracker.runs(experiment(named)).values()
+    with pytest.raises(Damaged, match=r"^predictions.npz of run .* cannot be read \(it is not what was delivered\)"):
+        tracker.artifact(run.id, "predictions.npz")
+
+
+def test_a_reader_gets_the_run_s_own_copy_where_the_store_s_is_damaged(
+    tracker: Tracker, named: list[Fact], tmp_path: Path
+) -> None:
+    """Before anybody has mended it: the store knows by its digest which is the right one."""
+    started = begun(named)
+    folder = tracker.store.root / "runs" / started.spec.experiment / started.spec.key
+    Delivery(tracker).deliver(with_artifacts(folder, named))
+    (stored(tracker, named) / "predictions.npz").write_bytes(b"")
+    (stored(tracker, named) / "journal.jsonl").unlink()
+    (run,) = tracker.runs(experiment(named)).values()
+    assert tracker.artifact(run.id, "predictions.npz").read_bytes() == b"predictions"
+    assert tracker.journal_of(run.id) == named
+
+
+def test_artifacts_reach_the_disk_before_the_run_counts(
+    tracker: Tracker, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file in the store is fsynced, and then its folder, before the tag that says `finished` is sent."""
+    happened: list[str] = []
+    fsync, set_tag = os.fsync, MlflowClient.set_tag
+
+    def synced(descriptor: int) -> None:
+        happened.append(Path(f"/proc/self/fd/{descriptor}").readlink().name.partition(".tmp")[0].rpartition(".")[0])
+        fsync(descriptor)
+
+    def tagged(self: MlflowClient, run_id: str, key: str, value: Any) -> None:
+        happened.append(f"{key} {value}")
+        set_tag(self, run_id, key, value)
+
+    folder = with_artifacts(tmp_path / "run", named)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(MlflowClient, "set_tag", tagged)
+    Delivery(tracker).deliver(folder)
+    end = happened.index("state finished")
+    for name in ("predictions.npz", "weights.safetensors", "journal.jsonl"):
+        assert name in happened[:end]
+
+
+def test_a_run_deleted_in_mlflow_stays_deleted_until_it_is_made_again(
+    tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path
+) -> None:
+    """Delivered without being asked for, it is left alone, whole or not; asked for, the same run is active again."""
+    for until in (3, 5):
+        write(tmp_path, named[:until])
+        Delivery(tracker).deliver(tmp_path)
+        (run,) = mlflow_runs(client, named)
+        client.delete_run(run.info.run_id)
+        left = Delivery(tracker).deliver(tmp_path, take_back=False)
+        assert left == Delivered(begun(named).spec.key, 0, "deleted")
+        assert mlflow_runs(client, named) == []
+        Delivery(tracker).deliver(tmp_path)
+        assert [each.info.run_id for each in mlflow_runs(client, named)] == [run.info.run_id]
+    assert rows(tracker, named) == 7 + 2 * (8 + 5) + 2
+
+
+def test_a_journal_that_lost_its_end_takes_no_result_from_mlflow(
+    tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path
+) -> None:
+    """The line says where the whole journal is; put back, nothing is missing."""
+    write(tmp_path, named)
+    Delivery(tracker).deliver(tmp_path)
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
+    with pytest.raises(TrackingError, match=r"has lost its end, since MLflow has the run as finished; put journal"):
+        Delivery(tracker).deliver(tmp_path)
+    (run,) = mlflow_runs(client, named)
+    assert (run.info.status, run.data.tags["state"]) == ("FINISHED", "finished")
+    shutil.copy(client.download_artifacts(run.info.run_id, "journal.jsonl"), path)
+    Delivery(tracker).deliver(tmp_path)
+    assert rows(tracker, named) == 7 + 2 * (8 + 5) + 2
+
+
+def test_runs_made_again_after_runs_was_deleted_replace_the_old_ones(
+    client: MlflowClient, named: list[Fact], tmp_path: Path, tracker: Tracker
+) -> None:
+    """In the project's own store: the old result counts until the new run has finished, then only that one is left."""
+    shutil.copy(tracker.store.root / "mlflow.db", tmp_path / "mlflow.db")
+    own = Tracker(tmp_path)
+    folder = tmp_path / "runs" / experiment(named) / begun(named).spec.key
+    write(folder, named)
+    Delivery(own).deliver(folder)
+    (old,) = own.runs(experiment(named)).values()
+    shutil.rmtree(tmp_path / "runs")
+    again = [begun(named).model_copy(update={"time": 2000.0}), *named[1:]]
+    own = Tracker(tmp_path)
+    write(folder, again[:3])
+    Delivery(own).deliver(folder)
+    assert own.runs(experiment(named))[begun(named).spec.key] == old
+    write(folder, again)
+    Delivery(own).deliver(folder)
+    (new,) = (run for run in own.listing(experiment(named)) if not run.deleted)
+    assert (new.tags["attempt"], new.id != old.id) == ("2000.000000", True)
+
+
+def test_what_all_is_made_asks_the_store_once(
+    tracker: Tracker, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty whole runs: one listing, no journal read. A store without them gets them all again."""
+    folders = []
+    for seed in range(20):
+        spec = begun(named).spec.model_copy(update={"seed": seed})
+        folders.append(tmp_path / str(seed))
+        write(folders[-1], [begun(named).model_copy(update={"spec": spec}), *named[1:]])
+        Delivery(tracker).deliver(folders[-1])
+    asked: list[object] = []
+    listing = harness.tracking.tracker.listing
+    with monkeypatch.context() as patched:
+        patched.setattr(harness.tracking.tracker, "listing", lambda *rest: asked.append(rest) or listing(*rest))
+        patched.setattr(harness.records.journal, "read", lambda folder: asked.append(folder))
+        one = Delivery(tracker)
+        assert [one.deliver(folder) for folder in folders] == [None] * 20
+    assert len(asked) == 1
+    shutil.copy(tracker.store.root / "mlflow.db", tmp_path / "mlflow.db")
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("DELETE FROM tags WHERE key = 'run_key'")
+    other = Delivery(Tracker(tmp_path))
+    assert [delivered.facts for folder in folders if (delivered := other.deliver(folder))] == [5] * 20

@@ -20,6 +20,9 @@ from typing import Any
 import psutil
 import pytest
 from mlflow.exceptions import MlflowException
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.engine.default import DefaultDialect
 
 from harness.tracking import store
 from harness.tracking.store import TrackingError, Unreachable, connect, hurried
@@ -157,6 +160,71 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_a_database_without_its_driver_is_refused(tmp_path: Path) -> None:
     """MySQL's driver is not among the packages: the line names it."""
     assert "No module named 'MySQLdb'" in refusal(tmp_path, "mysql://user@127.0.0.1/mlflow")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://me:s3cret@db.example/x",
+        "'mysql+pymysql://me:s3cret/@odd@host:1/x' cannot",
+        "postgresql://host/x?user=me&password=s3cret&sslmode=on",
+        "connection failed: host=db password='s3cret' dbname=x",
+        "MLFLOW_TRACKING_TOKEN=s3cret",
+    ],
+)
+def test_no_message_holds_a_password(text: str) -> None:
+    """Whoever wrote it: what else it says stays."""
+    said = str(TrackingError(f"before {text} after"))
+    assert "s3cret" not in said
+    assert "***" in said
+    assert said.startswith("before ")
+    assert said.endswith(" after")
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgresql://me:s3cret@{}/x", "postgresql://{}/x?user=me&password=s3cret", "mysql://me:s3cret@{}/x"]
+)
+def test_a_database_that_is_refused_keeps_its_password(tmp_path: Path, uri: str) -> None:
+    """Neither driver is among the packages: the line names it, and the host, and no more."""
+    said = refusal(tmp_path, uri.format("127.0.0.1:1"))
+    assert "127.0.0.1:1" in said
+    assert "No module named" in said
+    assert "s3cret" not in said
+
+
+def test_a_database_that_is_down_is_asked_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody at its port: runs can be made without it, as without a server, and at once."""
+    monkeypatch.setattr(DefaultDialect, "import_dbapi", classmethod(lambda cls: None))
+    for dialect in (PGDialect_psycopg2, PGDialect_psycopg):
+        monkeypatch.setattr(dialect, "import_dbapi", classmethod(lambda cls: None))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    said = silence(tmp_path, f"postgresql://me:s3cret@127.0.0.1:{port}/x")
+    assert said == f"the tracking store 'postgresql://***@127.0.0.1:{port}/x' does not answer ({REFUSED})"
+
+
+def test_a_store_that_is_locked_or_unreadable_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process holds it, or it may not be read now: it is opened once it can be, and says until then why not."""
+    connect(tmp_path)
+    monkeypatch.setattr(store, "_PATIENCE_SECONDS", 0.1)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        opened = connect(tmp_path)
+        with pytest.raises(Unreachable, match=r"^the tracking store '.*' cannot be opened: database is locked$"):
+            opened.require_answer()
+        other.execute("ROLLBACK")
+        opened.require_answer()
+    assert opened.client.search_experiments()
+
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "mlflow.db")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.database, "prepare", forbidden)
+        opened = connect(tmp_path)
+        with pytest.raises(Unreachable, match=r"Permission denied: 'mlflow.db'$"):
+            opened.require_answer()
+    opened.require_answer()
 
 
 def test_two_processes_may_open_a_fresh_store_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,8 @@ def asked(design: Design, facts: list[Fact], time: float = 1.0) -> Summary:
 
 def states(tracker: Tracker, facts: list[Fact]) -> dict[int, tuple[str, str]]:
     """Seed → our tag, MLflow's status."""
-    found = tracker.search(tracker.experiment_id(begun(facts).spec.experiment), "tags.kind = 'run'")
+    experiment_id = tracker.experiment_id(begun(facts).spec.experiment)
+    found = tracker.client.search_runs([experiment_id], "tags.kind = 'run'")
     return {int(run.data.tags["seed"]): (run.data.tags["state"], run.info.status) for run in found}
 
 
@@ -203,3 +205,60 @@ def test_a_run_that_fails_for_a_while_is_tried_again_at_the_end(
 
     monkeypatch.setattr(MlflowClient, "set_tag", fail)
     assert courier.finish(folders) == []
+
+
+def test_plans_are_ordered_by_a_counter(
+    project: Tracker, named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+) -> None:
+    """A plan made with the clock an hour ahead does not win over one made after it; one that only the store has seen,
+    one that has a time of old for its number, and one that cannot be read are all counted from."""
+
+    def ask(seeds: int, root: Path = tmp_path) -> Summary:
+        runs = tuple(PlannedRun(key=f"key{seed}", variant="plain", seed=seed) for seed in range(seeds))
+        courier = Courier(Tracker(root, project.store.uri), root, said.append)
+        courier.begin(asked(design, named, time=time.time() + 3600).model_copy(update={"runs": runs}))
+        assert courier.is_latest(asked(design, named))
+        assert courier.finish([]) == []
+        return project.summary(begun(named).spec.experiment)
+
+    path = tmp_path / "runs" / begun(named).spec.experiment / "plan.json"
+    assert [(len(ask(seeds).runs), ask(seeds).asked) for seeds in (3, 1)] == [(3, 2.0), (1, 4.0)]
+    elsewhere = tmp_path / "another machine"
+    elsewhere.mkdir()
+    assert (len(ask(2, elsewhere).runs), ask(2, elsewhere).asked) == (2, 6.0)
+    assert ask(3).asked == 7.0
+    old = time.time() + 0.5
+    path.write_text(asked(design, named, time=old).model_dump_json())
+    assert (len(ask(2).runs), ask(2).asked) == (2, int(old) + 2)
+    path.write_text("{")
+    assert ask(1).asked == int(old) + 3
+    assert said == []
+
+
+def test_two_commands_that_begin_at_once_are_told_apart(
+    project: Tracker, named: list[Fact], design: Design, tmp_path: Path
+) -> None:
+    """The first one's plan is not the latest any more, whatever the clock says."""
+    one, two = (Courier(project, tmp_path, lambda line: None) for _ in range(2))
+    one.begin(asked(design, named, time=2.0))
+    two.begin(asked(design, named, time=1.0))
+    assert (one.is_latest(asked(design, named)), two.is_latest(asked(design, named))) == (False, True)
+
+
+def test_sync_leaves_what_was_deleted_and_says_so(
+    courier: Courier, project: Tracker, named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+) -> None:
+    """A run deleted in MLflow's pages is no failure and does not come back; made again, it does."""
+    folders = [run_folder(tmp_path, named, seed, 5) for seed in (0, 1)]
+    assert courier.sync() == 0
+    deleted = next(run for run in project.listing(begun(named).spec.experiment) if run.tags["seed"] == "1")
+    project.client.delete_run(deleted.id)
+    said.clear()
+    assert Courier(project, tmp_path, said.append).sync() == 0
+    assert said == [
+        f"1 deleted in MLflow, and left so; make run takes them back: {folders[1].name}",
+        "2 runs here: 0 brought up to date",
+    ]
+    assert sorted(states(project, named)) == [0]
+    assert Courier(project, tmp_path, said.append).finish(folders) == []
+    assert sorted(states(project, named)) == [0, 1]

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+import harness.tracking.tracker
 from harness.plans.spec import Design
 from harness.records.events import Fact
 from harness.records.record import Record
 from harness.tracking.delivery import Delivery
+from harness.tracking.rows import fitting
 from harness.tracking.store import TrackingError
-from harness.tracking.tracker import PlannedRun, Recorded, Summary, Tracker
+from harness.tracking.tracker import Damaged, PlannedRun, Recorded, Summary, Tracker
 from tests.harness.runs import begun, write
 
 
@@ -69,8 +71,45 @@ def test_a_store_that_fails_is_one_line(tracker: Tracker, design: Design, monkey
         with pytest.raises(TrackingError, match=r"^MLflow cannot be written: \[Errno 28\] No space left on device$"):
             tracker.record_summary(own)
     with monkeypatch.context() as patched:
-        patched.setattr(MlflowClient, "search_runs", nonsense)
+        patched.setattr(harness.tracking.tracker, "listing", nonsense)
         with pytest.raises(TrackingError, match=r"^MLflow cannot be read: Expecting value: line 1$"):
             tracker.runs("full")
     tracker.record_summary(own)
     assert tracker.summary("full") == own
+
+
+def test_runs_of_others_in_an_experiment_are_passed_over(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+    """One that somebody logged by hand, one without a state, one whose epochs are no number: ours is read all the same,
+    and a run that is damaged is told from a store that fails."""
+    name = begun(named).spec.experiment
+    write(tmp_path, named)
+    Delivery(tracker).deliver(tmp_path)
+    for tags in ({}, {"kind": "run"}, {"kind": "run", "run_key": "other"}):
+        tracker.client.create_run(tracker.experiment_id(name), tags=tags)
+    odd = {"kind": "run", "run_key": "odd", "state": "finished", "epochs_recorded": "many", "artifact_sha256": "[1"}
+    run_id = tracker.client.create_run(tracker.experiment_id(name), tags=odd).info.run_id
+    found = tracker.runs(name)
+    assert {key: (run.state, run.epochs) for key, run in found.items()} == {
+        begun(named).spec.key: ("finished", 2),
+        "odd": ("finished", None),
+    }
+    with pytest.raises(Damaged, match=r"^journal.jsonl of run odd cannot be read \(it is missing\); make sync puts"):
+        tracker.journal_of(run_id)
+
+
+def test_a_note_is_cut_between_two_lines(tracker: Tracker, recwarn: pytest.WarningsRecorder) -> None:
+    """MLflow cuts at 8,000 characters, in the middle of a link, with a warning: ours ends before, and says how many
+    rows are left out."""
+    experiment_id = tracker.experiment_id("noted")
+    run_id = tracker.client.create_run(experiment_id).info.run_id
+    lines = [f"| [R{n}](#/experiments/1/runs/{n:032x}) | plain | {n} | 90.00 |" for n in range(1000)]
+    tracker.describe(run_id, "\n".join(lines))
+    note = tracker.client.get_run(run_id).data.tags["mlflow.note.content"]
+    *kept, empty, rest = note.split("\n")
+    assert kept == lines[: len(kept)]
+    assert (empty, rest) == ("", f"{1000 - len(kept)} more rows: see the report among this run's artifacts.")
+    assert 7500 < len(note) <= 8000
+    assert list(recwarn) == []
+    for short in ("", "one\ntwo", "x" * 8000):
+        assert fitting(short) == short
+    assert len(fitting("x" * 9000)) < 8000

@@ -4,18 +4,18 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from harness.plans.hyperparameters import SGD
-from harness.plans.spec import Recipe
+from harness.plans.spec import Circumstances, Recipe
 from harness.training.average import Average
 from harness.training.build import new_state
 from harness.training.loop import take_step
 
 
-def test_the_average_follows_the_weights(recipe: Recipe) -> None:
+def test_the_average_follows_the_weights(recipe: Recipe, circumstances: Circumstances) -> None:
     """The first step sets it to them; each further one keeps `ema_decay` of it; BatchNorm's statistics are averaged
     alike."""
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 3))
     averaged = recipe.model_copy(update={"ema_decay": 0.75, "optimizer": SGD(lr=0.5)})
-    state = new_state(model, averaged, lr=0.5, images=48)
+    state = new_state(model, averaged, circumstances, lr=0.5, images=48)
     autocast, followed = torch.autocast("cpu", enabled=False), []
     for step in range(3):
         take_step(state, torch.randn(16, 1, 2, 2) + step, torch.arange(16) % 3, averaged, autocast)
@@ -26,7 +26,7 @@ def test_the_average_follows_the_weights(recipe: Recipe) -> None:
             torch.testing.assert_close(value, expected)
 
 
-def test_the_average_is_torchs(recipe: Recipe) -> None:
+def test_the_average_is_torchs() -> None:
     """Bit for bit what AveragedModel makes of the same steps, but for whole numbers, which it averages too."""
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 2), torch.nn.BatchNorm2d(4), torch.nn.Flatten())
     ours, torchs = Average(model, 0.75), AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.75), use_buffers=True)

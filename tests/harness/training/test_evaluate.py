@@ -1,17 +1,17 @@
-"""Predictions in evaluation mode, scores by hand, and how images reach the network."""
+"""Predictions in evaluation mode, and scores by hand."""
 
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import models
+from harness.augmentation.normaliser import Normaliser
 from harness.training import evaluate
 from harness.training.build import DeviceData
-from harness.training.evaluate import Interrupted, Normaliser, predict, probabilities, score
+from harness.training.evaluate import Interrupted, predict, score
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -85,33 +85,3 @@ def test_score_by_hand() -> None:
     assert scores.loss == pytest.approx((math.log(4 / 3) + math.log(2) + math.log(5 / 4) + math.log(10)) / 4)
     assert scores.accuracy == 0.5  # a tie goes to the first class
     assert math.isnan(score(torch.full((1, 2), torch.nan), torch.tensor([0])).loss)
-
-
-def test_probabilities_are_a_softmax_that_does_not_overflow() -> None:
-    """In float64, rows summing to 1, also for logits of 10,000."""
-    expected = np.array([[math.exp(1), math.exp(2), math.exp(-3)], [1.0, 0.0, 0.0]])
-    expected /= expected.sum(1, keepdims=True)
-    found = probabilities(np.array([[1.0, 2.0, -3.0], [1e4, 0.0, -1e4]], np.float32))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-def test_as_seen_undoes_the_statistics(data: DeviceData, normaliser: Normaliser) -> None:
-    """What a grid shows is the network's input, back in 0..1: the pixels over 255."""
-    images = data.test.images[:5].numpy()
-    np.testing.assert_allclose(normaliser.as_seen(images), images / 255, atol=1e-6)
-
-
-def test_memory_format_and_precision_are_as_named(data: DeviceData) -> None:
-    """channels_last has its strides, contiguous its own; bf16 computes convolutions in bfloat16, fp32 does not."""
-    conv = nn.Conv2d(3, 4, 3)
-    for memory_format, kind in (
-        ("channels_last", torch.channels_last),
-        ("contiguous", torch.contiguous_format),
-    ):
-        for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-            normaliser = Normaliser.make(MEAN, STD, "cpu", memory_format, precision)
-            images = normaliser(data.test.images)
-            assert images.is_contiguous(memory_format=kind)
-            assert images.dtype == torch.float32
-            with normaliser.autocast:
-                assert conv(images).dtype == dtype

@@ -11,43 +11,41 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import models
+from harness.augmentation.batches import epoch_order
+from harness.augmentation.normaliser import Normaliser
 from harness.augmentation.source import source
 from harness.data.load import Dataset
 from harness.plans.hyperparameters import SGD, OneCycle
-from harness.plans.spec import Recipe
+from harness.plans.spec import Circumstances, Recipe
 from harness.records.events import EpochDone, Scores
-from harness.training.build import DeviceData, build_model, new_state
-from harness.training.evaluate import Normaliser
-from harness.training.loop import NotFinite, State, StepDone, epoch_order, take_step, train
-from harness.training.optimizers import build_optimizer, build_scheduler
-from harness.training.stacked import Stack
+from harness.training.build import DeviceData, build_learner, build_model, new_state
+from harness.training.loop import Evaluate, NotFinite, State, StepDone, train
 
-TRACE = Path(__file__).with_name("loss_trace.json")
+TRACE = Path(__file__).parents[1] / "loss_trace.json"
 FINE = Scores(loss=1.0, accuracy=0.5)
-Events = Iterator[StepDone | EpochDone]
+Events = Iterator[StepDone | EpochDone | NotFinite]
 Start = Callable[..., tuple[State, Events]]
 
 
 @pytest.fixture
-def start(data: DeviceData, recipe: Recipe) -> Start:
+def start(data: DeviceData, recipe: Recipe, circumstances: Circumstances) -> Start:
     """start(model=…, evaluate=…, **changes of the recipe) → the state, and the events of training it."""
 
-    def begin(model: nn.Module | None = None, evaluate: Callable = lambda: (None, FINE), **changes: object):
+    def begin(model: nn.Module | None = None, evaluate: Evaluate = lambda: (None, FINE), **changes: object):
         changed = recipe.model_copy(update=changes)
         torch.manual_seed(0)
-        model = model or network(dropout=0.0)
-        normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cpu", changed.memory_format, changed.precision)
-        optimizer = build_optimizer(model, changed, float(changed.optimizer.lr))
-        scheduler = build_scheduler(optimizer, changed.schedule, float(changed.optimizer.lr), 5, changed.epochs)
-        state = State(model, optimizer, scheduler, forward=model)
+        normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cpu", "channels_last", changed.precision)
+        state = new_state(model or network(), changed, circumstances, float(changed.optimizer.lr), images=72)
+        learner = build_learner([state], changed, circumstances, normaliser.autocast)
         images = source((), "auto", data.train.images, (0.4,) * 3, 0)
-        return state, train(state, images, data.train.labels, changed, 0, normaliser, evaluate)
+        events = train(learner, [images], data.train.labels, [0], changed, normaliser, [evaluate])
+        return state, (event for _, event in events)
 
     return begin
 
 
-def network(dropout: float) -> nn.Module:
-    return models.build("norm_cnn", image_size=12, classes=3, head="gap", dropout=dropout)
+def network() -> nn.Module:
+    return models.build("norm_cnn", image_size=12, classes=3, head="gap", dropout=0.0)
 
 
 def epochs(events: Events) -> list[EpochDone]:
@@ -74,11 +72,11 @@ def test_epoch_metrics_are_means_over_all_examples(start: Start, data: DeviceDat
     mode, whatever mode it comes in.
     """
     torch.manual_seed(0)
-    model = network(dropout=0.0).eval()
+    model = network().eval()
     _, events = start(model=model, optimizer=SGD(lr=1e-30, momentum=0.0), label_smoothing=smoothing, epochs=1)
     done = epochs(events)[0]
     torch.manual_seed(0)
-    model = network(dropout=0.0)
+    model = network()
     losses, right = [], 0
     for index in epoch_order(0, 0, 72).split(16):
         pixels = (data.train.images[index].permute(0, 3, 1, 2) / 255 - 0.4) / 0.2
@@ -136,22 +134,24 @@ def test_events_count_steps_and_epochs(start: Start) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("fused", [False, True])
-def test_a_step_never_waits_for_the_device(recipe: Recipe, dataset: Dataset, fused: bool) -> None:
+@pytest.mark.parametrize("step", ["eager", "stacked"])
+def test_a_step_never_waits_for_the_device(recipe: Recipe, dataset: Dataset, step: str) -> None:
     """torch raises where something would, once the first steps have set everything up."""
-    given = recipe.model_copy(update={"device": "cuda", "precision": "bf16", "ema_decay": 0.9, "clip_norm": 1.0})
-    states = [new_state(build_model(given, dataset, seed)[1], given, 0.05, 72) for seed in range(2)]
-    normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cuda", given.memory_format, given.precision)
+    given = recipe.model_copy(update={"precision": "bf16", "ema_decay": 0.9, "clip_norm": 1.0})
+    there = Circumstances.model_validate({"device": "cuda", "threads": 1, "memory_format": "channels_last"})
+    there = there.model_copy(update={"step": step})
+    runs = 2 if step == "stacked" else 1
+    states = [
+        new_state(build_model(given, there, dataset, seed)[1], given, there, 0.05, images=72) for seed in range(runs)
+    ]
+    normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cuda", "channels_last", "bf16")
+    learner = build_learner(states, given, there, normaliser.autocast)
     pixels, labels = torch.from_numpy(dataset.train.images).cuda(), torch.from_numpy(dataset.train.labels).cuda()
-    stack = Stack(states, given) if fused else None
     batches = source((), "auto", pixels, (0.4,) * 3, 0, device="cuda").batches(0, torch.arange(64).split(16))
     try:
         for number, images in enumerate(batches):
             inputs, targets = normaliser(images), labels[16 * number : 16 * (number + 1)]
-            if stack:
-                stack.step(torch.stack([inputs, inputs]), targets.expand(2, -1), normaliser.autocast)
-            else:
-                take_step(states[0], inputs, targets, given, normaliser.autocast)
+            learner.step(inputs.expand(runs, *inputs.shape), targets.expand(runs, -1))
             torch.cuda.set_sync_debug_mode("error" if number == 1 else torch.cuda.get_sync_debug_mode())
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -176,22 +176,12 @@ def test_the_clock_stops_while_the_listener_works(start: Start, monkeypatch: pyt
             assert event.images_per_second == 72 / 5
 
 
-def test_order_is_a_permutation_of_seed_and_epoch() -> None:
-    """Every image once; the same again for the same seed and epoch, whatever the global state; others otherwise."""
-    order = epoch_order(3, 1, 100)
-    torch.manual_seed(99)
-    assert torch.equal(epoch_order(3, 1, 100), order)
-    assert sorted(order.tolist()) == list(range(100))
-    assert not torch.equal(epoch_order(3, 2, 100), order)
-    assert not torch.equal(epoch_order(4, 1, 100), order)
-
-
 class NanAt(nn.Module):
     """A network whose logits are NaN in one training step."""
 
     def __init__(self, step: int):
         super().__init__()
-        self.inner, self.at, self.step = network(dropout=0.0), step, 0
+        self.inner, self.at, self.step = network(), step, 0
 
     def forward(self, images: Tensor) -> Tensor:
         self.step += 1
@@ -205,11 +195,11 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(start: Start, step: int) ->
     An epoch with such a loss yields no `EpochDone`.
     """
     _, events = start(model=NanAt(step))
-    seen = []
-    with pytest.raises(NotFinite, match=rf"^the loss is not finite at step {step} \(train\)$") as raised:
-        seen.extend(event.step for event in events)
-    assert (raised.value.step, raised.value.where) == (step, "train")
-    assert seen == list(range(1, step))
+    *before, last = events
+    assert isinstance(last, NotFinite)
+    assert str(last) == f"the loss is not finite at step {step} (train)"
+    assert (last.step, last.where) == (step, "train")
+    assert [event.step for event in before] == list(range(1, step))
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
@@ -218,9 +208,66 @@ def test_an_evaluation_that_is_not_finite_stops_the_run(start: Start, split: str
     """Either split's loss, after the epoch's last step: JSON has no infinity, so no fact may hold one."""
     bad = Scores.model_construct(loss=loss, accuracy=0.5)
     _, events = start(evaluate=lambda: (bad, FINE) if split == "validation" else (FINE, bad))
-    with pytest.raises(NotFinite) as raised:
-        list(events)
-    assert (raised.value.step, raised.value.where) == (5, "evaluation")
+    *_, last = events
+    assert isinstance(last, NotFinite)
+    assert (last.step, last.where) == (5, "evaluation")
+
+
+class Scripted:
+    """A learner of three runs whose losses are not finite from the steps on that are told."""
+
+    def __init__(self, recipe: Recipe, circumstances: Circumstances, bad: dict[int, int]):
+        nothing = [nn.Linear(1, 1) for _ in range(3)]
+        self.states = [new_state(model, recipe, circumstances, 0.1, images=72) for model in nothing]
+        self.bad = bad
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        assert images.shape[:2] == labels.shape
+        for state in self.states:
+            state.step += 1
+            state.lrs.append(0.1)
+
+    def first_bad_steps(self) -> dict[int, int]:
+        return {run: step for run, step in self.bad.items() if step <= self.states[0].step}
+
+
+def test_runs_at_once_end_one_by_one(data: DeviceData, recipe: Recipe, circumstances: Circumstances) -> None:
+    """The first run diverges in a step, the second in its evaluation: nothing more is heard of either, the steps are
+    attributed to the first run that is left, and the last one reaches its end. Seconds are shared."""
+    learner = Scripted(recipe, circumstances, bad={0: 2})
+    bad = Scores.model_construct(loss=float("nan"), accuracy=0.5)
+    images = source((), "auto", data.train.images, (0.4,) * 3, 0)
+    normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cpu", "channels_last", "fp32")
+    events = train(
+        learner,
+        [images] * 3,
+        data.train.labels,
+        [0, 1, 2],
+        recipe,
+        normaliser,
+        [lambda: (None, FINE), lambda: (None, bad), lambda: (None, FINE)],
+    )
+    seen = [(run, type(event), event.step) for run, event in events]
+    assert seen == [
+        (0, StepDone, 1),
+        (0, NotFinite, 2),
+        *[(1, StepDone, step) for step in (2, 3, 4)],
+        (1, NotFinite, 5),
+        (2, EpochDone, 5),
+        *[(2, StepDone, step) for step in (6, 7, 8, 9)],
+        (2, EpochDone, 10),
+    ]
+
+
+def test_runs_that_all_diverge_take_no_further_step(
+    data: DeviceData, recipe: Recipe, circumstances: Circumstances
+) -> None:
+    """Training ends with the last of them, not with the epoch."""
+    learner = Scripted(recipe, circumstances, bad={0: 2, 1: 2, 2: 2})
+    images = source((), "auto", data.train.images, (0.4,) * 3, 0)
+    normaliser = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cpu", "channels_last", "fp32")
+    list(train(learner, [images] * 3, data.train.labels, [0, 1, 2], recipe, normaliser, [lambda: (None, FINE)] * 3))
+    assert learner.states[0].step == 2
 
 
 def test_loss_trace_is_the_committed_one(start: Start) -> None:

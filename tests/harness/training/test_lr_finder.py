@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import models
+from harness.augmentation.batches import epoch_order
+from harness.augmentation.normaliser import Normaliser
 from harness.augmentation.source import source
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.spec import Recipe
 from harness.records.events import LRFound
 from harness.training.build import DeviceData
-from harness.training.evaluate import Normaliser
-from harness.training.loop import NotFinite, epoch_order
+from harness.training.loop import NotFinite
 from harness.training.lr_finder import LRFinderError, find_lr, suggest
 
 with warnings.catch_warnings():
@@ -29,6 +30,7 @@ with warnings.catch_warnings():
 
 NORMALISER = Normaliser.make((0.4,) * 3, (0.2,) * 3, "cpu", "contiguous", "fp32")
 SWEEP = LRFinder(start_lr=1e-4, end_lr=1.0, iterations=30, smoothing=0.0, diverge_threshold=100.0)
+STEEP = SWEEP.model_copy(update={"start_lr": 1e-2})
 
 
 @pytest.fixture
@@ -76,14 +78,18 @@ def test_the_other_rule_takes_a_tenth_of_the_lowest_loss_rate() -> None:
     assert suggest(lrs, losses, "minimum_tenth") == lrs[20] / 10
 
 
-def test_sweep_is_what_the_recipe_asks_for(model: nn.Module, data: DeviceData, swept: Recipe) -> None:
-    """Rates rise geometrically between the given limits; losses are those of plain SGD at those rates, batch by batch.
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_sweep_is_what_the_recipe_asks_for(
+    model: nn.Module, data: DeviceData, swept: Recipe, clip_norm: float | None
+) -> None:
+    """Rates rise geometrically between the given limits; losses are those of plain SGD at those rates, batch by batch,
+    its gradient clipped where training's is.
 
     Batches come in the order of epoch 0, then of epoch 1: eight steps by hand, three of them in the second.
     """
-    found = find(model, data, swept)
+    found = find(model, data, swept.model_copy(update={"clip_norm": clip_norm, "lr_finder": STEEP}))
     assert len(found.lrs) == 30
-    np.testing.assert_allclose(found.lrs, np.geomspace(1e-4, 1.0, 30), rtol=1e-6)
+    np.testing.assert_allclose(found.lrs, np.geomspace(1e-2, 1.0, 30), rtol=1e-6)
     torch.manual_seed(0)
     plain = models.build("norm_cnn", image_size=12, classes=3, head="gap", dropout=0.2)
     order = [index for epoch in (0, 1) for index in epoch_order(0, epoch, 72).split(16)][:8]
@@ -92,6 +98,8 @@ def test_sweep_is_what_the_recipe_asks_for(model: nn.Module, data: DeviceData, s
         assert loss == pytest.approx(now.item(), rel=1e-4)
         plain.zero_grad()
         now.backward()
+        if clip_norm is not None:
+            assert nn.utils.clip_grad_norm_(plain.parameters(), clip_norm) > 2 * clip_norm
         with torch.no_grad():
             for parameter in plain.parameters():
                 assert parameter.grad is not None

@@ -1,0 +1,1 @@
+"""Training images on their way to a network: batches, transforms, normalisation."""

@@ -1,0 +1,24 @@
+"""scikit-learn's handwritten digits, which need no network.
+
+E. Alpaydin and C. Kaynak, UCI "Optical Recognition of Handwritten Digits", 1998 (its test part).
+"""
+
+import numpy as np
+
+from harness.data.split import Decoded, Split, resized, stratified
+
+SIZE = 32
+TEST_FRACTION = 0.2
+
+
+def decode_digits(image_size: int | None) -> Decoded:
+    """1,797 handwritten digits, 8x8 resized to 32x32 or image_size, three equal channels, in a fixed split of 80/20."""
+    from sklearn.datasets import load_digits
+
+    pixels, targets = load_digits(return_X_y=True)  # (1797, 64), 0..16
+    small = np.rint(np.asarray(pixels) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    images = resized(small, image_size or SIZE).repeat(3, axis=3)
+    labels = np.asarray(targets, np.int64)
+    test = stratified(labels, TEST_FRACTION, seed=0)
+    classes = tuple(str(digit) for digit in range(10))
+    return Decoded(classes, Split(images[~test], labels[~test]), Split(images[test], labels[test]))

@@ -1,0 +1,1 @@
+"""Runs, one and many: how they begin, go on, end, and what is checked before."""

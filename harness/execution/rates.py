@@ -1,0 +1,74 @@
+"""One peak learning rate for all runs of a plan, by one LR range test: found before the first run, kept, recorded."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from harness.data.load import Dataset
+from harness.execution.attempt import sweep
+from harness.files import write_whole
+from harness.plans.plan import Plan, with_rates
+from harness.plans.spec import Data, Recipe, RunSpec
+from harness.records.events import LRFound
+from harness.training.build import device_data
+from harness.values import HarnessError, digest
+
+
+def find_shared(
+    plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int
+) -> tuple[Plan, dict[str, LRFound]]:
+    """The plan with numbers where recipes leave the rate to one range test; and run key → the test that it made.
+
+    Raises:
+        HarnessError: a test that diverged or suggests nothing.
+    """
+    first: dict[str, RunSpec] = {}
+    for spec in plan.runs:
+        first.setdefault(spec.variant, spec)
+    swept: dict[str, RunSpec] = {}
+    for variant, spec in first.items():
+        recipe = spec.recipe
+        if recipe.optimizer.lr == "find" and recipe.lr_finder and not recipe.lr_finder.each_run:
+            baseline = first.get(plan.design.baseline, spec)
+            swept[variant] = baseline if _same_search(baseline.recipe, recipe) else spec
+    found = {spec.variant: _found(spec, plan, datasets, root, workers) for spec in swept.values()}
+    settled = with_rates(plan, {variant: found[spec.variant].suggestion for variant, spec in swept.items()})
+    by = {(spec.variant, spec.seed) for spec in swept.values()}
+    return settled, {spec.key: found[spec.variant] for spec in settled.runs if (spec.variant, spec.seed) in by}
+
+
+def _same_search(one: Recipe, other: Recipe) -> bool:
+    return (one.lr_finder, one.optimizer) == (other.lr_finder, other.optimizer)
+
+
+def _found(spec: RunSpec, plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int) -> LRFound:
+    """The range test of this run, made once and kept in runs/<experiment>/rates.json until that is removed.
+
+    The rate is part of the recipe of every run, so it must not change when code or circumstances do.
+    """
+    path = root / "runs" / spec.experiment / "rates.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = digest({field: value for field, value in spec.identity.items() if field != "epochs"})
+    with FileLock(path.with_suffix(".lock")):
+        kept = _read(path)
+        if name not in kept:
+            tqdm.write(f"LR range test for all runs, by {spec.variant} seed {spec.seed}")
+            data = device_data(datasets[spec.recipe.data], plan.circumstances.device)
+            kept[name] = sweep(spec, plan.circumstances, data, workers)
+            write_whole(path, json.dumps({n: each.model_dump() for n, each in kept.items()}).encode())
+    rate = kept[name].suggestion
+    tqdm.write(f"peak learning rate {rate:.3g}, from the LR range test of {spec.variant} seed {spec.seed}")
+    return kept[name]
+
+
+def _read(path: Path) -> dict[str, LRFound]:
+    try:
+        kept = json.loads(path.read_bytes())
+        return {name: LRFound.model_validate_json(json.dumps(each)) for name, each in kept.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise HarnessError(f"{path} cannot be read; remove it, and the rate is found anew") from error

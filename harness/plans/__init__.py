@@ -1,0 +1,1 @@
+"""What is asked: experiments, recipes, and the runs that answer a question. Knows no torch."""

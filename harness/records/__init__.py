@@ -1,0 +1,1 @@
+"""What happened: events, journals, checkpoints, and runs as they were recorded."""

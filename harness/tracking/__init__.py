@@ -1,0 +1,1 @@
+"""MLflow, and how runs get there."""

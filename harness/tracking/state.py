@@ -1,0 +1,53 @@
+"""What a run's folder says of it, without asking a store: how it stands, and whether all of it was delivered."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.records import journal
+from harness.records.events import ENDS, Fact, Started
+from harness.tracking.receipt import Receipt
+
+FINAL = ("finished", "diverged")
+"""After these a run never goes on."""
+
+
+def state_of(folder: Path, facts: Sequence[Fact]) -> str:
+    """What is to be said of a run: how it ended, or whether somebody is at it."""
+    if facts[-1].kind in ENDS:
+        return facts[-1].kind
+    return "running" if is_held(folder) else "interrupted"
+
+
+def lacking(folder: Path) -> bool:
+    """Whether, by its receipt alone, MLflow lacks anything of the run in this folder; no store is asked."""
+    receipt = Receipt.read(folder)
+    if receipt.covers(folder):
+        return False
+    facts = journal.read(folder)
+    started = begun(facts)
+    if started is None:
+        return False
+    return (receipt.attempt, receipt.facts, receipt.state) != (started.time, len(facts), state_of(folder, facts))
+
+
+def begun(facts: Sequence[Fact]) -> Started | None:
+    """The beginning, if there is one: what failed before it, for want of memory say, may have begun since."""
+    return next((fact for fact in facts if isinstance(fact, Started)), None)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is making the run in this folder."""
+    if not (folder / "lock").exists():
+        return False
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def epochs(facts: Sequence[Fact]) -> int:
+    """How many epochs are recorded."""
+    return sum(fact.kind == "epoch" for fact in facts)

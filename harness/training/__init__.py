@@ -1,0 +1,1 @@
+"""The loop and what it needs: learners, optimisers, evaluation, the LR range test. Knows no files."""

@@ -1,0 +1,70 @@
+"""The figures of the answer: differences with their intervals, and the results that they come from."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.artifacts.figures import new, plain
+from reports.figures import colours
+from reports.statistics import Comparison, paired
+
+Results = Mapping[str, Mapping[int, float]]
+"""Variant → seed → percent."""
+COLUMNS = 4
+
+
+def forest(results: Results, comparisons: Sequence[Comparison]) -> Figure:
+    """A row a comparison: every seed's difference, their mean and its 95% interval, over the band that hardly matters.
+
+    From the top down in the order of the comparisons; the unit is percentage points.
+    """
+    figure = new(6, 1.3 + 0.55 * len(comparisons))
+    axes, colour = figure.subplots(), colours(list(results))
+    matters = comparisons[0].smallest_difference
+    axes.axvspan(-matters, matters, color="0.92", zorder=0, label=f"below {matters:g}: taken not to matter")
+    axes.axvline(0, color="0.5", linewidth=1, zorder=1)
+    for row, c in enumerate(comparisons):
+        differences = paired(results[c.variant], results[c.baseline])
+        axes.scatter(differences, np.full(len(differences), row + 0.22), s=14, color=colour[c.variant], alpha=0.55)
+        if c.ci_low is not None and c.ci_high is not None:
+            axes.hlines(row, c.ci_low, c.ci_high, color=colour[c.variant], linewidth=2.5)
+        axes.plot(c.mean_difference, row, "D", color=colour[c.variant], markersize=7)
+    axes.set_yticks(range(len(comparisons)), [f"{plain(c.variant)}\n{c.verdict}" for c in comparisons])
+    axes.set(xlabel=f"difference from {plain(comparisons[0].baseline)}, points", ylim=(len(comparisons) - 0.4, -0.6))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize=9)
+    return figure
+
+
+def seeds(results: Results, baseline: str, metric: str) -> Figure:
+    """Every run as a dot. Each variant stands beside the baseline, and a line joins the two runs of a seed.
+
+    Args:
+        metric: what is measured, in words.
+    """
+    others = [variant for variant in results if variant != baseline]
+    panels = others or [baseline]
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = new(max(4.0, 2.3 * columns + 0.7), 3.6 * rows)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for unused in list(grid.flat)[len(panels) :]:
+        unused.remove()
+    colour = colours(list(results))
+    for axes, variant in zip(grid.flat, panels, strict=False):
+        names = [baseline, variant] if others else [baseline]
+        for seed in sorted(results[variant].keys() & results[baseline].keys()) if others else ():
+            axes.plot([0, 1], [results[name][seed] for name in names], color="0.8", zorder=1, linewidth=1)
+        for position, name in enumerate(names):
+            _strip(axes, position, list(results[name].values()), colour[name])
+        axes.set_xticks(range(len(names)), [plain(name) for name in names])
+        axes.set_xlim(-0.5, len(names) - 0.5)
+    for row in grid:
+        row[0].set(ylabel=f"{metric} (%)")
+    return figure
+
+
+def _strip(axes: Axes, position: int, values: Sequence[float], colour: tuple[float, float, float]) -> None:
+    axes.scatter([position] * len(values), values, color=colour, zorder=2)
+    axes.hlines(float(np.mean(values)), position - 0.2, position + 0.2, color=colour, zorder=3)

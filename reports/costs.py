@@ -1,0 +1,181 @@
+"""What a variant costs beside the baseline: counts are exact, times and memory are measured and claim only intervals.
+
+A measured cost is compared as the ratio of geometric means, with an interval by Student's t on logarithms (Welch). It
+is not paired by seed: runs of one seed need not share the machine's load. The intervals of all variants hold together
+with 95% (Bonferroni); a cost is shown to differ if its interval leaves 1 out.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from harness.artifacts.figures import new, plain
+from reports.document import Table, Text
+from reports.figures import PANEL, colours
+from reports.frames import runs_frame, summary_frame
+from reports.inference import ratio_interval
+from reports.select import Selection
+from reports.statistics import Comparison
+from reports.tables import rounded
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A variant's cost as a multiple of the baseline's; low and high are None where no spread is known."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+
+    @property
+    def shown(self) -> int:
+        """1: shown to cost more; -1: less; 0: not shown to differ."""
+        if self.low is None or self.high is None or self.low <= 1 <= self.high:
+            return 0
+        return 1 if self.low > 1 else -1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One kind of cost: its column in `runs.csv`, its label, whether it is counted, and whether more is better."""
+
+    column: str
+    label: str
+    exact: bool = False
+    more_is_better: bool = False
+
+
+COSTS = (
+    Cost("parameters", "parameters", exact=True),
+    Cost("multiply_adds", "multiply-adds an image", exact=True),
+    Cost("receptive_field", "receptive field, pixels", exact=True),
+    Cost("train_seconds", "training, seconds"),
+    Cost("images_per_second", "images a second", more_is_better=True),
+    Cost("peak_memory_megabytes", "peak memory, MB"),
+)
+
+
+def ratios(selection: Selection, cost: Cost) -> dict[str, Ratio]:
+    """Variant → its cost beside the baseline's, for every other variant of which it is known."""
+    values = {name: group[cost.column].dropna() for name, group in runs_frame(selection).groupby("variant")}
+    base = values[selection.baseline].to_numpy(dtype=float)
+    others = [variant for variant in selection.variants if variant != selection.baseline and len(values[variant])]
+    stacked = any(record.started.circumstances.step == "stacked" for record in selection.records)
+    made = {}
+    for variant in others if len(base) else []:
+        ours = values[variant].to_numpy(dtype=float)
+        ratio = float(ours.mean() / base.mean())
+        if cost.exact:
+            made[variant] = Ratio(ratio, ratio, ratio)
+        else:  # seeds that trained as one are a single measurement
+            interval = None if stacked else ratio_interval(ours, base, confidence=1 - 0.05 / len(others))
+            made[variant] = _outward(*interval) if interval else Ratio(ratio, None, None)
+    return made
+
+
+def _outward(ratio: float, low: float, high: float) -> Ratio:
+    """The interval as it is printed, rounded away from the ratio, so that verdict and print cannot disagree."""
+    return Ratio(ratio, math.floor(100 * low) / 100, math.ceil(100 * high) / 100)
+
+
+def text(selection: Selection) -> list[Text]:
+    """How long runs of each variant train, and whether that is shown to differ from the baseline's."""
+    frame = summary_frame(selection).set_index("variant")
+    times = {v: rounded(row["train_seconds_mean"], row["train_seconds_std"]) for v, row in frame.iterrows()}
+    listed = ", ".join(f"{time} s ({variant})" for variant, time in times.items())
+    said = [Text(f"Training takes {listed} on this machine, with whatever else it did meanwhile.", selection.numbers())]
+    if len(times) == 1:
+        return said
+    found = ratios(selection, next(cost for cost in COSTS if cost.column == "train_seconds"))
+    if all(ratio.low is None for ratio in found.values()):
+        return [*said, Text("One measurement a variant knows no spread, so no ratio is claimed.", selection.numbers())]
+    for variant, ratio in found.items():
+        said.append(Text(_claim(variant, ratio, selection.baseline), selection.numbers(variant, selection.baseline)))
+    return said
+
+
+def _claim(variant: str, ratio: Ratio, baseline: str) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"{variant} or {baseline} has one measurement alone, so no ratio is claimed."
+    verdict = {1: "shown to take longer", -1: "shown to be faster", 0: "not shown to differ"}[ratio.shown]
+    interval = f"95% interval {ratio.low:.2f} to {ratio.high:.2f}"
+    return f"{variant} takes {ratio.ratio:.2f} times as long as {baseline} ({interval}): {verdict}."
+
+
+def table(selection: Selection) -> Table:
+    """What a run of each variant costs; the receptive field, where some variant's is known."""
+    frame = summary_frame(selection)
+    unknown = bool(frame["receptive_field"].isna().all())
+    measures = ("train_seconds", "evaluate_seconds", "images_per_second", "peak_memory_megabytes")
+    rows = [
+        (
+            row["variant"],
+            f"{row['parameters']:,}",
+            f"{row['multiply_adds'] / 1e6:.2f}",
+            *([] if unknown else [None if pd.isna(row["receptive_field"]) else int(row["receptive_field"])]),
+            *(rounded(row[f"{name}_mean"], row[f"{name}_std"]) for name in measures),
+        )
+        for _, row in frame.iterrows()
+    ]
+    twice = any(record.started.spec.recipe.test_time_flip for record in selection.records)
+    return Table(
+        (
+            "variant",
+            "parameters",
+            "multiply-adds, millions",
+            *([] if unknown else ["receptive field, pixels"]),
+            "training, s",
+            "evaluation, s",
+            "images/s",
+            "peak memory, MB",
+        ),
+        rows,
+        f"Per run. Multiply-adds: of one image, forward{', once; test_time_flip evaluates it twice' if twice else ''}. "
+        "Evaluation: after every epoch, all epochs together. Parameters and multiply-adds are exact; time and memory "
+        "are measured on this machine, mean ± standard deviation over runs, to the digits that the spread leaves. "
+        "The intervals of ratios hold for all variants together (Bonferroni).",
+    )
+
+
+def panels(selection: Selection, comparisons: Sequence[Comparison], metric: str) -> list[Figure]:
+    """Mean accuracy against each cost that is known; a line joins the baseline with a variant that is a trade-off."""
+    frame = summary_frame(selection)
+    made = []
+    for cost in (cost for cost in COSTS if frame[_column(cost)].notna().any()):
+        made.append(new(*PANEL))
+        axes, points = made[-1].subplots(), frame.set_index("variant")
+        _points(axes, frame, cost)
+        for variant in trade_offs(comparisons, ratios(selection, cost), cost.more_is_better):
+            ends = points.loc[[selection.baseline, variant]]
+            axes.plot(ends[_column(cost)].astype(float), ends["mean"], color="0.6", zorder=1)
+        axes.set(ylabel=f"{metric} (%)")
+        axes.legend()
+    return made
+
+
+def trade_offs(comparisons: Sequence[Comparison], found: dict[str, Ratio], more_is_better: bool) -> list[str]:
+    """Variants shown to be both better and costlier than the baseline, or both worse and cheaper."""
+    sign = {"better": 1, "worse": -1}
+    costlier = {variant: -ratio.shown if more_is_better else ratio.shown for variant, ratio in found.items()}
+    return [c.variant for c in comparisons if sign.get(c.verdict, 0) * costlier.get(c.variant, 0) > 0]
+
+
+def _column(cost: Cost) -> str:
+    return cost.column if cost.exact else f"{cost.column}_mean"
+
+
+def _points(axes: Axes, frame: pd.DataFrame, cost: Cost) -> None:
+    colour = colours(list(frame["variant"]))
+    for _, row in frame[frame[_column(cost)].notna()].iterrows():
+        accuracy = 0.0 if pd.isna(row["std"]) else row["std"]
+        spread = 0.0 if cost.exact or pd.isna(row[f"{cost.column}_std"]) else row[f"{cost.column}_std"]
+        at, name = float(row[_column(cost)]), row["variant"]
+        axes.errorbar(at, row["mean"], yerr=accuracy, xerr=spread, fmt="o", color=colour[name], label=plain(name))
+    axes.set(xlabel=cost.label)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.locator_params(axis="x", nbins=5)

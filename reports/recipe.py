@@ -1,0 +1,63 @@
+"""The base recipe in words: what a paper's table of settings would hold."""
+
+from harness.plans.hyperparameters import Adam, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule, Step
+from harness.plans.spec import Recipe
+from reports.document import Text
+from reports.select import Selection
+
+OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+
+
+def base_recipe(selection: Selection) -> Text:
+    """Model, optimiser, rate, schedule, length and augmentation of the baseline, and whether anything was tuned."""
+    recipe = selection.variants[selection.baseline][0].started.spec.recipe
+    said = f"Base recipe, that of {selection.baseline}: {describe(recipe)}."
+    rates = [record.lr_found.suggestion for record in selection.records if record.lr_found]
+    if recipe.optimizer.lr == "find" and rates:
+        found = f"{min(rates):.2g}" if min(rates) == max(rates) else f"{min(rates):.2g} to {max(rates):.2g}"
+        said += f" Every run found its own rate by a range test ({found})."
+    elif len(selection.variants) > 1:
+        said += " The other variants use the same settings but for the factor; nothing was tuned for any of them."
+    return Text(said, selection.numbers())
+
+
+def describe(recipe: Recipe) -> str:
+    """norm_cnn (norm=batch); SGD, learning rate 0.01, momentum 0.9; …"""
+    options = ", ".join(f"{name}={value}" for name, value in recipe.model.options.items())
+    parts = [
+        recipe.model.name + (f" ({options})" if options else ""),
+        f"{_optimizer(recipe.optimizer)}, {_schedule(recipe.schedule)}",
+        f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} in batches of {recipe.batch_size}",
+        "augmentation " + (", ".join(transform.name for transform in recipe.augmentation) or "none"),
+    ]
+    if recipe.label_smoothing:
+        parts.append(f"label smoothing {recipe.label_smoothing:g}")
+    if recipe.ema_decay:
+        parts.append(f"weights averaged with decay {recipe.ema_decay:g}")
+    return "; ".join(parts)
+
+
+def _optimizer(optimizer: Optimizer) -> str:
+    rate = "learning rate found by a range test" if optimizer.lr == "find" else f"learning rate {optimizer.lr:g}"
+    parts = [OPTIMIZERS[optimizer.name], rate]
+    if isinstance(optimizer, Adam | AdamW):
+        parts.append(f"betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}")
+    else:
+        parts += [f"momentum {optimizer.momentum:g}"] if optimizer.momentum else []
+        parts += ["Nesterov"] if optimizer.nesterov else []
+    if optimizer.weight_decay:
+        parts.append(f"weight decay {optimizer.weight_decay:g}")
+    return ", ".join(parts)
+
+
+def _schedule(schedule: Schedule) -> str:
+    match schedule:
+        case OneCycle():
+            return f"One Cycle (that rate at its peak, after {schedule.pct_start:.0%} of the steps)"
+        case Step():
+            return f"times {schedule.gamma:g} every {schedule.step_epochs} epochs"
+        case Cosine():
+            warmup = f" after {schedule.warmup_epochs:g} epochs of warm-up" if schedule.warmup_epochs else ""
+            return f"cosine decay{warmup}"
+        case Constant():
+            return "constant"

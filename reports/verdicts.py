@@ -1,0 +1,87 @@
+"""One comparison in plain sentences: the verdict, its evidence, and what more runs could show."""
+
+import math
+
+import numpy as np
+
+from reports.inference import MOST_SEEDS
+from reports.statistics import ALPHA, Comparison
+
+
+def explain(comparison: Comparison) -> str:
+    """The verdict on one variant, and the evidence for it."""
+    c = comparison
+    size, matters = measured(abs(c.mean_difference)), measured(c.smallest_difference)
+    evidence = f"p = {number(c.p_holm, bound=ALPHA)}{_corrected(c)}, {c.n_pairs} pairs of seeds"
+    if c.verdict in ("better", "worse"):
+        interval = f"95% interval {number(c.ci_low)} to {number(c.ci_high)}, " if c.ci_low is not None else ""
+        practical = f"; less than the {matters} that matter" if c.negligible else ""
+        said = f"{c.variant} is {size} {c.verdict} than {c.baseline} ({interval}{evidence}){practical}."
+    elif c.verdict == "equivalent":
+        within = "" if c.all_equal else f": the 90% interval of their difference lies within ±{matters}"
+        said = f"{c.variant} and {c.baseline} are equivalent{within} ({evidence})."
+    else:
+        side = "level with" if c.mean_difference == 0 else f"{size} {'below' if c.mean_difference < 0 else 'above'}"
+        reason = f"within what chance does ({evidence})"
+        if c.smallest_p >= ALPHA:
+            reason = f"but {_pairs(c.n_pairs)} of seeds cannot show any difference"
+        said = f"Not decided: {c.variant} came out {side} {c.baseline}, {reason}."
+    return " ".join([said, *_agreement(c), *_next_step(c)])
+
+
+def measured(value: float) -> str:
+    """`0.5 points`, `1 point`."""
+    text = number(value)
+    return f"{text} {'point' if text == '1' else 'points'}"
+
+
+def number(value: float | None, bound: float = math.inf) -> str:
+    """Two significant digits, or as many as show that it is below `bound`, and a true minus: −1.9, 0.031, 12."""
+    assert value is not None
+    texts = (np.format_float_positional(value, d, fractional=False, unique=False, trim="-") for d in range(2, 18))
+    return next(text for text in texts if value >= bound or float(text) < bound).replace("-", "−")
+
+
+def _agreement(c: Comparison) -> list[str]:
+    """Whether all pairs agree, and whether the p-value could have been any smaller."""
+    if c.all_equal:
+        same = "0 points" if c.mean_difference == 0 else f"the same {measured(abs(c.mean_difference))}"
+        return [f"All {c.n_pairs} pairs differ by {same}, so there is no interval."]
+    if c.n_pairs < 2 or c.agreeing < c.n_pairs:
+        return []
+    said = f"All {c.agreeing} of {c.n_pairs} pairs agree in sign"
+    if c.smallest_p < ALPHA and c.p_holm <= c.smallest_p:
+        many = "1 comparison" if c.comparisons == 1 else f"{c.comparisons} comparisons"
+        said += f": this p is the least that {c.n_pairs} pairs and {many} can give"
+    return [f"{said}."]
+
+
+def _next_step(c: Comparison) -> list[str]:
+    """The fewest pairs that can show anything; from four pairs on, how many a difference would take."""
+    if c.verdict != "not decided":
+        return []
+    least = [] if c.smallest_p < ALPHA else [f"It takes at least {c.fewest_pairs} pairs."]
+    if c.seeds_needed is None or c.all_equal:
+        return least
+    if c.detectable_difference is not None and c.seeds_needed <= c.n_pairs:
+        return [f"So many pairs find a true difference of {measured(c.detectable_difference)} four times in five."]
+    seen = ", as seen here," if c.planned_difference > c.smallest_difference else ""
+    takes = f"To show a difference of {measured(c.planned_difference)}{seen} takes "
+    if c.seeds_low == c.seeds_high:
+        return [*least, f"{takes}{_capped(c.seeds_needed)} pairs."]
+    assert c.seeds_low is not None
+    assert c.seeds_high is not None
+    doubt = f"As {c.n_pairs} pairs leave the spread uncertain, it may be {_capped(c.seeds_low)} to "
+    return [*least, f"{takes}about {_capped(c.seeds_needed)} pairs.", f"{doubt}{_capped(c.seeds_high)}."]
+
+
+def _capped(seeds: int) -> str:
+    return f"{seeds:,}" if seeds < MOST_SEEDS else f"{MOST_SEEDS:,} or more"
+
+
+def _pairs(n: int) -> str:
+    return "1 pair" if n == 1 else f"{n} pairs"
+
+
+def _corrected(c: Comparison) -> str:
+    return " after Holm" if c.comparisons > 1 else ""

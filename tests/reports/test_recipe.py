@@ -1,0 +1,98 @@
+"""The base recipe is told in words, and "nothing was tuned" only where it is so."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.plans.hyperparameters import (
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    LRFinder,
+    OneCycle,
+    Optimizer,
+    Schedule,
+    Step,
+)
+from harness.plans.spec import Transform
+from harness.records.events import LRFound
+from reports.recipe import base_recipe, describe
+from reports.select import Selection
+from tests.reports import records
+
+UNTUNED = " The other variants use the same settings but for the factor; nothing was tuned for any of them."
+
+
+def test_the_recipe_stands_in_the_text(tmp_path: Path) -> None:
+    """With the baseline's name and every run's number; a single variant has nothing to be the same as."""
+    text = base_recipe(records.selection(tmp_path))
+    said = "Base recipe, that of batch: norm_cnn (norm=batch); SGD, learning rate 0.1, momentum 0.9, constant; "
+    said += "2 epochs in batches of 10; augmentation none."
+    assert text.text == said + UNTUNED
+    assert text.runs == (1, 2, 3, 4, 5, 6)
+    assert base_recipe(records.selection(tmp_path, ("batch",))).text == said
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (
+            SGD(lr=0.05, nesterov=True, weight_decay=5e-4),
+            "SGD, learning rate 0.05, momentum 0.9, Nesterov, weight decay 0.0005",
+        ),
+        (SGD(lr=0.05, momentum=0.0), "SGD, learning rate 0.05"),
+        (Adam(lr=0.001), "Adam, learning rate 0.001, betas 0.9 and 0.999"),
+        (AdamW(lr="find"), "AdamW, learning rate found by a range test, betas 0.9 and 0.999, weight decay 0.01"),
+    ],
+)
+def test_optimisers_in_words(optimizer: Optimizer, said: str) -> None:
+    recipe = records.recipe("batch").model_copy(update={"optimizer": optimizer})
+    assert f"; {said}, constant; " in describe(recipe)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (OneCycle(pct_start=0.3), "One Cycle (that rate at its peak, after 30% of the steps)"),
+        (Step(step_epochs=15), "times 0.1 every 15 epochs"),
+        (Cosine(warmup_epochs=2), "cosine decay after 2 epochs of warm-up"),
+        (Cosine(), "cosine decay"),
+        (Constant(), "constant"),
+    ],
+)
+def test_schedules_in_words(schedule: Schedule, said: str) -> None:
+    recipe = records.recipe("batch").model_copy(update={"schedule": schedule})
+    assert f"momentum 0.9, {said}; " in describe(recipe)
+
+
+def test_what_else_a_recipe_holds_is_told_where_it_holds_it() -> None:
+    plain = records.recipe("batch")
+    transforms = (Transform(name="RandomCrop"), Transform(name="HorizontalFlip"))
+    full = plain.model_copy(update={"augmentation": transforms, "label_smoothing": 0.2, "ema_decay": 0.99, "epochs": 1})
+    assert describe(full).endswith(
+        "1 epoch in batches of 10; augmentation RandomCrop, HorizontalFlip; label smoothing 0.2; "
+        "weights averaged with decay 0.99"
+    )
+    assert "smoothing" not in describe(plain)
+
+
+def test_rates_that_each_run_found_are_told_and_not_called_untuned(tmp_path: Path) -> None:
+    """0.055 and 0.13 in one pair: that is a difference between the runs, and a tuned one."""
+    selection = records.selection(tmp_path, seeds=(0,))
+    found = [with_rate(selection, index, rate) for index, rate in enumerate((0.055, 0.127))]
+    text = base_recipe(replace(selection, records=tuple(found))).text
+    assert "SGD, learning rate found by a range test, " in text
+    assert text.endswith(" Every run found its own rate by a range test (0.055 to 0.13).")
+    assert UNTUNED not in text
+
+
+def with_rate(selection: Selection, index: int, rate: float):
+    """The selection's run with this index, as one that found its rate."""
+    run = selection.records[index]
+    recipe = run.started.spec.recipe.model_copy(update={"optimizer": SGD(lr="find"), "lr_finder": LRFinder()})
+    first = run.started.model_copy(update={"spec": run.started.spec.model_copy(update={"recipe": recipe})})
+    told = LRFound(time=1001.0, lrs=(rate,), losses=(1.0,), suggestion=rate, seconds=1.0)
+    return replace(run, facts=(first, told, *run.facts[1:]))
