@@ -31,7 +31,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
-    """A file half written when its process was killed goes; one that a living process writes, or another file, stays."""
+    """A file half written when its process was killed goes; one that a living process writes, or another, stays."""
     dead = subprocess.Popen(["true"])
     dead.wait()
     stays = {f"file.{os.getppid()}.tmp", f"other.{dead.pid}.tmp", "file.99999999999999999999.tmp", "file.x.tmp"}
