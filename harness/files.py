@@ -38,14 +38,6 @@ def move_into_place(temporary: Path, path: Path) -> None:
     fsync_folder(path.parent)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what processes that were killed while they wrote this file have left beside it."""
-    for left in path.parent.glob(f"{path.name}.*.tmp"):
-        process = left.name.removeprefix(f"{path.name}.").removesuffix(".tmp")
-        if process.isdecimal() and len(process) < 10 and not psutil.pid_exists(int(process)):
-            left.unlink(missing_ok=True)
-
-
 def put(source: Path, path: Path, link_from: int) -> None:
     """Put a file at `path`, whole and for good: a second name of `source`, where it has at least `link_from` bytes and
     lies on the same file system, else a copy with its time of change.
@@ -79,6 +71,14 @@ def _naming(path: Path, error: OSError) -> OSError:
     if error.filename is None and error.errno is not None:
         return OSError(error.errno, error.strerror, str(path))
     return error
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes that were killed while they wrote this file have left beside it."""
+    for left in path.parent.glob(f"{path.name}.*.tmp"):
+        process = left.name.removeprefix(f"{path.name}.").removesuffix(".tmp")
+        if process.isdecimal() and len(process) < 10 and not psutil.pid_exists(int(process)):
+            left.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -3,13 +3,15 @@
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.data.load import open_cached
+from harness.data.cache import open_cached
 from harness.tracking.store import Unreachable
 from harness.tracking.tracker import Tracker
 from harness.values import HarnessError
+from reports import frames, prose
 from reports.build import build
 from reports.grids import Images
 from reports.note import note
@@ -63,15 +65,25 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     build(selections, folder, allowed, [images_of(selection) for selection in selections])
     for name, selection in zip(names, selections, strict=True):
         tracker.add_to_summary(name, folder)
-        _describe(tracker, selection)
+        _describe(tracker, selection, allowed)
+        _print_answer(selection)
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
     return 0
 
 
-def _describe(tracker: Tracker, selection: Selection) -> None:
+def _describe(tracker: Tracker, selection: Selection, allowed: Sequence[str]) -> None:
     """Put the answer, and links to the runs, on the summary run's page in MLflow."""
-    said = note(selection, tracker.experiment_id(selection.design.experiment))
+    said = note(selection, tracker.experiment_id(selection.design.experiment), allowed)
     tracker.describe(tracker.record_summary(selection.summary), said)
+
+
+def _print_answer(selection: Selection) -> None:
+    """The report's first sentences, on the terminal."""
+    if selection.records:
+        print()
+        for text in prose.answer(selection, frames.comparisons(selection)):
+            print(textwrap.fill(text.text, 100))
+        print()
 
 
 def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:

@@ -137,10 +137,11 @@ def unpaired(selection: Selection) -> tuple[str, ...]:
 
 
 def comparisons(selection: Selection) -> tuple[Comparison, ...]:
-    """Every variant but the unpaired against the baseline, by the primary metric."""
+    """Every variant but the unpaired against the baseline, by the primary metric; corrected for all declared ones."""
     alone = unpaired(selection)
     paired = {variant: runs for variant, runs in results(selection).items() if variant not in alone}
-    return compare(paired, selection.baseline, selection.design.smallest_difference_points)
+    family = len(selection.design.variants) - 1
+    return compare(paired, selection.baseline, selection.design.smallest_difference_points, family)
 
 
 def comparisons_frame(made: Sequence[Comparison]) -> pd.DataFrame:

@@ -11,10 +11,11 @@ from typing import Any
 from harness.plans.plan import within
 from harness.records.record import Record
 from harness.values import HarnessError, flatten
+from reports.select import Selection
 
 HARMLESS = (
     *("environment.commit", "environment.dirty", "data.name", "data.title", "data.label"),
-    "circumstances.device",
+    *("data.left_out", "data.remarks", "data.duplicates", "circumstances.device"),
 )
 """Fields that name what others pin down: the training code by its digest, the images by their checksum, the device by
 its kind (a second GPU of one kind computes as the first)."""
@@ -75,6 +76,25 @@ def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Diffe
         if len(counts) > 1 and not within(name, _with_consequences(factor)):
             found.append(Difference(name, tuple(counts.items()), within(name, HARMLESS)))
     return tuple(found)
+
+
+def design_changes(selection: Selection) -> list[str]:
+    """What runs were recorded to answer otherwise than is asked now, as in "smallest difference points 0.5 → 0.2"."""
+    fields = ("primary_metric", "smallest_difference_points", "baseline", "factor", "variants")
+    now, said = selection.design, dict[str, int]()
+    for record in selection.records:
+        for field in fields:
+            was, is_ = getattr(record.started.design, field), getattr(now, field)
+            grown = field == "variants" and set(was) <= set(is_)  # verdicts are corrected for the larger family
+            stood_in = field == "baseline" and is_ not in record.started.design.variants  # runs of some variants alone
+            if was != is_ and not grown and not stood_in:
+                text = f"{field.replace('_', ' ')} {_plainly(was)} → {_plainly(is_)}"
+                said[text] = said.get(text, 0) + 1
+    return [f"{text} ({runs} run{'s' if runs > 1 else ''})" for text, runs in said.items()]
+
+
+def _plainly(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def factor_values(records: Sequence[Record]) -> Mapping[str, Mapping[str, str]]:

@@ -1,26 +1,28 @@
 """What MLflow's page of an experiment's summary run says: question, answer, and a link to every run."""
 
-from reports import frames, prose
-from reports.document import Banner, Block, Text
+from collections.abc import Sequence
+
+from reports import frames, guard, prose
+from reports.banners import banners
+from reports.document import Banner, Text
 from reports.markdown import escape, render_blocks
 from reports.select import Selection
 
 
-def note(selection: Selection, experiment_id: str) -> str:
+def note(selection: Selection, experiment_id: str, allowed: Sequence[str] = ()) -> str:
     """Markdown for the run's description; its links lead to pages of the server that shows it.
 
     Args:
         experiment_id: MLflow's.
+        allowed: dotted fields in which runs may differ although it could change results.
     """
     question = [text for text in (Text(selection.design.question), prose.asked_of(selection)) if text]
     if not selection.records:
         return render_blocks([*question, Banner("No run has a result yet.")])
     where = Text("The whole report is among this run's artifacts: report/report.html.")
-    answer: list[Block] = [*prose.answer(selection, frames.comparisons(selection))]
-    if selection.absent:
-        asked = len(selection.records) + len(selection.absent)
-        answer.append(Banner(f"{len(selection.absent)} of {asked} runs have no result; the report says why."))
-    return render_blocks([*question, *answer, where]) + "\n\n" + _runs(selection, experiment_id)
+    found = guard.differences(selection.records, selection.design.factor)
+    above, answer = banners(selection, found, allowed), prose.answer(selection, frames.comparisons(selection))
+    return render_blocks([*question, *above, *answer, where]) + "\n\n" + _runs(selection, experiment_id)
 
 
 def _runs(selection: Selection, experiment_id: str) -> str:

@@ -159,8 +159,7 @@ def what_differs(selection: Selection, found: Sequence[guard.Difference]) -> Tex
     others = "the images, the training code, the versions of packages, the machine, the number of threads and all "
     others += "other settings"
     many, differing = len(selection.variants) > 1, guard.factor_values(selection.records)
-    factor = [field for field in selection.design.factor if any(within(name, [field]) for name in differing)]
-    factor = factor or ["name alone"]
+    factor = [name for name in differing if within(name, selection.design.factor)] or ["name alone"]
     runs = f"The variants differ in {listed(factor)}" if many else f"All runs are of {selection.baseline}"
     mattering = [difference.field for difference in found if not difference.harmless]
     if not found:

@@ -22,8 +22,9 @@ from reports import (
     tables,
     training,
 )
+from reports.banners import banners
 from reports.checkpoints import Flips
-from reports.document import Banner, Block, Heading, Picture, Table, Text
+from reports.document import Block, Heading, Picture, Table, Text
 from reports.grids import Images
 from reports.select import Selection
 from reports.statistics import Comparison
@@ -63,16 +64,9 @@ def opening(report: Report, found: Sequence[guard.Difference], allowed: Sequence
     report.add(Text(selection.design.question))
     if other := prose.asked_of(selection):
         report.add(other)
-    for difference in guard.refuse(found, allowed):
-        report.add(Banner(f"Compared all the same, because it was allowed: {difference}"))
+    report.add(*banners(selection, found, allowed))
     if selection.absent:
-        asked = len(selection.records) + len(selection.absent)
-        report.add(Banner(f"{len(selection.absent)} of {asked} runs have no result."), absent_table(selection))
-    if selection.baseline != selection.design.baseline:
-        said = f"The baseline, {selection.design.baseline}, has no result; {selection.baseline} stands in for it."
-        report.add(Banner(said))
-    if alone := frames.unpaired(selection):
-        report.add(Banner(f"No seed in common with {selection.baseline}, so not compared: {', '.join(alone)}."))
+        report.add(absent_table(selection))
 
 
 def absent_table(selection: Selection) -> Table:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from harness.plans.spec import Design
 from harness.records import journal
+from harness.records.events import ENDS
 from harness.records.record import Record
-from harness.tracking.delivery import ENDS
-from harness.tracking.tracker import Summary, Tracker
+from harness.tracking.tracker import Damaged, Recorded, Summary, Tracker
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Selection:
     records: tuple[Record, ...]
     """Runs with a result, variant by variant in the design's order, then by seed; R1, R2, … in reports."""
     absent: tuple[Absent, ...]
+    further: int = 0
+    """Finished runs of the experiment that are recorded and were not asked for, of other settings say."""
 
     @property
     def design(self) -> Design:
@@ -66,14 +68,22 @@ def select(tracker: Tracker, experiment: str) -> Selection:
         run = recorded.get(key)
         if run is None or run.state not in ENDS:
             continue
-        record = Record(run.id, key, tuple(tracker.journal_of(run.id)), None)
-        if len(record.epochs) != run.epochs:
-            states[key] = f"not whole in MLflow: {run.epochs} epochs, {len(record.epochs)} in its journal; make sync"
-        elif record.finished:
-            found[key] = replace(record, predictions=tracker.artifact(run.id, "predictions.npz"))
-        else:
-            found[key] = record
-    return arrange(summary, found, states)
+        try:
+            found[key] = _record(tracker, run, key)
+        except Damaged as error:
+            states[key] = str(error)
+    others = recorded.keys() - {run.key for run in summary.runs}
+    further = sum(recorded[key].state == "finished" for key in others)
+    return replace(arrange(summary, found, states), further=further)
+
+
+def _record(tracker: Tracker, run: Recorded, key: str) -> Record:
+    record = Record(run.id, key, tuple(tracker.journal_of(run.id)), None)
+    if len(record.epochs) != run.epochs:
+        raise Damaged(f"not whole in MLflow: {run.epochs} epochs, {len(record.epochs)} in its journal; make sync")
+    if not record.finished:
+        return record
+    return replace(record, predictions=tracker.artifact(run.id, "predictions.npz"))
 
 
 def arrange(summary: Summary, found: Mapping[str, Record], states: Mapping[str, str]) -> Selection:

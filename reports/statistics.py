@@ -110,13 +110,16 @@ def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> NDArra
 
 
 def compare(
-    results: Mapping[str, Mapping[int, float]], baseline: str, smallest_difference: float
+    results: Mapping[str, Mapping[int, float]], baseline: str, smallest_difference: float, family: int = 0
 ) -> tuple[Comparison, ...]:
     """Every other variant against the baseline, in the order of `results` (variant → seed → value; higher is better).
 
     "better" and "worse" need p_holm < ALPHA. Otherwise "equivalent" needs 6 pairs and a 90% interval within
     ±smallest_difference; this is said of each variant alone, without correction. All else is "not decided". A
     difference may be both shown and too small to matter: its verdict is its sign, and `negligible` is set.
+
+    Args:
+        family: comparisons that the experiment declares, for which p-values are corrected although some are not made.
 
     Raises:
         HarnessError: no results of the baseline, a result that is not finite, no seed in common with the baseline.
@@ -125,10 +128,12 @@ def compare(
     others = [variant for variant in results if variant != baseline]
     differences = [paired(results[variant], results[baseline]) for variant in others]
     p_values = [sign_flip_p(array) for array in differences]
-    smallest = holm([smallest_p(len(array)) for array in differences])
+    family = max(family, len(others))
+    not_made = [1.0] * (family - len(others))
+    smallest = holm([smallest_p(len(array)) for array in differences] + not_made)[: len(others)]
     made = []
     for variant, array, p_value, p_holm, least in zip(
-        others, differences, p_values, holm(p_values), smallest, strict=True
+        others, differences, p_values, holm(p_values + not_made)[: len(others)], smallest, strict=True
     ):
         level = abs(array.sum()) <= 1e-9 * np.abs(array).sum()  # rounding decides no sign
         mean = 0.0 if level else float(array.mean())
@@ -138,7 +143,7 @@ def compare(
         low, high = (None if all_equal else bca_interval(array)) or (None, None)
         verdict = _verdict(p_holm < ALPHA, mean > 0, negligible, len(array))
         std = None if verdict != "not decided" or len(array) < PAIRS_FOR_A_SPREAD else float(array.std(ddof=1))
-        planned = _seeds(std, max(abs(mean), smallest_difference), len(array), len(others))
+        planned = _seeds(std, max(abs(mean), smallest_difference), len(array), family)
         made.append(
             Comparison(
                 variant=variant,
@@ -154,12 +159,12 @@ def compare(
                 ),
                 smallest_p=least,
                 smallest_difference=smallest_difference,
-                detectable_difference=_detectable(array, len(others)),
+                detectable_difference=_detectable(array, family),
                 seeds_needed=planned[0],
                 seeds_low=planned[1],
                 seeds_high=planned[2],
-                fewest_pairs=fewest_pairs(len(others), ALPHA),
-                comparisons=len(others),
+                fewest_pairs=fewest_pairs(family, ALPHA),
+                comparisons=family,
                 agreeing=int(np.sum(np.sign(array) == np.sign(mean))) if mean else 0,
                 all_equal=all_equal,
                 negligible=negligible,

@@ -8,7 +8,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,9 @@ def _started(job: Job, parts: Parts, summary: models.ModelSummary) -> Started:
             train_images=len(data.train.labels),
             validation_images=len(data.validation.labels) if data.validation else 0,
             test_images=len(data.test.labels),
+            left_out=tuple((each.folder, each.files, each.reason) for each in dataset.left_out),
+            remarks=dataset.remarks,
+            duplicates=asdict(dataset.duplicates) if dataset.duplicates else {},
         ),
         model=ModelFacts(
             parameters=summary.parameters,

@@ -25,13 +25,13 @@ def check(plan: Plan, root: Path) -> tuple[Plan, dict[Data, Dataset]]:
     """
     detect(plan.circumstances.device)
     datasets: dict[Data, Dataset] = {}
-    for recipe in plan.recipes.values():
+    for recipe in plan.all_recipes.values():
         _check_model(recipe.model.name, recipe.model.options)
         if recipe.data not in datasets:
             datasets[recipe.data] = load(recipe.data, root)
         _check_recipe(recipe, datasets[recipe.data])
     _check_same_test_images(plan, datasets)
-    chosen = {variant: complete_model(recipe, datasets[recipe.data]) for variant, recipe in plan.recipes.items()}
+    chosen = {variant: complete_model(recipe, datasets[recipe.data]) for variant, recipe in plan.all_recipes.items()}
     return on_images(plan, {data: dataset.checksum for data, dataset in datasets.items()}, chosen), datasets
 
 
@@ -60,7 +60,7 @@ def _check_model(name: str, options: Mapping[str, object]) -> None:
 
 def _check_same_test_images(plan: Plan, datasets: Mapping[Data, Dataset]) -> None:
     """Pairs of runs are compared image by image; the same images at another size are the same ones."""
-    sets = {variant: datasets[recipe.data] for variant, recipe in plan.recipes.items()}
+    sets = {variant: datasets[recipe.data] for variant, recipe in plan.all_recipes.items()}
     first, reference = next(iter(sets.items()))
     for variant, other in sets.items():
         same = np.array_equal(reference.test.labels, other.test.labels) and reference.classes == other.classes

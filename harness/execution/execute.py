@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.data.load import Dataset
 from harness.execution.attempt import changed_since, environment, in_words, sweep
-from harness.execution.made import Made, find_made
+from harness.execution.made import Made, find_made, made_before
 from harness.execution.progress import Progress
 from harness.execution.run import ended, run, run_folder
 from harness.execution.stopping import Stop
@@ -68,6 +68,8 @@ class _Execution:
                 self.show.say(f"{spec.variant} seed {spec.seed}: {made.problem}; it is made again")
             elif made:
                 self.made[spec.key] = made
+        self.before = made_before(root, plan.declared, plan.runs)
+        """Runs of the same experiment that are not asked for now, and stand in its report all the same."""
 
     def folder(self, spec: RunSpec) -> Path:
         return self.made[spec.key].folder if spec.key in self.made else run_folder(self.root, spec)
@@ -78,17 +80,16 @@ class _Execution:
             self._there[data] = device_data(self.datasets[data], self.plan.circumstances.device)
         return self._there[data]
 
-    def changed(self, spec: RunSpec) -> dict[str, tuple[object, object]]:
-        """What is otherwise now than when a made run began."""
-        now = environment(self.root, spec.recipe, self.plan.circumstances)
-        checksum = self.datasets[spec.recipe.data].checksum
-        return changed_since(self.made[spec.key].started, checksum, self.plan.circumstances, now)
+    def changed(self, made: Made) -> dict[str, tuple[object, object]]:
+        """What is otherwise now than when a made run began; the images are not, for its key is of them."""
+        began, around = made.started, self.plan.circumstances
+        return changed_since(began, began.data.checksum, around, environment(self.root, began.spec.recipe, around))
 
     def skip(self, spec: RunSpec) -> None:
         """Say that a run is made already, and what has changed since."""
         folder = self.folder(spec)
         checkpoint.remove(folder)  # it may have been killed just before it did so itself
-        changed = in_words(self.changed(spec))
+        changed = in_words(self.changed(self.made[spec.key]))
         again = f"; changed since then: {changed}; to make it again, remove {folder.relative_to(self.root)}"
         self.show.skip(spec, again if changed else "")
 
@@ -116,9 +117,8 @@ def execute(
     """
     this, outcome = _Execution(plan, datasets, root, workers, found or {}), Outcome()
     _refuse_incomparable(this, allowed)
-    planned = tuple(PlannedRun(key=this.folder(s).name, variant=s.variant, seed=s.seed) for s in plan.runs)
-    courier = Courier(tracker, root, this.show.say)
-    summary = Summary(design=plan.design, runs=planned)
+    _warn_if_nothing_can_be_shown(this)
+    courier, summary = Courier(tracker, root, this.show.say), _summary(this)
     courier.begin(summary)
     tried = list[RunSpec]()
     with this.stop.listening():
@@ -135,6 +135,26 @@ def execute(
         outcome.superseded = not courier.is_latest(summary)
     outcome.failed = [this.folder(spec).name for spec in tried if not _finished(this, spec)]
     return outcome
+
+
+def _summary(this: _Execution) -> Summary:
+    """What is asked, and what was made before of the same experiment, recipes and images."""
+    asked = [(this.folder(spec), spec) for spec in this.plan.runs]
+    runs = [*asked, *((made.folder, made.started.spec) for made in this.before)]
+    seeds = tuple(dict.fromkeys([*this.plan.design.seeds, *(spec.seed for _, spec in runs)]))
+    return Summary(
+        design=this.plan.design.model_copy(update={"seeds": seeds}),
+        runs=tuple(PlannedRun(key=folder.name, variant=spec.variant, seed=spec.seed) for folder, spec in runs),
+    )
+
+
+def _warn_if_nothing_can_be_shown(this: _Execution) -> None:
+    """Before hours are spent: n pairs of seeds give no p below 2^(1-n), corrected for all declared comparisons."""
+    comparisons, seeds = len(this.plan.design.variants) - 1, len(this.plan.design.seeds)
+    if comparisons > 0 and comparisons * 2.0 ** (1 - seeds) >= 0.05:
+        enough = next(n for n in range(seeds, 100) if comparisons * 2.0 ** (1 - n) < 0.05)
+        made = "1 seed" if seeds == 1 else f"{seeds} seeds"
+        this.show.say(f"note: {made} cannot show any difference between {comparisons + 1} variants; {enough} can")
 
 
 def _groups(this: _Execution) -> Iterator[list[RunSpec]]:
@@ -191,19 +211,15 @@ def _finished(this: _Execution, spec: RunSpec) -> bool:
 
 def _refuse_incomparable(this: _Execution, allowed: Sequence[str]) -> None:
     missing = [spec for spec in this.plan.runs if spec.key not in this.made]
-    for spec in this.plan.runs if missing else ():
-        if spec.key not in this.made:
-            continue
-        changed = {
-            _recorded_as(name): pair
-            for name, pair in this.changed(spec).items()
-            if not within(_recorded_as(name), allowed)
-        }
+    made = [*this.made.values(), *this.before]
+    for each in made if missing else ():
+        names = {_recorded_as(name): pair for name, pair in this.changed(each).items()}
+        changed = {name: pair for name, pair in names.items() if not within(name, allowed)}
         if changed:
             raise SpecError(
-                f"{len(this.made)} of {len(this.plan.runs)} runs are made already, and a report would refuse to "
+                f"{len(made)} runs of {this.plan.design.experiment} are made already, and a report would refuse to "
                 f"compare them with new ones ({in_words(changed)}): put that back, remove "
-                f"{this.folder(spec).parent.relative_to(this.root)} to make all anew, or go on all the same with "
+                f"{each.folder.parent.relative_to(this.root)} to make all anew, or go on all the same with "
                 f'ALLOW="{" ".join(changed)}"'
             )
 

@@ -40,6 +40,24 @@ def find_made(root: Path, spec: RunSpec) -> Made | None:
     return None
 
 
+def made_before(root: Path, declared: Sequence[RunSpec], asked: Sequence[RunSpec]) -> list[Made]:
+    """Whole runs of declared variants that are not asked for now: a report of an experiment never shrinks."""
+    keys, found = {spec.key for spec in asked}, list[Made]()
+    for spec in declared:
+        stem = f"{spec.experiment}-{spec.variant}-s"
+        seeds = {
+            int(seed)
+            for path in (root / "runs" / spec.experiment).glob(f"{stem}*-*")
+            if (seed := path.name.removeprefix(stem).partition("-")[0]).isdigit()
+        }
+        others = (spec.model_copy(update={"seed": seed}) for seed in sorted(seeds))
+        for other in others:
+            made = find_made(root, other) if other.key not in keys else None
+            if made and not made.problem:
+                found.append(made)
+    return found
+
+
 def _asks_the_same(recorded: RunSpec, asked: RunSpec) -> bool:
     """An option that a record lacks came later, with a default that changes nothing."""
     old, new = recorded.recipe.model, asked.recipe.model

@@ -35,7 +35,12 @@ def find_shared(
             baseline = first.get(plan.design.baseline, spec)
             swept[variant] = baseline if _same_search(baseline.recipe, recipe) else spec
     found = {spec.variant: _found(spec, plan, datasets, root, workers) for spec in swept.values()}
-    settled = with_rates(plan, {variant: found[spec.variant].suggestion for variant, spec in swept.items()})
+    rates = {variant: found[spec.variant].suggestion for variant, spec in swept.items()}
+    for variant, recipe in plan.all_recipes.items():  # not asked for, but perhaps made before
+        like = next((name for name in swept if _same_search(plan.recipes[name], recipe)), None)
+        if like and variant not in rates and recipe.optimizer.lr == "find":
+            rates[variant] = rates[like]
+    settled = with_rates(plan, rates)
     by = {(spec.variant, spec.seed) for spec in swept.values()}
     return settled, {spec.key: found[spec.variant] for spec in settled.runs if (spec.variant, spec.seed) in by}
 

@@ -5,6 +5,7 @@ added later.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -47,7 +48,7 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circums
 
 
 def _with(plan: Plan, measured: autotune.Measured, asked: Circumstances) -> Plan:
-    return Plan(plan.design, plan.runs, measured.applied(plan.circumstances, asked))
+    return replace(plan, circumstances=measured.applied(plan.circumstances, asked))
 
 
 def _read(path: Path) -> dict[str, autotune.Measured]:

@@ -23,11 +23,18 @@ class Plan:
     runs: tuple[RunSpec, ...]
     circumstances: Circumstances
     """Of all runs alike; its `step` may still be "auto"."""
+    declared: tuple[RunSpec, ...] = ()
+    """One run of every variant that the experiment declares, also of those that are not asked for."""
 
     @property
     def recipes(self) -> dict[str, Recipe]:
-        """Variant → its recipe."""
+        """Variant → its recipe, of those that are asked for."""
         return {spec.variant: spec.recipe for spec in self.runs}
+
+    @property
+    def all_recipes(self) -> dict[str, Recipe]:
+        """Variant → its recipe, of all that are declared."""
+        return {spec.variant: spec.recipe for spec in (*self.declared, *self.runs)}
 
 
 def plan(
@@ -77,12 +84,12 @@ def plan(
         published=experiment.published,
         changed=_changed(experiment.base, base, machine),
     )
-    runs = tuple(
-        RunSpec(experiment=experiment.name, variant=name, seed=seed, recipe=recipes[name])
-        for seed in used_seeds
-        for name in chosen
-    )
-    return Plan(design, runs, circumstances)
+
+    def run(variant: str, seed: int) -> RunSpec:
+        return RunSpec(experiment=experiment.name, variant=variant, seed=seed, recipe=recipes[variant])
+
+    runs = tuple(run(name, seed) for seed in used_seeds for name in chosen)
+    return Plan(design, runs, circumstances, tuple(run(name, used_seeds[0]) for name in experiment.variants))
 
 
 def resolve(recipe: Recipe, machine: Machine) -> Recipe:
@@ -117,7 +124,7 @@ def on_images(plan: Plan, checksums: Mapping[Data, str], models: Mapping[str, Mo
         recipe = spec.recipe.model_copy(update={"model": models[spec.variant]})
         return spec.model_copy(update={"recipe": recipe, "images": checksums[recipe.data]})
 
-    return replace(plan, runs=tuple(map(complete, plan.runs)))
+    return replace(plan, runs=tuple(map(complete, plan.runs)), declared=tuple(map(complete, plan.declared)))
 
 
 def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
@@ -129,7 +136,7 @@ def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
         optimizer = spec.recipe.optimizer.model_copy(update={"lr": rates[spec.variant]})
         return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"optimizer": optimizer})})
 
-    return replace(plan, runs=tuple(map(settled, plan.runs)))
+    return replace(plan, runs=tuple(map(settled, plan.runs)), declared=tuple(map(settled, plan.declared)))
 
 
 def with_step(plan: Plan, step: str) -> Plan:

@@ -34,6 +34,12 @@ class DataFacts(Values):
     train_images: int
     validation_images: int
     test_images: int
+    left_out: tuple[tuple[str, int, str], ...] = ()
+    """Files of a folder that were not read: where, how many, why."""
+    remarks: tuple[str, ...] = ()
+    """What decoding changed in the images, in sentences."""
+    duplicates: dict[str, int] = Field(default_factory=dict)
+    """Images that are the same pixel by pixel: within_train, test_in_train, two_labels."""
 
 
 class ModelFacts(Values):

@@ -185,8 +185,9 @@ def train(
             bad = (
                 learner.first_bad_steps() if last or not labels.is_cuda else {}
             )  # on CUDA the host waits once an epoch
+            share = (time.perf_counter() - clock) / len(states)
             for state in states:
-                state.seconds += (time.perf_counter() - clock) / len(states)
+                state.seconds += share
             for number in [n for n in alive if n in bad]:
                 yield number, NotFinite(bad[number], "train")
                 alive.remove(number)

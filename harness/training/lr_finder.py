@@ -65,8 +65,8 @@ def find_lr(
     values = recipe.lr_finder
     assert values is not None
     clock = time.perf_counter()
-    mps = torch.mps.get_rng_state() if labels.is_mps else None  # fork_rng keeps those of the CPU and of CUDA
-    with torch.random.fork_rng():
+    mps = torch.mps.get_rng_state() if labels.is_mps else None  # fork_rng keeps those of the CPU and of this GPU alone
+    with torch.random.fork_rng([labels.device] if labels.is_cuda else []):
         swept = _Autocast(copy.deepcopy(model), normaliser.autocast)
         optimizer = build_optimizer(swept, recipe, values.start_lr)
         if recipe.clip_norm is not None:  # the finder knows nothing of it

@@ -30,20 +30,6 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
-    """A file half written when its process was killed goes; one that a living process writes, or another, stays."""
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    stays = {f"file.{os.getppid()}.tmp", f"other.{dead.pid}.tmp", "file.99999999999999999999.tmp", "file.x.tmp"}
-    for name in {f"file.{dead.pid}.tmp", *stays}:
-        (tmp_path / name).write_text("hal")
-    write_whole(tmp_path / "file", b"whole")
-    assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}
-    (tmp_path / f"file.{dead.pid}.tmp").write_text("hal")
-    put(tmp_path / "file.x.tmp", tmp_path / "file", link_from=1)
-    assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}
-
-
 @pytest.mark.parametrize("broken", ["fsync", "write"])
 def test_a_full_disk_is_named_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """The system names no file when a write or an fsync fails, and a line without one helps nobody."""
@@ -84,3 +70,17 @@ def test_a_large_file_gets_a_second_name_and_a_small_one_a_copy(
     put(source, path, 5)
     assert (path.samefile(source), path.read_bytes()) == (False, b"other")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "source"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    """A file half written when its process was killed goes; one that a living process writes stays, as others do."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    stays = {f"file.{os.getppid()}.tmp", f"other.{dead.pid}.tmp", "file.99999999999999999999.tmp", "file.x.tmp"}
+    for name in {f"file.{dead.pid}.tmp", *stays}:
+        (tmp_path / name).write_text("hal")
+    write_whole(tmp_path / "file", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}
+    (tmp_path / f"file.{dead.pid}.tmp").write_text("hal")
+    put(tmp_path / "file.x.tmp", tmp_path / "file", link_from=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}

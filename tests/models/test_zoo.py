@@ -59,6 +59,7 @@ def batch(name: str, options: dict[str, Any], size: int = 4) -> tuple[torch.Tens
 
 @every_case
 def test_logits_are_finite_one_a_class_and_every_trained_parameter_learns(name: str, options: dict[str, Any]):
+    """In channels_last the logits are the same but for rounding."""
     model, (images, labels) = build(name, options), batch(name, options)
     logits = model(images)
     assert logits.shape == (4, (models.options(name) | options)["classes"])
@@ -70,6 +71,11 @@ def test_logits_are_finite_one_a_class_and_every_trained_parameter_learns(name: 
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
         assert parameter.grad.any(), parameter_name
+    with torch.no_grad():
+        expected = model.eval()(images)
+        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] torch's stub lacks it
+        last = model(images.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -100,10 +106,22 @@ def test_parameter_counts_are_the_published_ones(name: str, options: dict[str, A
 
 
 @every_case
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name: str, options: dict[str, Any]):
-    first, again, other = (build(name, options, seed).state_dict() for seed in (0, 0, 1))
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert any(not torch.equal(first[key], other[key]) for key in first)
+def test_weights_follow_from_the_seed_and_may_be_stacked(name: str, options: dict[str, Any]):
+    """The same seed gives the same weights, another one others. vmap over stacked networks of both computes each one's
+    logits, in training mode, so with running statistics stacked too; dropout, which draws, is off."""
+    options = options | ({"dropout": 0.0} if "dropout" in models.options(name) else {})
+    first, again, other = (build(name, options, seed) for seed in (0, 0, 1))
+    weights, same, others = (model.state_dict() for model in (first, again, other))
+    assert all(torch.equal(weights[key], same[key]) for key in weights)
+    assert any(not torch.equal(weights[key], others[key]) for key in weights)
+    pair, (images, _) = [first, other], batch(name, options)
+    parameters, buffers = torch.func.stack_module_state(pair)
+
+    def logits(parameters: dict[str, Any], buffers: dict[str, Any]) -> torch.Tensor:
+        return torch.func.functional_call(first, (parameters, buffers), (images,))
+
+    stacked = torch.vmap(logits)(parameters, buffers)
+    torch.testing.assert_close(stacked, torch.stack([model(images) for model in pair]), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -116,30 +134,6 @@ def test_initialisation_is_torchs_default(name: str):
         if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
             module.reset_parameters()
     assert all(torch.equal(built[key], value) for key, value in again.state_dict().items())
-
-
-@every_case
-def test_channels_last_computes_the_same_logits(name: str, options: dict[str, Any]):
-    model, (images, _) = build(name, options).eval(), batch(name, options)
-    expected = model(images)
-    model = model.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(
-        model(images.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5
-    )
-
-
-@every_case
-def test_vmap_over_stacked_models_computes_each_models_logits(name: str, options: dict[str, Any]):
-    """In training mode, so running statistics are stacked too; dropout, which draws, is off."""
-    options = options | ({"dropout": 0.0} if "dropout" in models.options(name) else {})
-    pair, (images, _) = [build(name, options, seed) for seed in (0, 1)], batch(name, options)
-    parameters, buffers = torch.func.stack_module_state(pair)
-
-    def logits(parameters: dict[str, Any], buffers: dict[str, Any]) -> torch.Tensor:
-        return torch.func.functional_call(pair[0], (parameters, buffers), (images,))
-
-    stacked = torch.vmap(logits)(parameters, buffers)
-    torch.testing.assert_close(stacked, torch.stack([model(images) for model in pair]), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", models.names())

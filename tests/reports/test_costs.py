@@ -24,9 +24,8 @@ def timed(folder: Path, seconds: Mapping[str, Sequence[float]], step: str = "eag
     selection = records.selection(folder, variants, tuple(range(len(seconds[variants[0]]))))
     for record in selection.records:
         end = records.FINISHED.model_copy(update={"train_seconds": float(seconds[record.variant][record.seed])})
-        recipe = record.started.spec.recipe.model_copy(update={"step": step})
-        spec = record.started.spec.model_copy(update={"recipe": recipe})
-        record.__dict__.update(finished=end, started=record.started.model_copy(update={"spec": spec}))
+        around = record.started.circumstances.model_copy(update={"step": step})
+        record.__dict__.update(finished=end, started=record.started.model_copy(update={"circumstances": around}))
     return selection
 
 
@@ -71,7 +70,7 @@ def test_one_run_each_claims_no_ratio(tmp_path: Path) -> None:
         "Training takes 2,700 s (batch), 3,200 s (group) on this machine, with whatever else it did meanwhile.",
         expected,
     ]
-    assert said(timed(tmp_path, SECONDS, step="fused"))[1:] == [expected]
+    assert said(timed(tmp_path, SECONDS, step="stacked"))[1:] == [expected]
     assert len(said(timed(tmp_path, {"batch": (2.0, 3.0)}))) == 1
 
 

@@ -26,7 +26,7 @@ SECONDS = 180
 """How long a busy machine may take to start MLflow's server, or to show one of its pages."""
 EXPERIMENT = '''"""Which norm, by images that are held out?"""
 
-from harness import SGD, Data, Experiment, Model, Recipe
+from harness import SGD, Circumstances, Data, Experiment, Model, Recipe
 
 EXPERIMENT = Experiment(
     name="held_out",
@@ -38,15 +38,13 @@ EXPERIMENT = Experiment(
         epochs=2,
         batch_size=256,
         precision="fp32",
-        device="cpu",
-        threads=1,
-        step="eager",
     ),
     variants={"batch": {}, "group": {"model.norm": "group"}},
     factor=("model.norm",),
     baseline="batch",
     seeds=(0,),
     primary_metric="validation_accuracy",
+    circumstances=Circumstances(device="cpu", threads=1, memory_format="channels_last", step="eager"),
 )
 '''
 

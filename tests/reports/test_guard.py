@@ -71,8 +71,8 @@ PLANTED: dict[str, Callable[[Path], Record]] = {
 
 
 def test_every_field_of_a_run_is_looked_at(tmp_path: Path) -> None:
-    """No field of the recipe, the images, the circumstances or the machine escapes the guard; six name what others pin
-    down."""
+    """No field of the recipe, the images, the circumstances or the machine escapes the guard; what names others or is
+    said of them apart."""
     record = records.record(tmp_path, "batch", 0)
     started = record.started
     fields = set(flatten(started.spec.recipe)) | {f"data.{name}" for name in type(started.data).model_fields}
@@ -81,7 +81,8 @@ def test_every_field_of_a_run_is_looked_at(tmp_path: Path) -> None:
     fields |= {f"circumstances.{name}" for name in type(started.circumstances).model_fields}
     assert fields <= set(provenance(record))
     named = {"environment.commit", "environment.dirty", "data.name", "data.title", "data.label"}
-    assert set(HARMLESS) == named | {"circumstances.device"}
+    about = {"data.left_out", "data.remarks", "data.duplicates"}
+    assert set(HARMLESS) == named | about | {"circumstances.device"}
 
 
 @pytest.mark.parametrize("field", PLANTED)

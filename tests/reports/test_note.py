@@ -25,7 +25,7 @@ def test_the_answer_comes_first_and_every_run_is_a_link(tmp_path: Path) -> None:
 def test_what_has_no_result_is_counted(tmp_path: Path) -> None:
     """Nobody takes an answer from half the runs for the whole."""
     selection = records.arranged([records.record(tmp_path, "batch", 0)], records.design(seeds=(0,)))
-    assert "> **Note:** 1 of 2 runs have no result; the report says why." in note(selection, "7")
+    assert "> **Note:** 1 of 2 runs have no result." in note(selection, "7")
 
 
 def test_without_results_it_says_so(tmp_path: Path) -> None:

@@ -158,8 +158,8 @@ def test_a_step_never_waits_for_the_device(recipe: Recipe, dataset: Dataset, ste
     assert states[0].step == 4
 
 
-def test_the_clock_stops_while_the_listener_works(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every look at the clock takes a second here, the listener 1,000: the epoch's five batches took 5, not 4,005."""
+def ticking(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Have the loop's clock go on by a second whenever it is looked at, and stand still otherwise."""
     clock = SimpleNamespace(now=0.0)
 
     def tick() -> float:
@@ -167,6 +167,12 @@ def test_the_clock_stops_while_the_listener_works(start: Start, monkeypatch: pyt
         return clock.now
 
     monkeypatch.setattr("harness.training.loop.time", SimpleNamespace(perf_counter=tick, time=lambda: 0.0))
+    return clock
+
+
+def test_the_clock_stops_while_the_listener_works(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the clock takes a second here, the listener 1,000: the epoch's five batches took 5, not 4,005."""
+    clock = ticking(monkeypatch)
     _, events = start(epochs=1)
     for event in events:
         clock.now += 1000.0
@@ -231,9 +237,12 @@ class Scripted:
         return {run: step for run, step in self.bad.items() if step <= self.states[0].step}
 
 
-def test_runs_at_once_end_one_by_one(data: DeviceData, recipe: Recipe, circumstances: Circumstances) -> None:
+def test_runs_at_once_end_one_by_one(
+    data: DeviceData, recipe: Recipe, circumstances: Circumstances, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first run diverges in a step, the second in its evaluation: nothing more is heard of either, the steps are
-    attributed to the first run that is left, and the last one reaches its end. Seconds are shared."""
+    attributed to the first run that is left, and the last one reaches its end. Seconds are shared equally."""
+    ticking(monkeypatch)
     learner = Scripted(recipe, circumstances, bad={0: 2})
     bad = Scores.model_construct(loss=float("nan"), accuracy=0.5)
     images = source((), "auto", data.train.images, (0.4,) * 3, 0)
@@ -247,8 +256,9 @@ def test_runs_at_once_end_one_by_one(data: DeviceData, recipe: Recipe, circumsta
         normaliser,
         [lambda: (None, FINE), lambda: (None, bad), lambda: (None, FINE)],
     )
-    seen = [(run, type(event), event.step) for run, event in events]
-    assert seen == [
+    kept = list(events)
+    assert [event.train_seconds for _, event in kept if isinstance(event, EpochDone)] == pytest.approx([5 / 3] * 2)
+    assert [(run, type(event), event.step) for run, event in kept] == [
         (0, StepDone, 1),
         (0, NotFinite, 2),
         *[(1, StepDone, step) for step in (2, 3, 4)],
