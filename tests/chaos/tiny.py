@@ -17,7 +17,7 @@ EXPERIMENT = Experiment(
         data=Data(name="digits", image_size=8, validation_fraction=0.1),
         model=Model(name="norm_cnn", head="gap", dropout=0.1),
         optimizer=Adam(lr="find"),
-        lr_finder=LRFinder(start_lr=1e-4, end_lr=0.1, iterations=30, diverge_threshold=100.0),
+        lr_finder=LRFinder(start_lr=1e-4, end_lr=0.1, iterations=30, diverge_threshold=100.0, each_run=True),
         schedule=OneCycle(),
         augmentation=(
             Transform(name="Pad", padding=1),

@@ -81,3 +81,6 @@ def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path)
         (tmp_path / name).write_text("hal")
     write_whole(tmp_path / "file", b"whole")
     assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}
+    (tmp_path / f"file.{dead.pid}.tmp").write_text("hal")
+    put(tmp_path / "file.x.tmp", tmp_path / "file", link_from=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}
