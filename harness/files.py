@@ -46,7 +46,7 @@ def put(source: Path, path: Path, link_from: int) -> None:
     Raises:
         OSError: as `write_whole`, and when `source` cannot be read.
     """
-    _sweep(path)
+    remove_leftovers(path.parent, f"{path.name}.")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:

@@ -6,13 +6,13 @@ The library is imported when it is first needed, never with this module.
 
 import inspect
 import multiprocessing
+import multiprocessing.connection
 import os
 import random
 import shutil
 import signal
 import tempfile
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from harness.augmentation.batched import sample_keys
 from harness.files import remove_leftovers
@@ -37,7 +36,6 @@ from harness.values import Argument, HarnessError, nearest
 
 _COPY = "harness-images-"
 """How the temporary folder of a program's images begins; its process id follows."""
-_WATCH_SECONDS = 2.0
 _AFTER_THE_PIPELINE = {"Normalize", "ToFloat", "ToTensorV2", "ToTensor3D"}
 _NEW_NAMES = {"value": "fill", "max_width": "hole_width_range", "min_width": "hole_width_range"}  # not near enough
 
@@ -184,14 +182,11 @@ def _last_as_long_as_the_program(worker: int) -> None:
     """In a worker: not ended by Ctrl-C, which a terminal sends to workers too, before the program has saved its
     checkpoint; ended when the program is gone, though it was killed and could not say so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    info = get_worker_info()
-    assert info is not None
-    assert isinstance(info.dataset, _Samples)
-    program = info.dataset.program
+    program = multiprocessing.parent_process()
+    assert program is not None
 
     def watch() -> None:
-        while psutil.pid_exists(program):
-            time.sleep(_WATCH_SECONDS)
+        multiprocessing.connection.wait([program.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -226,7 +221,6 @@ class _Samples(Dataset[Tensor]):
 
     def __init__(self, transforms: tuple[Transform, ...], images: NDArray[np.uint8] | Path):
         self._transforms, self._images = transforms, images
-        self.program = os.getpid()
 
     def __getitem__(self, request: Request) -> Tensor:
         return self._augmenter(request)
