@@ -97,7 +97,7 @@ class _Decoder:
             threads = 1 if first.size[0] * first.size[1] <= _SMALL_PIXELS else joblib.cpu_count()
             with (
                 ThreadPoolExecutor(threads) as pool,
-                tqdm(total=len(self.files), desc="decoding", unit="image", mininterval=0.5) as bar,
+                tqdm(total=len(self.files), desc="decoding", unit="image", mininterval=0.5, disable=None) as bar,
             ):
                 for chunk in pool.map(self._decode_chunk, range(0, len(self.files), _CHUNK)):
                     self.changes += chunk

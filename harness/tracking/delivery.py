@@ -18,7 +18,7 @@ from harness.tracking import rows
 from harness.tracking.copies import Copies
 from harness.tracking.listing import DIGESTS, Listed
 from harness.tracking.receipt import Receipt
-from harness.tracking.state import ENDS, FINAL, begun, epochs, state_of
+from harness.tracking.state import ENDS, FINAL, begun, epochs, run_key, state_of
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker, failing_in_one_line
 
@@ -90,12 +90,12 @@ class Delivery:
         if started is None:
             return None
         if self._known.get(folder) != started.time:
-            found = self._find(started, receipt)
+            found = self._find(run_key(folder, started.spec), started, receipt)
             if found is not None and found.deleted:
                 if not take_back:
-                    return Delivered(started.spec.key, 0, DELETED)
+                    return Delivered(run_key(folder, started.spec), 0, DELETED)
                 self._client.restore_run(found.id)
-            receipt = self._resume(found, started, receipt, facts, state_of(folder, facts))
+            receipt = self._resume(folder, found, started, receipt, facts)
             receipt.save(folder)
             self._known[folder] = started.time
         return self._send(folder, started, receipt, facts)
@@ -110,13 +110,13 @@ class Delivery:
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
         if copies is not None:
-            self._complete(run_id, copies, facts, started)
+            self._complete(run_id, run_key(folder, started.spec), copies, facts, started)
         if state != receipt.state or state in ENDS:
             self._tell(run_id, state, facts[-1])
         journal_as_sent, files = (copies.journal, copies.sent) if copies else (None, None)
         now = replace(receipt, facts=len(facts), state=state, epochs=epochs(facts))
         replace(now, journal=journal_as_sent, artifacts=files).save(folder)
-        return Delivered(started.spec.key, len(pending), state, copies.mended if copies else ())
+        return Delivered(run_key(folder, started.spec), len(pending), state, copies.mended if copies else ())
 
     def _is_whole(self, folder: Path, receipt: Receipt) -> bool:
         """Whether the store, as listed, and the files bear out a receipt of a run that was delivered to its end."""
@@ -136,33 +136,35 @@ class Delivery:
         assert receipt.run_id is not None
         return Copies(self._tracker, self._tracker.run(receipt.run_id), folder, receipt.artifacts)
 
-    def _resume(self, run: Listed | None, started: Started, receipt: Receipt, facts: list[Fact], state: str) -> Receipt:
+    def _resume(
+        self, folder: Path, run: Listed | None, started: Started, receipt: Receipt, facts: list[Fact]
+    ) -> Receipt:
         """The receipt if the store bears it out, else one that has everything sent again."""
-        spec = started.spec
-        begun = Receipt(started.time, None, 0, "running", spec.experiment, spec.key)
+        experiment, key = started.spec.experiment, run_key(folder, started.spec)
+        begun = Receipt(started.time, None, 0, "running", experiment, key)
         if run is None:
-            created = self._create(started)
+            created = self._create(key, started)
             self._send_parameters(created, started)
             return replace(begun, run_id=created)
-        if run.state in FINAL and state not in ENDS:
+        if run.state in FINAL and state_of(folder, facts) not in ENDS:
             raise TrackingError(
-                f"the journal of run {spec.key} has lost its end, since MLflow has the run as {run.state}; put "
+                f"the journal of run {key} has lost its end, since MLflow has the run as {run.state}; put "
                 f"{journal.NAME} back from the artifacts of run {run.id}, or remove the run's folder and make it again"
             )
         whole = run.state not in ENDS or run.epochs == epochs(facts)
         believed = (receipt.attempt, receipt.run_id, receipt.state) == (started.time, run.id, run.state)
         if believed and whole and receipt.facts <= len(facts):
-            return replace(receipt, experiment=spec.experiment, key=spec.key)
+            return replace(receipt, experiment=experiment, key=key)
         self._send_parameters(run.id, started)
         artifacts = receipt.artifacts if receipt.attempt == started.time else None
         return replace(begun, run_id=run.id, state=run.state, artifacts=artifacts)
 
-    def _find(self, started: Started, receipt: Receipt, ended: str | None = None) -> Listed | None:
+    def _find(self, key: str, started: Started, receipt: Receipt, ended: str | None = None) -> Listed | None:
         """The run of this attempt. This project's others at its key are deleted: attempts given up, and a second run
         that MLflow made after all when the first answer did not come in time. One that finished stays until this one
         has `ended` so too. What another project has made of the same specification, in a store that both use, is not
         touched. A run that somebody deleted is found by the receipt that names it."""
-        found = self._tracker.listing(started.spec.experiment, started.spec.key)
+        found = self._tracker.listing(started.spec.experiment, key)
         found = [
             run for run in found if run.tags.get("origin", self._tracker.store.origin) == self._tracker.store.origin
         ]
@@ -175,11 +177,11 @@ class Delivery:
                 self._client.delete_run(run.id)
         return kept or next((run for run in own if run.id == receipt.run_id), None)
 
-    def _create(self, started: Started) -> str:
+    def _create(self, key: str, started: Started) -> str:
         spec = started.spec
         tags = {
             "kind": "run",
-            "run_key": spec.key,
+            "run_key": key,
             "attempt": _attempt(started),
             "origin": self._tracker.store.origin,
             "experiment": spec.experiment,
@@ -202,10 +204,10 @@ class Delivery:
         for start in range(0, len(params), _PARAMS):
             self._client.log_batch(run_id, params=params[start : start + _PARAMS])
 
-    def _complete(self, run_id: str, copies: Copies, facts: list[Fact], started: Started) -> None:
+    def _complete(self, run_id: str, key: str, copies: Copies, facts: list[Fact], started: Started) -> None:
         """What an ended run has besides its rows; the tags that make it count come last, in `_tell`."""
         copies.bring(with_artifacts=facts[-1].kind == "finished")
-        self._find(started, Receipt(run_id=run_id), ended=facts[-1].kind)
+        self._find(key, started, Receipt(run_id=run_id), ended=facts[-1].kind)
         self._client.set_tag(run_id, DIGESTS, json.dumps(copies.digests))
         self._client.set_tag(run_id, "epochs_recorded", str(epochs(facts)))
 

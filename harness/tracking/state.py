@@ -5,6 +5,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from harness.plans.spec import RunSpec
 from harness.records import journal
 from harness.records.events import ENDS, Fact, Started
 from harness.tracking.receipt import Receipt
@@ -35,6 +36,12 @@ def lacking(folder: Path) -> bool:
 def begun(facts: Sequence[Fact]) -> Started | None:
     """The beginning, if there is one: what failed before it, for want of memory say, may have begun since."""
     return next((fact for fact in facts if isinstance(fact, Started)), None)
+
+
+def run_key(folder: Path, spec: RunSpec) -> str:
+    """The key that a run was recorded under: its folder's name, also where today's code would name it otherwise."""
+    stem = f"{spec.experiment}-{spec.variant}-s{spec.seed}-"
+    return folder.name if folder.name.startswith(stem) else spec.key
 
 
 def is_held(folder: Path) -> bool:

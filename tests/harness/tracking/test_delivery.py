@@ -94,6 +94,15 @@ def test_everything_of_a_run_arrives(deliver: Deliver, client: MlflowClient, nam
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"figures", "journal.jsonl"}
 
 
+def test_a_run_keeps_the_key_that_it_was_recorded_under(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+    """A recipe has got another field since, so that today's key is another one: reports look for the recorded one."""
+    folder = tmp_path / f"{experiment(named)}-plain-s0-older"
+    write(folder, named)
+    assert Delivery(tracker).deliver(folder) == Delivered(folder.name, 5, "finished")
+    assert list(tracker.runs(experiment(named))) == [folder.name]
+    assert Delivery(tracker).deliver(folder) is None
+
+
 def test_one_call_an_epoch(
     deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
