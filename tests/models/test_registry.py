@@ -128,7 +128,7 @@ def test_builders_whose_options_could_not_be_checked_are_refused_in_one_line():
         return nn.Identity()
 
     for builder, said in (
-        (unsized, " must take the keyword arguments image_size, in_channels, filled in by the data"),
+        (unsized, " must take the keyword arguments image_size, in_channels, which the data fill in"),
         (listed, ": `sizes` must be annotated as bool, int, float or a Literal of strings"),
         (undecided, ": `depth` must have a default"),
     ):

@@ -119,7 +119,7 @@ def key(recipe: Recipe, images: str = "beef", seed: int = 3) -> str:
 
 def test_the_key_is_the_same_everywhere() -> None:
     """Pinned: runs recorded under a key are found again by it, on any machine and under any version of Python."""
-    assert key(RECIPE) == "norms-group-s3-3bd0e9f447e7"
+    assert key(RECIPE) == "norms-group-s3-f413da08b147"
 
 
 def test_every_field_changes_the_key() -> None:
