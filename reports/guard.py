@@ -58,7 +58,8 @@ def provenance(record: Record) -> dict[str, Any]:
     versions = {f"environment.versions.{k}": v for k, v in started.environment["versions"].items()}
     around = {f"circumstances.{k}": v for k, v in started.circumstances.model_dump().items()}
     around["circumstances.augment_backend"] = started.augmentation.split(":")[0]
-    found = {"lr_found": record.lr_found.suggestion} if record.lr_found else {}
+    own = record.lr_found if started.spec.recipe.optimizer.lr == "find" else None  # else one test was made for all
+    found = {"lr_found": own.suggestion} if own else {}
     return flatten(started.spec.recipe) | data | found | around | environment | versions
 
 

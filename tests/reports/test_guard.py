@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.spec import Data, RunSpec, Transform
 from harness.records.events import LRFound
 from harness.records.record import Record
@@ -155,11 +156,17 @@ def test_another_gpu_of_the_same_kind_is_no_difference(tmp_path: Path) -> None:
 
 
 def test_what_a_run_found_is_part_of_what_it_was(tmp_path: Path) -> None:
-    """Rates from range tests differ: refused, unless the factor is the rate or the finder."""
-    runs = [
-        Record(record.id, record.key, (record.facts[0], found(rate), *record.facts[1:]), record.predictions)
-        for record, rate in zip(pair(tmp_path, records.record(tmp_path, "group", 0)), (0.055, 0.127), strict=True)
-    ]
+    """Rates that runs found for themselves differ: refused, unless the factor is the rate or the finder. A test that one
+    run made for all is no difference."""
+    both = pair(tmp_path, records.record(tmp_path, "group", 0))
+    one = Record(both[0].id, both[0].key, (both[0].facts[0], found(0.055), *both[0].facts[1:]), both[0].predictions)
+    assert differences([one, both[1]], FACTOR) == ()
+    finding = {"optimizer": SGD(lr="find"), "lr_finder": LRFinder(each_run=True)}
+    runs = []
+    for record, rate in zip(both, (0.055, 0.127), strict=True):
+        recipe = record.started.spec.recipe.model_copy(update=finding)
+        first = record.started.model_copy(update={"spec": record.started.spec.model_copy(update={"recipe": recipe})})
+        runs.append(Record(record.id, record.key, (first, found(rate), *record.facts[1:]), record.predictions))
     (difference,) = differences(runs, FACTOR)
     assert (difference.field, difference.harmless) == ("lr_found", False)
     assert differences(runs, (*FACTOR, "optimizer.lr")) == differences(runs, (*FACTOR, "lr_finder")) == ()
