@@ -156,8 +156,8 @@ def test_another_gpu_of_the_same_kind_is_no_difference(tmp_path: Path) -> None:
 
 
 def test_what_a_run_found_is_part_of_what_it_was(tmp_path: Path) -> None:
-    """Rates that runs found for themselves differ: refused, unless the factor is the rate or the finder. A test that one
-    run made for all is no difference."""
+    """Rates that runs found for themselves differ: refused, unless the factor is the rate or the finder. A range test
+    that one run made for all is no difference."""
     both = pair(tmp_path, records.record(tmp_path, "group", 0))
     one = Record(both[0].id, both[0].key, (both[0].facts[0], found(0.055), *both[0].facts[1:]), both[0].predictions)
     assert differences([one, both[1]], FACTOR) == ()
