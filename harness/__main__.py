@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (run, find):
         command.add_argument("experiment")
         command.add_argument("--data", default="", help="another data set")
-        command.add_argument("--seeds", default="", help="how many seeds")
+        command.add_argument("--seeds", default="", help="how many seeds, or which")
         command.add_argument("--variants", default="", help="only these, separated by commas")
         command.add_argument("--set", default="", help="field=value ..., for every variant")
         command.add_argument("--workers", default="", help="processes for augmentation")

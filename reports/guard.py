@@ -21,7 +21,7 @@ HARMLESS = (
 its kind (a second GPU of one kind computes as the first)."""
 _FOLLOWS = {
     "model": ("environment.model_code",),
-    "model.name": ("environment.model_code",),
+    "model.name": ("model", "environment.model_code"),
     "augmentation": ("circumstances.augment_backend",),
     "optimizer": ("lr_found",),
     "optimizer.lr": ("lr_found",),
@@ -55,7 +55,7 @@ def provenance(record: Record) -> dict[str, Any]:
     started = record.started
     data = {f"data.{name}": value for name, value in started.data.model_dump(mode="json").items()}
     environment = {f"environment.{k}": v for k, v in started.environment.items() if k != "versions"}
-    versions = {f"environment.versions.{k}": v for k, v in started.environment["versions"].items()}
+    versions = {f"environment.versions.{k}": v for k, v in started.environment.get("versions", {}).items()}
     around = {f"circumstances.{k}": v for k, v in started.circumstances.model_dump().items()}
     around["circumstances.augment_backend"] = started.augmentation.split(":")[0]
     own = record.lr_found if started.spec.recipe.optimizer.lr == "find" else None  # else one test was made for all
@@ -71,7 +71,7 @@ def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Diffe
     for name in fields:
         counts: dict[str, int] = {}
         for values in flat:
-            if name in values or not name.startswith("environment."):  # what is not recorded tells nothing
+            if name in values or not name.startswith(("environment.", "model.")):  # what is not recorded tells nothing
                 shown = repr(values.get(name))
                 counts[shown] = counts.get(shown, 0) + 1
         if len(counts) > 1 and not within(name, _with_consequences(factor)):

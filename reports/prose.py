@@ -1,5 +1,6 @@
 """The sentences of a report. Each claims only what the runs show, and carries their numbers."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,8 +80,8 @@ def _survivors(selection: Selection) -> list[str]:
         how = next((how for how in ("diverged", "failed") if absent.why.startswith(how)), None)
         if how:
             lost[absent.variant, how] = lost.get((absent.variant, how), 0) + 1
-    asked = len(selection.design.seeds)
-    parts = [f"{number} of {count(asked, 'run')} of {variant} {how}" for (variant, how), number in lost.items()]
+    asked = Counter(run.variant for run in selection.summary.runs)
+    parts = [f"{number} of {count(asked[name], 'run')} of {name} {how}" for (name, how), number in lost.items()]
     return [f"But {listed(parts)}: the results are of the runs that are left, which may flatter them."] if parts else []
 
 
@@ -120,11 +121,12 @@ def correction(selection: Selection, comparisons: Sequence[Comparison], joined: 
     Args:
         joined: the report holds other experiments too.
     """
-    said, many = [], len(comparisons)
+    said, many = [], comparisons[0].comparisons if comparisons else 0
     if many > 1:
         if any(c.ci_low is not None for c in comparisons):
             said.append("Each 95% interval is of one comparison alone.")
-        said.append(f"The verdicts better and worse are corrected for all {many} comparisons (Holm).")
+        declared = "" if many == len(comparisons) else f" that are declared, of which {len(comparisons)} could be made"
+        said.append(f"The verdicts better and worse are corrected for all {many} comparisons{declared} (Holm).")
         if any(c.verdict == "equivalent" for c in comparisons):
             said.append("Equivalence is judged for each variant alone, without correction.")
     if many and joined:

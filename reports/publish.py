@@ -76,6 +76,7 @@ def _with_earlier(selection: Selection, published: Path) -> Selection:
         if record.variant in selection.design.variants
         and (record.variant, record.seed) not in now
         and record.started.data.checksum in images
+        and _as_now(record, selection)
     ]
     if not earlier:
         return selection
@@ -87,6 +88,16 @@ def _with_earlier(selection: Selection, published: Path) -> Selection:
     summary = Summary(design=design, runs=(*asked, *planned), asked=selection.summary.asked)
     states = {run.key: run.why for run in selection.absent}
     return arrange(summary, {record.key: record for record in (*selection.records, *earlier)}, states)
+
+
+def _as_now(record: Record, selection: Selection) -> bool:
+    """Whether the variant's runs of today ask for the same recipe, or there are none to tell."""
+    ours = selection.variants.get(record.variant, [])
+    return all(_asked(other) == _asked(record) for other in ours[:1])
+
+
+def _asked(record: Record) -> dict[str, object]:
+    return {name: value for name, value in record.started.spec.identity.items() if name != "seed"}
 
 
 def kept_runs(published: Path) -> tuple[Selection, ...]:

@@ -12,13 +12,25 @@ def base_recipe(selection: Selection) -> Text:
     """Model, optimiser, rate, schedule, length and augmentation of the baseline, and whether anything was tuned."""
     recipe = selection.variants[selection.baseline][0].started.spec.recipe
     said = f"Base recipe, that of {selection.baseline}: {describe(recipe)}."
-    rates = [record.lr_found.suggestion for record in selection.records if record.lr_found]
-    if recipe.optimizer.lr == "find" and rates:
-        found = f"{min(rates):.2g}" if min(rates) == max(rates) else f"{min(rates):.2g} to {max(rates):.2g}"
-        said += f" Every run found its own rate by a range test ({found})."
-    elif len(selection.variants) > 1:
-        said += " The other variants use the same settings but for the factor; nothing was tuned for any of them."
-    return Text(said, selection.numbers())
+    if len(selection.variants) > 1:
+        said += " The other variants use the same settings but for the factor"
+        said += "." if _searched(selection) else "; nothing was tuned for any of them."
+    return Text(" ".join([said, *_searched(selection)]), selection.numbers())
+
+
+def _searched(selection: Selection) -> list[str]:
+    """Which rates come from LR range tests, and whose."""
+    said: list[str] = []
+    for variant, records in selection.variants.items():
+        recipes = [record.started.spec.recipe for record in records]
+        own = [r.lr_found.suggestion for r in records if r.lr_found and r.started.spec.recipe.optimizer.lr == "find"]
+        if own:
+            found = f"{min(own):.2g}" if min(own) == max(own) else f"{min(own):.2g} to {max(own):.2g}"
+            said.append(f"Every run of {variant} found its own rate by a range test ({found}).")
+        elif recipes[0].lr_finder:
+            rate = f"{recipes[0].optimizer.lr:.2g}"
+            said.append(f"The rate of {variant}, {rate}, was found by one LR range test for all of its runs.")
+    return said
 
 
 def describe(recipe: Recipe) -> str:

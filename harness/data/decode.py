@@ -164,7 +164,7 @@ def _decode(folder: Folder, file: File, image_size: int | None) -> _Image:
     with Image.open(folder.path / file.name, formats=_FORMATS) as image:
         _refuse(image, file.bytes)
         changes: list[str] = []
-        if image.getexif().get(_ORIENTATION, 1) != 1:
+        if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
             ImageOps.exif_transpose(image, in_place=True)
             changes.append(_TURNED)
         if image.has_transparency_data:

@@ -287,6 +287,10 @@ def sweep(spec: RunSpec, circumstances: Circumstances, data: DeviceData, workers
         return _sweep(spec, data, build(spec, circumstances, data, workers), stop=lambda: False)
     except NotFinite as error:
         raise HarnessError(f"`lr_finder` ended at a loss that is not finite (iteration {error.step})") from error
+    except HarnessError:
+        raise
+    except Exception as error:  # whatever a model or the machine raises
+        raise HarnessError(f"the LR range test failed: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _sweep(spec: RunSpec, data: DeviceData, parts: Parts, stop: ShouldStop) -> LRFound:

@@ -68,7 +68,7 @@ class _Execution:
                 self.show.say(f"{spec.variant} seed {spec.seed}: {made.problem}; it is made again")
             elif made:
                 self.made[spec.key] = made
-        self.before = made_before(root, plan.declared, plan.runs)
+        self.before = made_before(root, plan.declared, plan.runs, self.show.say)
         """Runs of the same experiment that are not asked for now, and stand in its report all the same."""
 
     def folder(self, spec: RunSpec) -> Path:

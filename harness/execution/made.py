@@ -1,6 +1,6 @@
 """Runs that are made already: found by what was asked of them, and only if all that they should have left is there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from harness.execution.run import ended, run_folder
 from harness.plans.spec import Model, RunSpec
 from harness.records import journal
 from harness.records.events import EpochDone, Fact, Finished, Started
+from harness.values import HarnessError
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,14 @@ def find_made(root: Path, spec: RunSpec) -> Made | None:
     return None
 
 
-def made_before(root: Path, declared: Sequence[RunSpec], asked: Sequence[RunSpec]) -> list[Made]:
-    """Whole runs of declared variants that are not asked for now: a report of an experiment never shrinks."""
+def made_before(
+    root: Path, declared: Sequence[RunSpec], asked: Sequence[RunSpec], say: Callable[[str], None]
+) -> list[Made]:
+    """Whole runs of declared variants that are not asked for now: a report of an experiment never shrinks.
+
+    Args:
+        say: is told of a journal that cannot be read.
+    """
     keys, found = {spec.key for spec in asked}, list[Made]()
     for spec in declared:
         stem = f"{spec.experiment}-{spec.variant}-s"
@@ -52,7 +59,11 @@ def made_before(root: Path, declared: Sequence[RunSpec], asked: Sequence[RunSpec
         }
         others = (spec.model_copy(update={"seed": seed}) for seed in sorted(seeds))
         for other in others:
-            made = find_made(root, other) if other.key not in keys else None
+            try:
+                made = find_made(root, other) if other.key not in keys else None
+            except HarnessError as error:
+                say(str(error))
+                continue
             if made and not made.problem:
                 found.append(made)
     return found

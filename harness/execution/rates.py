@@ -25,24 +25,20 @@ def find_shared(
     Raises:
         HarnessError: a test that diverged or suggests nothing.
     """
-    first: dict[str, RunSpec] = {}
-    for spec in plan.runs:
-        first.setdefault(spec.variant, spec)
-    swept: dict[str, RunSpec] = {}
-    for variant, spec in first.items():
+    declared = {spec.variant: spec for spec in (*plan.runs, *plan.declared)}  # the first declared seed's, where known
+    order = sorted(declared, key=lambda variant: variant != plan.design.baseline)  # the baseline first
+    sweepers: dict[str, RunSpec] = {}
+    for variant, spec in declared.items():
         recipe = spec.recipe
         if recipe.optimizer.lr == "find" and recipe.lr_finder and not recipe.lr_finder.each_run:
-            baseline = first.get(plan.design.baseline, spec)
-            swept[variant] = baseline if _same_search(baseline.recipe, recipe) else spec
-    found = {spec.variant: _found(spec, plan, datasets, root, workers) for spec in swept.values()}
-    rates = {variant: found[spec.variant].suggestion for variant, spec in swept.items()}
-    for variant, recipe in plan.all_recipes.items():  # not asked for, but perhaps made before
-        like = next((name for name in swept if _same_search(plan.recipes[name], recipe)), None)
-        if like and variant not in rates and recipe.optimizer.lr == "find":
-            rates[variant] = rates[like]
+            like = next(name for name in order if _same_search(declared[name].recipe, recipe))
+            sweepers[variant] = declared[like]
+    asked = {sweepers[variant].variant: sweepers[variant] for variant in plan.recipes if variant in sweepers}
+    found = {variant: _found(spec, plan, datasets, root, workers) for variant, spec in asked.items()}
+    rates = {v: found[spec.variant].suggestion for v, spec in sweepers.items() if spec.variant in found}
     settled = with_rates(plan, rates)
-    by = {(spec.variant, spec.seed) for spec in swept.values()}
-    return settled, {spec.key: found[spec.variant] for spec in settled.runs if (spec.variant, spec.seed) in by}
+    made_by = {(spec.variant, spec.seed) for spec in asked.values()}
+    return settled, {s.key: found[s.variant] for s in settled.runs if (s.variant, s.seed) in made_by}
 
 
 def _same_search(one: Recipe, other: Recipe) -> bool:

@@ -22,6 +22,7 @@ from harness.training.build import DeviceData, build_learner
 from harness.training.device import system_metrics
 from harness.training.evaluate import Interrupted, ShouldStop
 from harness.training.loop import NotFinite, StepDone, train
+from harness.values import HarnessError
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -140,6 +141,9 @@ def _events(
             attempts.append((yield from begin(job)))
         except NotFinite as error:  # in its LR range test
             yield job, error
+        except HarnessError as error:  # its checkpoint cannot be gone on from: the others of its stack can
+            alive.remove(job)
+            yield job, job.failed(error)
     least = min((attempt.state.step for attempt in attempts), default=0)
     for attempt in attempts:
         if attempt.state.step > least:  # the process died while it saved one after the other

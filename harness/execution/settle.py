@@ -17,6 +17,7 @@ from harness.environment import code_at_start
 from harness.files import write_whole
 from harness.plans.plan import Plan, within
 from harness.plans.spec import Circumstances, Data
+from harness.records import journal
 from harness.training import autotune
 from harness.values import digest, flatten
 
@@ -33,10 +34,11 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circums
         return plan
     path = root / "runs" / "steps.json"
     path.parent.mkdir(exist_ok=True)
-    name = _name(plan, datasets, root, asked)
+    name, experiment = _name(plan, datasets, root, asked), root / "runs" / plan.design.experiment
+    fresh = not any(experiment.glob(f"*/{journal.NAME}"))  # else more seeds would be made otherwise than the first ones
     with FileLock(path.with_suffix(".lock")):
         kept = _read(path)
-        if name not in kept or (not kept[name].reason and kept[name].runs < autotune.runs_each(plan)):
+        if name not in kept or (fresh and not kept[name].reason and kept[name].runs < autotune.runs_each(plan)):
             try:
                 kept[name] = autotune.measure(plan, datasets, asked)
             except Exception:  # such as too little memory: the runs will meet it too, and record it

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def load(name: str, root: Path) -> Experiment:
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     try:
+        sys.modules[module.__name__] = module  # as an import does: a class that the file defines is looked up there
         module_spec.loader.exec_module(module)
     except SyntaxError as error:
         raise SpecError(f"{_place(error, path, root)}: {error.msg}; correct it and run again") from error

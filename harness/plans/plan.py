@@ -24,7 +24,7 @@ class Plan:
     circumstances: Circumstances
     """Of all runs alike; its `step` may still be "auto"."""
     declared: tuple[RunSpec, ...] = ()
-    """One run of every variant that the experiment declares, also of those that are not asked for."""
+    """The first declared seed's run of every declared variant, also of those that are not asked for."""
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -89,7 +89,7 @@ def plan(
         return RunSpec(experiment=experiment.name, variant=variant, seed=seed, recipe=recipes[variant])
 
     runs = tuple(run(name, seed) for seed in used_seeds for name in chosen)
-    return Plan(design, runs, circumstances, tuple(run(name, used_seeds[0]) for name in experiment.variants))
+    return Plan(design, runs, circumstances, tuple(run(name, experiment.seeds[0]) for name in experiment.variants))
 
 
 def resolve(recipe: Recipe, machine: Machine) -> Recipe:
@@ -260,7 +260,7 @@ def _seeds(experiment: Experiment, asked: int | Sequence[int] | None) -> tuple[i
     if asked is None:
         return experiment.seeds
     if not isinstance(asked, int):
-        if len(set(asked)) != len(asked) or max(asked) >= 2**31:
+        if not asked or len(set(asked)) != len(asked) or max(asked) >= 2**31:
             raise SpecError(f"SEEDS must be different numbers below 2147483648; got {','.join(map(str, asked))}")
         return tuple(asked)
     count = asked

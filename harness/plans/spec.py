@@ -142,7 +142,8 @@ class Recipe(Values):
 class Circumstances(Values):
     """How and where a run is computed: recorded with it and compared between runs, but no part of its identity.
 
-    They change rounding and speed, not what is asked. "auto" is settled for the machine at hand by `plan.resolve`.
+    They change rounding and speed, not what is asked. "auto" is settled for the machine at hand by `plan.settle`, or by
+    a measurement.
     """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"

@@ -5,6 +5,7 @@ other, large ones as a second name of the same file. Whoever writes a file of a 
 rename it. The journal is always copied, for it may be appended to.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,6 +86,9 @@ class Copies:
                 put(here, _made(there), _NEVER if name == journal.NAME else _LINK_FROM_BYTES)
             if {own, stored} != {good} and self._before.get(name, (0, 0, ""))[2] == good:
                 self.mended = (*self.mended, name)
+            if stored == good and stamp(there) != stamp(here):  # as in a copied project: not compared by content again
+                times = here.stat()
+                os.utime(there, ns=(times.st_atime_ns, times.st_mtime_ns))
         elif own != good:
             return False
         self.sent[name] = (*stamp(here), good)

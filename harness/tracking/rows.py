@@ -17,15 +17,16 @@ _NOTE_CHARACTERS = 8000
 
 
 def params(started: Started) -> "Sequence[Param]":
-    """The whole specification, the data, the model's size and the environment."""
+    """The whole specification, the circumstances, the data, the model's size and the environment."""
     from mlflow.entities import Param
 
     environment = {f"environment.{k}": v for k, v in started.environment.items() if k != "versions"}
-    versions = {f"environment.{k}": v for k, v in started.environment["versions"].items()}
+    versions = {f"environment.{k}": v for k, v in started.environment.get("versions", {}).items()}
+    around = {f"circumstances.{k}": v for k, v in started.circumstances.model_dump().items()}
     data = {f"data.{k}": v for k, v in started.data.model_dump().items() if k != "name"}
     model = {f"model.{k}": v for k, v in started.model.model_dump().items()}
     run = {"variant": started.spec.variant, "seed": started.spec.seed, "augmentation.used": started.augmentation}
-    values = data | model | environment | versions | run | flatten(started.spec.recipe)
+    values = flatten(started.spec.recipe) | data | model | environment | versions | around | run
     return [Param(name, _text(value)[:_PARAM_LENGTH]) for name, value in values.items()]
 
 

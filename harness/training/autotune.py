@@ -168,7 +168,7 @@ def _compiled_seconds(
 
 def _stacked_seconds(recipe: Recipe, here: Circumstances, dataset: Dataset, runs: int) -> float:
     """Of one step of so many runs at once; infinite where they cannot train as one, or where it never pays."""
-    if runs == 1 or recipe.optimizer.lr == "find" or not here.device.startswith("cuda"):
+    if runs == 1 or (recipe.lr_finder and recipe.lr_finder.each_run) or not here.device.startswith("cuda"):
         return INF
     try:
         return _median(_step(recipe, here.model_copy(update={"step": "stacked"}), dataset, runs))
