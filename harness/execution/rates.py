@@ -25,7 +25,9 @@ def find_shared(
     Raises:
         HarnessError: a test that diverged or suggests nothing.
     """
-    declared = {spec.variant: spec for spec in (*plan.runs, *plan.declared)}  # the first declared seed's, where known
+    declared: dict[str, RunSpec] = {}
+    for spec in (*plan.declared, *plan.runs):
+        declared.setdefault(spec.variant, spec)
     order = sorted(declared, key=lambda variant: variant != plan.design.baseline)  # the baseline first
     sweepers: dict[str, RunSpec] = {}
     for variant, spec in declared.items():

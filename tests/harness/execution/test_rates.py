@@ -1,5 +1,6 @@
 """One rate for all runs: found by one range test, kept, and recorded by the run that made it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ def test_the_baselines_first_seed_finds_it_for_all(
     )
     for _ in range(2):
         assert settle(plan, dataset, tmp_path) == ({"a": 0.1, "b": 0.1, "c": 7.0}, ["a"])
+    assert swept == [("a", 3)]
+
+
+def test_the_rate_is_the_same_whatever_is_asked_for(
+    spec: RunSpec, circumstances: Circumstances, design: Design, dataset: Dataset, tmp_path: Path, swept: list[Any]
+) -> None:
+    """One variant without the baseline, or a later seed alone: else their runs would be others than those of all."""
+    whole = planned(spec, circumstances, design, a={}, b={"model": Model(name="norm_cnn", norm="group")})
+    declared = replace(whole, declared=whole.runs[:2])
+    for runs in (whole.runs[1:2], whole.runs[2:3], whole.runs):
+        part = replace(declared, runs=runs)
+        assert set(settle(part, dataset, tmp_path)[0].values()) == {0.1}
     assert swept == [("a", 3)]
 
 
