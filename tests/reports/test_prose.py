@@ -152,9 +152,16 @@ def test_what_is_corrected_for_what_is_said(tmp_path: Path) -> None:
         "comparisons (Holm). Equivalence is judged for each variant alone, without correction. The family is the "
         "2 comparisons of norms; other experiments do not count."
     )
-    assert prose.correction(selection, three[:1], joined=False) is None
     assert prose.correction(selection, (), joined=True) is None
-    single = prose.correction(selection, three[:1], joined=True)
+    part = prose.correction(selection, three[:1], joined=True)
+    assert part
+    assert part.text == (
+        "The verdicts better and worse are corrected for all 2 comparisons that are declared, of which 1 could be made "
+        "(Holm). The family is the 2 comparisons of norms; other experiments do not count."
+    )
+    one = [replace(three[0], comparisons=1)]
+    assert prose.correction(selection, one, joined=False) is None
+    single = prose.correction(selection, one, joined=True)
     assert single
     assert single.text == "The family is the 1 comparison of norms; other experiments do not count."
 

@@ -85,7 +85,23 @@ def test_rates_that_each_run_found_are_told_and_not_called_untuned(tmp_path: Pat
     found = [with_rate(selection, index, rate) for index, rate in enumerate((0.055, 0.127))]
     text = base_recipe(replace(selection, records=tuple(found))).text
     assert "SGD, learning rate found by a range test, " in text
-    assert text.endswith(" Every run found its own rate by a range test (0.055 to 0.13).")
+    assert text.endswith(
+        " Every run of batch found its own rate by a range test (0.055). Every run of group found its own rate by a "
+        "range test (0.13)."
+    )
+    assert UNTUNED not in text
+
+
+def test_a_rate_that_was_found_once_is_not_called_untuned(tmp_path: Path) -> None:
+    """The recipe holds a number, and the settings of the range test that it came from."""
+    selection = records.selection(tmp_path, seeds=(0,))
+    searched = []
+    for run in selection.records:
+        recipe = run.started.spec.recipe.model_copy(update={"optimizer": SGD(lr=0.05), "lr_finder": LRFinder()})
+        first = run.started.model_copy(update={"spec": run.started.spec.model_copy(update={"recipe": recipe})})
+        searched.append(replace(run, facts=(first, *run.facts[1:])))
+    text = base_recipe(replace(selection, records=tuple(searched))).text
+    assert "The rate of batch, 0.05, was found by one LR range test for all of its runs." in text
     assert UNTUNED not in text
 
 
