@@ -139,11 +139,6 @@ def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
     return replace(plan, runs=tuple(map(settled, plan.runs)), declared=tuple(map(settled, plan.declared)))
 
 
-def with_step(plan: Plan, step: str) -> Plan:
-    """The plan with this form of the training step."""
-    return replace(plan, circumstances=plan.circumstances.model_copy(update={"step": step}))
-
-
 def together(plan: Plan) -> list[list[RunSpec]]:
     """The plan's runs in order, each alone, or all seeds of a variant as one where the step is stacked."""
     stacked, groups = plan.circumstances.step == "stacked", dict[str, list[RunSpec]]()

@@ -8,14 +8,14 @@ import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.data.load import Dataset
 from harness.execution.check import check
 from harness.execution.run import run, run_folder
 from harness.plans import catalog
-from harness.plans.plan import plan, with_step
+from harness.plans.plan import plan
 from harness.plans.spec import RunSpec
 from harness.training.build import DeviceData, device_data
 from harness.training.device import detect
@@ -67,7 +67,8 @@ class Trials:
         self.stopped = projects.new("stopped")
         assert projects.launch(self.stopped, point=STOPPED_AT, signal=signal.SIGTERM).status == 143
         planned, datasets = check(plan(catalog.load("chaos", self.stopped), detect("cpu")), self.stopped)
-        self.plan, self.spec = with_step(planned, "eager"), planned.runs[0]
+        eager = planned.circumstances.model_copy(update={"step": "eager"})
+        self.plan, self.spec = replace(planned, circumstances=eager), planned.runs[0]
         self.dataset: Dataset = datasets[self.spec.recipe.data]
 
     def damaged(self, times: int) -> Row:
