@@ -14,6 +14,7 @@ from models.registry import register, require, require_shapes
 
 @register
 def resnet(
+    width: int = 64,
     dropout: float = 0.0,
     head_bias: bool = False,
     whitening: bool = False,
@@ -25,6 +26,8 @@ def resnet(
     """Images (B, in_channels, image_size, image_size) → logits (B, classes).
 
     Args:
+        width: channels after the first block; the blocks behind it have 2, 4 and 8 times as many. The cost of a step
+            goes with its square.
         dropout: rate of a Dropout after each of the 8 ReLUs (seed 001); 0 leaves the layers out.
         head_bias: a bias in the linear head (seed 000): 6,573,130 parameters.
         whitening: the first convolution is fixed, from the training images, and a 1x1 convolution follows it (Page
@@ -36,19 +39,24 @@ def resnet(
         ModelError: a value out of its range.
     """
     require_shapes(in_channels, image_size, classes, smallest_image=8)
+    require(width >= 1, "width", "be 1 or more", width)
     require(head_scale > 0, "head_scale", "be above 0", head_scale)
     scale = {"scale": Scale(head_scale)} if head_scale != 1 else {}
     return nn.Sequential(
         OrderedDict(
-            prep=_block(in_channels, 64, dropout, whitening=whitening),
-            layer1=_block(64, 128, dropout, pool=True),
-            residual1=Residual(nn.Sequential(_block(128, 128, dropout), _block(128, 128, dropout))),
-            layer2=_block(128, 256, dropout, pool=True),
-            layer3=_block(256, 512, dropout, pool=True),
-            residual2=Residual(nn.Sequential(_block(512, 512, dropout), _block(512, 512, dropout))),
+            prep=_block(in_channels, width, dropout, whitening=whitening),
+            layer1=_block(width, 2 * width, dropout, pool=True),
+            residual1=Residual(
+                nn.Sequential(_block(2 * width, 2 * width, dropout), _block(2 * width, 2 * width, dropout))
+            ),
+            layer2=_block(2 * width, 4 * width, dropout, pool=True),
+            layer3=_block(4 * width, 8 * width, dropout, pool=True),
+            residual2=Residual(
+                nn.Sequential(_block(8 * width, 8 * width, dropout), _block(8 * width, 8 * width, dropout))
+            ),
             pool=nn.MaxPool2d(image_size // 8),
             flatten=nn.Flatten(),
-            head=nn.Linear(512, classes, bias=head_bias),
+            head=nn.Linear(8 * width, classes, bias=head_bias),
             **scale,
         )
     )

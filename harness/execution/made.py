@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import models
 from harness.execution.run import ended, run_folder
 from harness.plans.spec import Model, RunSpec
 from harness.records import journal
@@ -71,8 +72,9 @@ def made_before(
 
 def _asks_the_same(recorded: RunSpec, asked: RunSpec) -> bool:
     """An option that a record lacks came later, with a default that changes nothing."""
-    old, new = recorded.recipe.model, asked.recipe.model
-    completed = Model(name=old.name, **((new.options if new.name == old.name else {}) | old.options))
+    old = recorded.recipe.model
+    defaults = models.options(old.name) if old.name == asked.recipe.model.name else {}
+    completed = Model(name=old.name, **(defaults | old.options))
     recipe = recorded.recipe.model_copy(update={"model": completed})
     return recorded.model_copy(update={"recipe": recipe}).identity == asked.identity
 

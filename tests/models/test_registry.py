@@ -25,6 +25,7 @@ def test_importing_the_package_registers_every_family_sorted():
 
 def test_options_are_the_builders_arguments_with_their_defaults_in_order():
     assert list(models.options("resnet").items()) == [
+        ("width", 64),
         ("dropout", 0.0),
         ("head_bias", False),
         ("whitening", False),

@@ -21,7 +21,7 @@ def choices(name: str) -> Iterator[dict[str, Any]]:
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, options) for name in models.names() for options in ({}, *choices(name))),
-    ("resnet", {"dropout": 0.05, "head_bias": True, "head_scale": 0.125}),
+    ("resnet", {"dropout": 0.05, "head_bias": True, "head_scale": 0.125, "width": 8}),
     ("resnet", {"in_channels": 1, "image_size": 15, "classes": 7}),
     ("norm_cnn", {"norm": "layer_chw", "head": "gap"}),
     ("norm_cnn", {"dropout": 0.0}),

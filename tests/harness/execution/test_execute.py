@@ -154,12 +154,13 @@ def test_runs_that_could_not_be_compared_are_refused_before_they_train(
 
 
 def test_a_run_is_found_by_what_was_asked(go: Callable[..., Outcome], plan: Plan, tmp_path: Path, capsys: Any) -> None:
-    """Recorded under another key, as before its recipe had got another field or its model another option: made."""
+    """Recorded under another key, as before its recipe had got another field or its model another option: made,
+    at that option's default alone."""
     one = replace(plan, runs=plan.runs[:1])
     assert go(plan=one) == Outcome()
     folder = run_folder(tmp_path, plan.runs[0])
     folder.rename(folder.with_name("tiny_trial-plain-s0-older"))
-    option = Model(name="norm_cnn", head="gap", dropout=0.1, norm="batch")
+    option = Model(name="norm_cnn", head="gap", dropout=0.01, norm="batch")
     capsys.readouterr()
     assert go(plan=changed(one, model=option)) == Outcome()
     assert capsys.readouterr().out == "[1/1] plain seed 0: already made\n"
