@@ -160,12 +160,13 @@ def test_a_run_is_found_by_what_was_asked(go: Callable[..., Outcome], plan: Plan
     assert go(plan=one) == Outcome()
     folder = run_folder(tmp_path, plan.runs[0])
     folder.rename(folder.with_name("tiny_trial-plain-s0-older"))
-    option = Model(name="norm_cnn", head="gap", dropout=0.01, norm="batch")
+    option = Model(name="norm_cnn", head="gap", dropout=0.1, norm="batch")
     capsys.readouterr()
     assert go(plan=changed(one, model=option)) == Outcome()
     assert capsys.readouterr().out == "[1/1] plain seed 0: already made\n"
-    go(plan=changed(one, model=Model(name="norm_cnn", head="gap", dropout=0.2)))
-    assert "already made" not in capsys.readouterr().out
+    for other in ({"dropout": 0.2}, {"dropout": 0.1, "norm": "group"}):
+        go(plan=changed(one, model=Model(name="norm_cnn", head="gap", **other)))
+        assert "already made" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", ["epochs", "artifacts"])
