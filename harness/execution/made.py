@@ -72,11 +72,15 @@ def made_before(
 
 def _asks_the_same(recorded: RunSpec, asked: RunSpec) -> bool:
     """An option that a record lacks came later, with a default that changes nothing."""
-    old = recorded.recipe.model
-    defaults = models.options(old.name) if old.name == asked.recipe.model.name else {}
-    completed = Model(name=old.name, **(defaults | old.options))
-    recipe = recorded.recipe.model_copy(update={"model": completed})
-    return recorded.model_copy(update={"recipe": recipe}).identity == asked.identity
+    return _completed(recorded).identity == _completed(asked).identity
+
+
+def _completed(spec: RunSpec) -> RunSpec:
+    model = spec.recipe.model
+    if model.name not in models.names():
+        return spec
+    complete = Model(name=model.name, **(models.options(model.name) | model.options))
+    return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"model": complete})})
 
 
 def _incomplete(folder: Path, facts: Sequence[Fact], started: Started) -> str | None:
