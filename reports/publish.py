@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from harness.records.events import FACT
+from harness.records.events import EVENT
 from harness.records.record import Record
 from harness.tracking.tracker import PlannedRun, Summary
 from reports.build import build, replacing
@@ -137,7 +137,7 @@ def _keep_runs(selection: Selection, folder: Path) -> None:
     folder.mkdir()
     (folder / "plan.json").write_text(selection.summary.model_dump_json(indent=2))
     for record in selection.records:
-        lines = [FACT.dump_json(fact) + b"\n" for fact in record.facts]
+        lines = [EVENT.dump_json(event) + b"\n" for event in record.events]
         (folder / f"{record.key}.jsonl").write_bytes(b"".join(lines))
         np.savez_compressed(folder / f"{record.key}.npz", logits=compact(record.logits), labels=_small(record))
 

@@ -22,7 +22,7 @@ from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
 from harness.files import fsync_folder
 from harness.plans.spec import RunSpec
-from harness.records.events import EpochDone, Fact, LRFound
+from harness.records.events import EpochDone, Event, LRFound
 from harness.training.build import evenly
 from harness.training.evaluate import Interrupted, ShouldStop
 
@@ -38,7 +38,7 @@ class Leaves:
     """What is known of a run when it ends."""
 
     spec: RunSpec
-    facts: Sequence[Fact]
+    events: Sequence[Event]
     dataset: Dataset
     network: nn.Module
     options: dict[str, object]
@@ -97,7 +97,7 @@ def _figures(run: Leaves) -> "dict[str, Figure]":
     chosen = evenly(len(dataset.train.labels), SHOWN).numpy()
     names = [classes[label] for label in dataset.train.labels[chosen]]
     shown = misclassified(run.logits, labels, classes).head(SHOWN)
-    epochs = [fact for fact in run.facts if isinstance(fact, EpochDone)]
+    epochs = [event for event in run.events if isinstance(event, EpochDone)]
     as_seen = run.normaliser.as_seen
     drawn = {
         "curves": figures.curves(epochs),
@@ -110,7 +110,7 @@ def _figures(run: Leaves) -> "dict[str, Figure]":
         "augmented_images": figures.grid(as_seen(run.augmented), names, "The same images as augmented in epoch 1"),
         "misclassified": figures.misclassified(shown, as_seen(dataset.test.images[shown["index"].to_numpy(dtype=int)])),
     }
-    found = next((fact for fact in run.facts if isinstance(fact, LRFound)), None)
+    found = next((event for event in run.events if isinstance(event, LRFound)), None)
     return drawn | ({"lr_finder": figures.lr_finder(found)} if found else {})
 
 

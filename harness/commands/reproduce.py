@@ -11,7 +11,7 @@ from harness.execution.run import ended, run
 from harness.execution.stopping import Stop
 from harness.plans.plan import Plan
 from harness.records import journal
-from harness.records.events import MEASURED, EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.records.events import MEASURED, EpochDone, Event, Failed, Finished, LRFound, Started
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker
 from harness.training.build import device_data
@@ -20,8 +20,8 @@ from harness.training.evaluate import Interrupted
 from harness.values import HarnessError
 
 
-def recorded(name: str, root: Path) -> list[Fact]:
-    """The facts of a finished run, by its key in runs/ or by its id in MLflow.
+def recorded(name: str, root: Path) -> list[Event]:
+    """The events of a finished run, by its key in runs/ or by its id in MLflow.
 
     Raises:
         HarnessError: there is no such run, or it did not finish.
@@ -29,13 +29,13 @@ def recorded(name: str, root: Path) -> list[Fact]:
     if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
         raise HarnessError(f"RUN must be a run's key in runs/ or its id in MLflow; got {name!r}")
     local = next(iter((root / "runs").glob(f"*/{name}")), None)
-    facts = journal.read(local) if local else _in_mlflow(name, root)
-    if not facts or not isinstance(facts[0], Started) or not any(isinstance(fact, Finished) for fact in facts):
+    events = journal.read(local) if local else _in_mlflow(name, root)
+    if not events or not isinstance(events[0], Started) or not any(isinstance(event, Finished) for event in events):
         raise HarnessError(f"RUN {name} did not finish, so there is nothing to compare with; finish it first")
-    return facts
+    return events
 
 
-def _in_mlflow(run_id: str, root: Path) -> list[Fact]:
+def _in_mlflow(run_id: str, root: Path) -> list[Event]:
     try:
         return Tracker(root).journal_of(run_id)
     except TrackingError as error:
@@ -45,14 +45,14 @@ def _in_mlflow(run_id: str, root: Path) -> list[Fact]:
         ) from error
 
 
-def replay(facts: list[Fact], root: Path, workers: int, stop: Stop) -> list[Fact]:
+def replay(events: list[Event], root: Path, workers: int, stop: Stop) -> list[Event]:
     """Make the run again in runs/reproduced/; stopped and called again, it goes on.
 
     Raises:
         HarnessError: the data are not those that the run had, or its device is not here.
         Interrupted: `stop` said so; a checkpoint is kept.
     """
-    started = facts[0]
+    started = events[0]
     assert isinstance(started, Started)
     spec = started.spec
     circumstances = started.circumstances
@@ -83,10 +83,10 @@ def replay_folder(root: Path, key: str) -> Path:
     return root / "runs" / "reproduced" / "replays" / key
 
 
-def differences(before: list[Fact], now: list[Fact]) -> list[str]:
+def differences(before: list[Event], now: list[Event]) -> list[str]:
     """What a replay has otherwise, each in a few words; empty when all is equal bit for bit."""
     found: list[str] = []
-    began = next((fact for fact in before if isinstance(fact, Started)), None)
+    began = next((event for event in before if isinstance(event, Started)), None)
     searched = began is None or began.spec.recipe.optimizer.lr == "find"  # else one range test was made for all runs
     for kind in (*([LRFound] if searched else []), EpochDone, Finished):
         pairs = zip(_rows(before, kind), _rows(now, kind), strict=False)
@@ -102,14 +102,14 @@ def differences(before: list[Fact], now: list[Fact]) -> list[str]:
     return found
 
 
-def elsewhere(before: list[Fact], now: list[Fact]) -> list[str]:
+def elsewhere(before: list[Event], now: list[Event]) -> list[str]:
     """What else differs between the two machines or code bases."""
-    old, new = (next(fact.environment for fact in facts if isinstance(fact, Started)) for facts in (before, now))
+    old, new = (next(event.environment for event in events if isinstance(event, Started)) for events in (before, now))
     return [f"{name} {was} → {current}" for name, (was, current) in environment_differences(old, new).items()]
 
 
-def _rows(facts: list[Fact], kind: type[Fact]) -> list[dict[str, Any]]:
-    return [fact.model_dump(exclude={*MEASURED, "artifacts"}) for fact in facts if isinstance(fact, kind)]
+def _rows(events: list[Event], kind: type[Event]) -> list[dict[str, Any]]:
+    return [event.model_dump(exclude={*MEASURED, "artifacts"}) for event in events if isinstance(event, kind)]
 
 
 def _short(value: Any) -> str:
@@ -134,7 +134,7 @@ def reproduce(name: str, root: Path, workers: int) -> int:
     folder, found, other = replay_folder(root, started.spec.key), differences(before, now), elsewhere(before, now)
     if not found:
         shutil.rmtree(folder)
-        epochs = sum(isinstance(fact, EpochDone) for fact in now)
+        epochs = sum(isinstance(event, EpochDone) for event in now)
         print(f"reproduced: {epochs} epochs and the weights are equal, bit for bit" + _but(other))
         return 0
     print(f"not reproduced: {'; '.join(found)}{_but(other)}; the replay is in {folder.relative_to(root)}")

@@ -22,7 +22,7 @@ from harness.environment import builder_digest, differences, provenance
 from harness.plans.plan import steps_per_epoch
 from harness.plans.spec import Circumstances, Design, Recipe, RunSpec
 from harness.records import checkpoint
-from harness.records.events import DataFacts, Diverged, Fact, Failed, Finished, LRFound, ModelFacts, Scores, Started
+from harness.records.events import DataFacts, Diverged, Event, Failed, Finished, LRFound, ModelFacts, Scores, Started
 from harness.records.journal import Journal
 from harness.training.build import DeviceData, DeviceSplit, Parts, build, evenly, new_state
 from harness.training.device import give_back_freed_memory, hardware, peak_memory_bytes, reset_peak_memory
@@ -54,18 +54,18 @@ class Job:
 
     def diverged(self, error: NotFinite) -> Diverged:
         """Recorded; it would diverge again, so its checkpoints go."""
-        fact = Diverged(time=time.time(), step=error.step, where=error.where)
-        self.journal.append(fact)
+        event = Diverged(time=time.time(), step=error.step, where=error.where)
+        self.journal.append(event)
         checkpoint.remove(self.folder)
-        return fact
+        return event
 
     def failed(self, error: Exception) -> Failed:
         """Recorded, with the traceback in a file; made again, the run goes on from its last checkpoint."""
         with contextlib.suppress(OSError):
             (self.folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
-        fact = Failed(time=time.time(), error=self._one_line(error))
-        self.journal.append(fact)
-        return fact
+        event = Failed(time=time.time(), error=self._one_line(error))
+        self.journal.append(event)
+        return event
 
     def _one_line(self, error: Exception) -> str:
         text = first_line(error)
@@ -129,7 +129,7 @@ class Attempt:
             job.folder / "artifacts",
             write.Leaves(
                 spec=job.spec,
-                facts=job.journal.facts,
+                events=job.journal.events,
                 dataset=data.dataset,
                 network=self.state.network,
                 options=self.parts.options,
@@ -161,8 +161,8 @@ class Attempt:
         return predict(self.state.network, split.images, self.parts.normaliser, self.job.stop, flip)
 
 
-def begin(job: Job) -> Generator[tuple[Job, Fact], None, Attempt]:
-    """Up to the first step: yields the facts on the way, each with its job, and returns the attempt.
+def begin(job: Job) -> Generator[tuple[Job, Event], None, Attempt]:
+    """Up to the first step: yields the events on the way, each with its job, and returns the attempt.
 
     Raises:
         HarnessError: the data, the code, the machine or the circumstances changed since the run's checkpoint.
@@ -180,7 +180,7 @@ def begin(job: Job) -> Generator[tuple[Job, Fact], None, Attempt]:
     if job.found:
         yield job, job.found
     if lr == "find":
-        recorded = next((fact for fact in job.journal.facts if isinstance(fact, LRFound)), None)
+        recorded = next((event for event in job.journal.events if isinstance(event, LRFound)), None)
         found = recorded or _sweep(job.spec, job.data, parts, job.stop)
         yield job, found
         lr = found.suggestion

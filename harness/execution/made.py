@@ -8,7 +8,7 @@ import models
 from harness.execution.run import ended, run_folder
 from harness.plans.spec import Model, RunSpec
 from harness.records import journal
-from harness.records.events import EpochDone, Fact, Finished, Started
+from harness.records.events import EpochDone, Event, Finished, Started
 from harness.values import HarnessError
 
 
@@ -17,12 +17,12 @@ class Made:
     """A run that has ended, where it lies, and what is wrong with it, if anything."""
 
     folder: Path
-    facts: Sequence[Fact]
+    events: Sequence[Event]
     problem: str | None
 
     @property
     def started(self) -> Started:
-        return next(fact for fact in self.facts if isinstance(fact, Started))
+        return next(event for event in self.events if isinstance(event, Started))
 
 
 def find_made(root: Path, spec: RunSpec) -> Made | None:
@@ -35,10 +35,10 @@ def find_made(root: Path, spec: RunSpec) -> Made | None:
     own = run_folder(root, spec)
     older = sorted(own.parent.glob(f"{spec.experiment}-{spec.variant}-s{spec.seed}-*"))
     for folder in [own, *(each for each in older if each != own)]:
-        facts = journal.read(folder)
-        started = next((fact for fact in facts if isinstance(fact, Started)), None)
-        if started and ended(facts) and (folder == own or _asks_the_same(started.spec, spec)):
-            return Made(folder, facts, _incomplete(folder, facts, started))
+        events = journal.read(folder)
+        started = next((event for event in events if isinstance(event, Started)), None)
+        if started and ended(events) and (folder == own or _asks_the_same(started.spec, spec)):
+            return Made(folder, events, _incomplete(folder, events, started))
     return None
 
 
@@ -83,11 +83,11 @@ def _completed(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"model": complete})})
 
 
-def _incomplete(folder: Path, facts: Sequence[Fact], started: Started) -> str | None:
-    finished = next((fact for fact in reversed(facts) if isinstance(fact, Finished)), None)
+def _incomplete(folder: Path, events: Sequence[Event], started: Started) -> str | None:
+    finished = next((event for event in reversed(events) if isinstance(event, Finished)), None)
     if finished is None:  # it diverged
         return None
-    epochs = [fact.epoch for fact in facts if isinstance(fact, EpochDone)]
+    epochs = [event.epoch for event in events if isinstance(event, EpochDone)]
     if epochs != list(range(1, started.spec.recipe.epochs + 1)):
         return f"its journal has {len(epochs)} of {started.spec.recipe.epochs} epochs"
     for name, (size, _) in finished.artifacts.items():

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from harness.plans.plan import Plan
 from harness.plans.spec import RunSpec
-from harness.records.events import Diverged, EpochDone, Fact, Failed, LRFound
+from harness.records.events import Diverged, EpochDone, Event, Failed, LRFound
 from harness.training.loop import StepDone
 
 
@@ -46,7 +46,7 @@ class Progress:
         self.not_made_here += len(self.shares)
         self.say(reason)
 
-    def event(self, spec: RunSpec, event: StepDone | Fact) -> None:
+    def event(self, spec: RunSpec, event: StepDone | Event) -> None:
         line = f"{self.title} seed {spec.seed}"
         match event:
             case StepDone():

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from harness.execution.attempt import Attempt, Job, begin
 from harness.plans.spec import Circumstances, Design, RunSpec
 from harness.records import checkpoint
-from harness.records.events import EpochDone, Fact, Finished, LRFound
+from harness.records.events import EpochDone, Event, Finished, LRFound
 from harness.records.journal import Journal
 from harness.training.build import DeviceData, build_learner
 from harness.training.device import system_metrics
@@ -32,9 +32,9 @@ def run_folder(root: Path, spec: RunSpec) -> Path:
     return root / "runs" / spec.experiment / spec.key
 
 
-def ended(facts: Sequence[Fact]) -> bool:
+def ended(events: Sequence[Event]) -> bool:
     """Whether a run is over for good: finished, or diverged (it would diverge again)."""
-    return any(fact.kind in ("finished", "diverged") for fact in facts)
+    return any(event.kind in ("finished", "diverged") for event in events)
 
 
 def run(
@@ -47,10 +47,10 @@ def run(
     workers: int = 0,
     folder: Path | None = None,
     found: Mapping[str, LRFound] | None = None,
-) -> Iterator[tuple[RunSpec, StepDone | Fact]]:
+) -> Iterator[tuple[RunSpec, StepDone | Event]]:
     """Train, evaluate and record one run, or several of one recipe at once (`plan.together`).
 
-    Yields every fact of every run once it is in the run's journal, and every step, which is told by the first run that
+    Yields every event of every run once it is in the run's journal, and every step, which is told by the first run that
     still trains. A run whose loss is not finite ends alone. Runs that have ended, or that another process is making,
     are left out.
 
@@ -69,7 +69,7 @@ def run(
     with ExitStack() as held:
         places = [(spec, folder or run_folder(root, spec)) for spec in specs]
         mine = [(spec, place, Journal(place)) for spec, place in places if _hold(place, held)]
-        todo = [(spec, place, kept) for spec, place, kept in mine if not ended(kept.facts)]
+        todo = [(spec, place, kept) for spec, place, kept in mine if not ended(kept.events)]
         jobs = [
             Job(
                 spec,
@@ -100,7 +100,7 @@ def _hold(folder: Path, held: ExitStack) -> bool:
     return True
 
 
-def _make(jobs: list[Job]) -> Iterator[tuple[RunSpec, StepDone | Fact]]:
+def _make(jobs: list[Job]) -> Iterator[tuple[RunSpec, StepDone | Event]]:
     alive, attempts, saved_at = jobs.copy(), list[Attempt](), time.monotonic()
 
     def save() -> None:
@@ -127,14 +127,14 @@ def _make(jobs: list[Job]) -> Iterator[tuple[RunSpec, StepDone | Fact]]:
     except Interrupted:
         save()
         raise
-    except Exception as error:  # whatever a model, a transform or the machine raises is a fact of these runs alone
+    except Exception as error:  # whatever a model, a transform or the machine raises is an event of these runs alone
         for job in alive.copy():
             yield job.spec, job.failed(error)
 
 
 def _events(
     jobs: list[Job], attempts: list[Attempt], alive: list[Job]
-) -> Iterator[tuple[Job, StepDone | Fact | NotFinite]]:
+) -> Iterator[tuple[Job, StepDone | Event | NotFinite]]:
     """The runs from where they stand to their ends; `attempts` receives those that have begun."""
     for job in jobs:
         try:

@@ -1,6 +1,6 @@
-"""What happens in a run, as frozen facts: the one vocabulary of the journal, MLflow and the reports.
+"""The events of a run, as frozen values: the one vocabulary of the journal, MLflow and the reports.
 
-A run's facts in order: `Started`, perhaps `LRFound`, an `EpochDone` per epoch, then `Finished` or `Diverged` or
+A run's events in order: `Started`, perhaps `LRFound`, an `EpochDone` per epoch, then `Finished` or `Diverged` or
 `Failed`. Accuracies are fractions (0..1), losses means per example over the whole epoch, times seconds.
 """
 
@@ -139,21 +139,21 @@ class Failed(Values):
     error: str
 
 
-Fact = Started | LRFound | EpochDone | Finished | Diverged | Failed
-FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="kind")])
+Event = Started | LRFound | EpochDone | Finished | Diverged | Failed
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
-def from_json(line: bytes) -> Fact:
-    """The fact in a line of a journal, also of one written before November 2026.
+def from_json(line: bytes) -> Event:
+    """The event in a line of a journal, also of one written before November 2026.
 
     Recipes held the circumstances then, and runs were not named by their images' checksum.
 
     Raises:
-        ValueError: it is no fact.
+        ValueError: it is not an event.
     """
     if b'"kind":"started"' in line[:40] and b'"circumstances":' not in line:
         line = json.dumps(_today(json.loads(line))).encode()
-    return FACT.validate_json(line)
+    return EVENT.validate_json(line)
 
 
 def _today(started: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records.events import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Started
 from harness.values import HarnessError
 
 
@@ -20,13 +20,13 @@ class Record:
     """Where to find it: its MLflow run id."""
     key: str
     """The run key that it was recorded under."""
-    facts: tuple[Fact, ...]
+    events: tuple[Event, ...]
     predictions: Path | None
     """The .npz file of its test logits and labels; None for a run that did not finish."""
 
     @cached_property
     def started(self) -> Started:
-        first = next((fact for fact in self.facts if isinstance(fact, Started)), None)  # it may have failed before
+        first = next((event for event in self.events if isinstance(event, Started)), None)  # it may have failed before
         if first is None:
             raise HarnessError(f"run {self.id} has no beginning in its journal; make it again")
         return first
@@ -41,16 +41,16 @@ class Record:
 
     @cached_property
     def epochs(self) -> Sequence[EpochDone]:
-        return [fact for fact in self.facts if isinstance(fact, EpochDone)]
+        return [event for event in self.events if isinstance(event, EpochDone)]
 
     @cached_property
     def lr_found(self) -> LRFound | None:
-        return next((fact for fact in self.facts if isinstance(fact, LRFound)), None)
+        return next((event for event in self.events if isinstance(event, LRFound)), None)
 
     @cached_property
     def finished(self) -> Finished | None:
         """The end of a whole run: it finished, and every epoch that its spec asks for is there."""
-        end = next((fact for fact in reversed(self.facts) if isinstance(fact, Finished)), None)
+        end = next((event for event in reversed(self.events) if isinstance(event, Finished)), None)
         whole = [done.epoch for done in self.epochs] == list(range(1, self.started.spec.recipe.epochs + 1))
         return end if end and whole else None
 
@@ -59,7 +59,7 @@ class Record:
         """Why the run has no result, in words; None when it has one."""
         if self.finished:
             return None
-        end = self.facts[-1]
+        end = self.events[-1]
         if isinstance(end, Diverged):
             return f"diverged: the loss is not finite at step {end.step} ({end.where})"
         return f"failed: {end.error}" if isinstance(end, Failed) else "incomplete: epochs are missing"

@@ -1,4 +1,4 @@
-"""One run's journal into MLflow: every fact once, whatever the store does meanwhile, whoever is killed.
+"""One run's journal into MLflow: every event once, whatever the store does meanwhile, whoever is killed.
 
 A run is found by its key and attempt, which travel in the call that makes it, so an answer that was lost leaves no
 second one. Facts carry their own time stamps, so a row sent twice is stored once. A receipt beside the journal saves
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from harness.records import journal
-from harness.records.events import Fact, Started
+from harness.records.events import Event, Started
 from harness.tracking import rows
 from harness.tracking.copies import Copies
 from harness.tracking.listing import DIGESTS, Listed
@@ -44,7 +44,7 @@ class Delivered:
     """What a delivery changed."""
 
     key: str
-    facts: int
+    events: int
     """How many had not been delivered."""
     state: str
     """What MLflow now says of the run; DELETED if somebody deleted it there, and it was left so."""
@@ -85,8 +85,8 @@ class Delivery:
         receipt = Receipt.read(folder)
         if receipt.covers(folder) and self._is_whole(folder, receipt):
             return None
-        facts = journal.read(folder)
-        started = begun(facts)
+        events = journal.read(folder)
+        started = begun(events)
         if started is None:
             return None
         if self._known.get(folder) != started.time:
@@ -95,26 +95,26 @@ class Delivery:
                 if not take_back:
                     return Delivered(run_key(folder, started.spec), 0, DELETED)
                 self._client.restore_run(found.id)
-            receipt = self._resume(folder, found, started, receipt, facts)
+            receipt = self._resume(folder, found, started, receipt, events)
             receipt.save(folder)
             self._known[folder] = started.time
-        return self._send(folder, started, receipt, facts)
+        return self._send(folder, started, receipt, events)
 
-    def _send(self, folder: Path, started: Started, receipt: Receipt, facts: list[Fact]) -> Delivered | None:
-        pending, state, run_id = facts[receipt.facts :], state_of(folder, facts), receipt.run_id
+    def _send(self, folder: Path, started: Started, receipt: Receipt, events: list[Event]) -> Delivered | None:
+        pending, state, run_id = events[receipt.events :], state_of(folder, events), receipt.run_id
         assert run_id is not None
         copies = self._copies(folder, receipt) if state in ENDS else None
         if not pending and receipt.state == state and (copies is None or copies.are_whole()):
             return None
-        metrics = [metric for fact in pending for metric in rows.metrics(fact)]
+        metrics = [metric for event in pending for metric in rows.metrics(event)]
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
         if copies is not None:
-            self._complete(run_id, run_key(folder, started.spec), copies, facts, started)
+            self._complete(run_id, run_key(folder, started.spec), copies, events, started)
         if state != receipt.state or state in ENDS:
-            self._tell(run_id, state, facts[-1])
+            self._tell(run_id, state, events[-1])
         journal_as_sent, files = (copies.journal, copies.sent) if copies else (None, None)
-        now = replace(receipt, facts=len(facts), state=state, epochs=epochs(facts))
+        now = replace(receipt, events=len(events), state=state, epochs=epochs(events))
         replace(now, journal=journal_as_sent, artifacts=files).save(folder)
         return Delivered(run_key(folder, started.spec), len(pending), state, copies.mended if copies else ())
 
@@ -137,7 +137,7 @@ class Delivery:
         return Copies(self._tracker, self._tracker.run(receipt.run_id), folder, receipt.artifacts)
 
     def _resume(
-        self, folder: Path, run: Listed | None, started: Started, receipt: Receipt, facts: list[Fact]
+        self, folder: Path, run: Listed | None, started: Started, receipt: Receipt, events: list[Event]
     ) -> Receipt:
         """The receipt if the store bears it out, else one that has everything sent again."""
         experiment, key = started.spec.experiment, run_key(folder, started.spec)
@@ -146,14 +146,14 @@ class Delivery:
             created = self._create(key, started)
             self._send_parameters(created, started)
             return replace(begun, run_id=created)
-        if run.state in FINAL and state_of(folder, facts) not in ENDS:
+        if run.state in FINAL and state_of(folder, events) not in ENDS:
             raise TrackingError(
                 f"the journal of run {key} has lost its end, since MLflow has the run as {run.state}; put "
                 f"{journal.NAME} back from the artifacts of run {run.id}, or remove the run's folder and make it again"
             )
-        whole = run.state not in ENDS or run.epochs == epochs(facts)
+        whole = run.state not in ENDS or run.epochs == epochs(events)
         believed = (receipt.attempt, receipt.run_id, receipt.state) == (started.time, run.id, run.state)
-        if believed and whole and receipt.facts <= len(facts):
+        if believed and whole and receipt.events <= len(events):
             return replace(receipt, experiment=experiment, key=key)
         self._send_parameters(run.id, started)
         artifacts = receipt.artifacts if receipt.attempt == started.time else None
@@ -204,14 +204,14 @@ class Delivery:
         for start in range(0, len(params), _PARAMS):
             self._client.log_batch(run_id, params=params[start : start + _PARAMS])
 
-    def _complete(self, run_id: str, key: str, copies: Copies, facts: list[Fact], started: Started) -> None:
+    def _complete(self, run_id: str, key: str, copies: Copies, events: list[Event], started: Started) -> None:
         """What an ended run has besides its rows; the tags that make it count come last, in `_tell`."""
-        copies.bring(with_artifacts=facts[-1].kind == "finished")
-        self._find(key, started, Receipt(run_id=run_id), ended=facts[-1].kind)
+        copies.bring(with_artifacts=events[-1].kind == "finished")
+        self._find(key, started, Receipt(run_id=run_id), ended=events[-1].kind)
         self._client.set_tag(run_id, DIGESTS, json.dumps(copies.digests))
-        self._client.set_tag(run_id, "epochs_recorded", str(epochs(facts)))
+        self._client.set_tag(run_id, "epochs_recorded", str(epochs(events)))
 
-    def _tell(self, run_id: str, state: str, last: Fact) -> None:
+    def _tell(self, run_id: str, state: str, last: Event) -> None:
         """Our own tag comes last: a delivery that was cut off before is known by it."""
         if state == "running":
             self._client.update_run(run_id, status=_STATUSES[state])

@@ -18,7 +18,7 @@ Sent = tuple[int, int, str]
 class Receipt:
     attempt: float | None = None
     run_id: str | None = None
-    facts: int = 0
+    events: int = 0
     state: str | None = None
     experiment: str = ""
     key: str = ""

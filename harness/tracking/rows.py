@@ -1,10 +1,10 @@
-"""Facts as MLflow's rows: metrics and parameters. Nothing is sent from here; the same fact gives the same rows."""
+"""Events as MLflow's rows: metrics and parameters. Nothing is sent from here; the same event gives the same rows."""
 
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.records.events import EpochDone, Fact, Finished, LRFound, Started
+from harness.records.events import EpochDone, Event, Finished, LRFound, Started
 from harness.values import flatten
 
 if TYPE_CHECKING:
@@ -30,41 +30,41 @@ def params(started: Started) -> "Sequence[Param]":
     return [Param(name, _text(value)[:_PARAM_LENGTH]) for name, value in values.items()]
 
 
-def metrics(fact: Fact) -> "Sequence[Metric]":
-    """A fact as MLflow metrics: scores by epoch, learning rates by optimiser step, the range test by iteration."""
+def metrics(event: Event) -> "Sequence[Metric]":
+    """A event as MLflow metrics: scores by epoch, learning rates by optimiser step, the range test by iteration."""
     from mlflow.entities import Metric
 
-    when = milliseconds(fact)
-    match fact:
+    when = milliseconds(event)
+    match event:
         case EpochDone():
-            scores = {"train": fact.train, "validation": fact.validation, "test": fact.test}
+            scores = {"train": event.train, "validation": event.validation, "test": event.test}
             values = {f"{split}_loss": s.loss for split, s in scores.items() if s}
             values |= {f"{split}_accuracy": s.accuracy for split, s in scores.items() if s}
             values |= {
-                "train_seconds": fact.train_seconds,
-                "evaluate_seconds": fact.evaluate_seconds,
-                "images_per_second": fact.images_per_second,
+                "train_seconds": event.train_seconds,
+                "evaluate_seconds": event.evaluate_seconds,
+                "images_per_second": event.images_per_second,
             }
-            first = fact.step - len(fact.lrs) + 1
-            rates = [Metric("learning_rate", lr, when, first + i) for i, lr in enumerate(fact.lrs)]
-            return [Metric(name, value, when, fact.epoch) for name, value in (values | fact.system).items()] + rates
+            first = event.step - len(event.lrs) + 1
+            rates = [Metric("learning_rate", lr, when, first + i) for i, lr in enumerate(event.lrs)]
+            return [Metric(name, value, when, event.epoch) for name, value in (values | event.system).items()] + rates
         case LRFound():
-            curve = zip(fact.lrs, fact.losses, strict=True)
+            curve = zip(event.lrs, event.losses, strict=True)
             pairs = [
                 [Metric("lr_finder_lr", lr, when, i), Metric("lr_finder_loss", loss, when, i)]
                 for i, (lr, loss) in enumerate(curve)
             ]
-            return [m for pair in pairs for m in pair] + [Metric("lr_finder_suggestion", fact.suggestion, when, 0)]
+            return [m for pair in pairs for m in pair] + [Metric("lr_finder_suggestion", event.suggestion, when, 0)]
         case Finished():
-            total = {"total_train_seconds": fact.train_seconds, "peak_memory_megabytes": fact.peak_memory_bytes / 1e6}
+            total = {"total_train_seconds": event.train_seconds, "peak_memory_megabytes": event.peak_memory_bytes / 1e6}
             return [Metric(name, value, when, 0) for name, value in total.items()]
         case _:
             return []
 
 
-def milliseconds(fact: Fact) -> int:
-    """A fact's time as MLflow counts it, since 1970."""
-    return int(fact.time * 1000)
+def milliseconds(event: Event) -> int:
+    """A event's time as MLflow counts it, since 1970."""
+    return int(event.time * 1000)
 
 
 def fitting(note: str) -> str:

@@ -7,17 +7,17 @@ from filelock import FileLock, Timeout
 
 from harness.plans.spec import RunSpec
 from harness.records import journal
-from harness.records.events import ENDS, Fact, Started
+from harness.records.events import ENDS, Event, Started
 from harness.tracking.receipt import Receipt
 
 FINAL = ("finished", "diverged")
 """After these a run never goes on."""
 
 
-def state_of(folder: Path, facts: Sequence[Fact]) -> str:
+def state_of(folder: Path, events: Sequence[Event]) -> str:
     """What is to be said of a run: how it ended, or whether somebody is at it."""
-    if facts[-1].kind in ENDS:
-        return facts[-1].kind
+    if events[-1].kind in ENDS:
+        return events[-1].kind
     return "running" if is_held(folder) else "interrupted"
 
 
@@ -26,16 +26,16 @@ def lacking(folder: Path) -> bool:
     receipt = Receipt.read(folder)
     if receipt.covers(folder):
         return False
-    facts = journal.read(folder)
-    started = begun(facts)
+    events = journal.read(folder)
+    started = begun(events)
     if started is None:
         return False
-    return (receipt.attempt, receipt.facts, receipt.state) != (started.time, len(facts), state_of(folder, facts))
+    return (receipt.attempt, receipt.events, receipt.state) != (started.time, len(events), state_of(folder, events))
 
 
-def begun(facts: Sequence[Fact]) -> Started | None:
+def begun(events: Sequence[Event]) -> Started | None:
     """The beginning, if there is one: what failed before it, for want of memory say, may have begun since."""
-    return next((fact for fact in facts if isinstance(fact, Started)), None)
+    return next((event for event in events if isinstance(event, Started)), None)
 
 
 def run_key(folder: Path, spec: RunSpec) -> str:
@@ -55,6 +55,6 @@ def is_held(folder: Path) -> bool:
         return True
 
 
-def epochs(facts: Sequence[Fact]) -> int:
+def epochs(events: Sequence[Event]) -> int:
     """How many epochs are recorded."""
-    return sum(fact.kind == "epoch" for fact in facts)
+    return sum(event.kind == "epoch" for event in events)

@@ -1,4 +1,4 @@
-"""When facts go to MLflow: without making a run wait, then whatever is left at the end, and by `make sync`.
+"""When events go to MLflow: without making a run wait, then whatever is left at the end, and by `make sync`.
 
 Everything is on disk before: journals, and `runs/<experiment>/plan.json` for what was asked. So a store that is down,
 slow or hanging loses nothing and costs a run no more than a small share of its time.
@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 class Courier:
-    """Takes the facts of one `make run` to a tracking store; what it is told of is a run's folder."""
+    """Takes the events of one `make run` to a tracking store; what it is told of is a run's folder."""
 
     def __init__(self, tracker: Tracker, root: Path, say: Say):
         self._tracker, self._root, self._say = tracker, root, say
@@ -84,7 +84,7 @@ class Courier:
         return _asked(self._root / "runs" / name / _PLAN) <= self._asked[name]
 
     def finish(self, folders: Iterable[Path]) -> list[Path]:
-        """Deliver everything that is left, patiently; returns those of these folders of which MLflow lacks facts."""
+        """Deliver everything that is left, patiently; returns those of these folders of which MLflow lacks events."""
         asked = [*(folder for folder in self._waiting if (folder / _PLAN).exists()), *folders]
         self._making.update(asked)
         left, error = self._sweep(dict.fromkeys([*asked, *self._waiting]), lambda delivered: None)
@@ -103,7 +103,7 @@ class Courier:
                 return
             changed += 1
             mended = f", put back: {', '.join(delivered.mended)}" if delivered.mended else ""
-            self._say(f"{delivered.key}: {delivered.facts} facts delivered, {delivered.state}{mended}")
+            self._say(f"{delivered.key}: {delivered.events} events delivered, {delivered.state}{mended}")
 
         plans = [path.parent for path in sorted((self._root / "runs").glob(f"*/{_PLAN}"))]
         left, error = self._sweep([*plans, *runs], tell)
@@ -182,7 +182,7 @@ class Courier:
     def _warn(self, error: TrackingError) -> None:
         if not self._warned:
             self._warned = True
-            self._say(f"warning: {error}; facts are kept in runs/ and delivered later")
+            self._say(f"warning: {error}; events are kept in runs/ and delivered later")
 
 
 def _run_folders(root: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from harness.plans.spec import Design
 from harness.records import journal
-from harness.records.events import Fact
+from harness.records.events import Event
 from harness.tracking import rows, store
 from harness.tracking.listing import Listed, listed, listing, local_folder, newest
 from harness.tracking.receipt import sha256
@@ -185,8 +185,8 @@ class Tracker:
         return {key: Recorded(run.id, run.state or "", run.epochs) for key, run in found.items()}
 
     @failing_in_one_line("read")
-    def journal_of(self, run_id: str) -> list[Fact]:
-        """The facts of an ended run.
+    def journal_of(self, run_id: str) -> list[Event]:
+        """The events of an ended run.
 
         Raises:
             Damaged: its journal is not there, or not what was delivered.

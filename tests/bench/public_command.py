@@ -50,9 +50,9 @@ def _call(root: Path, folder: Path, data: str, caches: dict[str, str]) -> Comman
         raise HarnessError(f"the public command ended with status {done.returncode}: see above, and give DATA=")
     wall = time.perf_counter() - clock
     (kept,) = (project / "runs" / "resnet_onecycle").glob("*/journal.jsonl")
-    facts = journal.read(kept.parent)
-    started = next(fact for fact in facts if isinstance(fact, Started))
-    finished = next(fact for fact in facts if isinstance(fact, Finished))
+    events = journal.read(kept.parent)
+    started = next(event for event in events if isinstance(event, Started))
+    finished = next(event for event in events if isinstance(event, Finished))
     images = started.data.train_images * started.spec.recipe.epochs
     operations = images * started.model.multiply_adds * _PER_MULTIPLY_ADD
     return Command(wall, finished.train_seconds, finished.evaluate_seconds, operations / finished.train_seconds / 1e12)

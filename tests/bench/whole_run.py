@@ -42,7 +42,7 @@ class WholeRun:
     """What one run took, in seconds and bytes."""
 
     deliveries: list[float]
-    """After each fact: the start, every epoch, the end with its artifacts."""
+    """After each event: the start, every epoch, the end with its artifacts."""
     epochs: list[float]
     """Each epoch's training and evaluation."""
     peak: int
@@ -98,7 +98,7 @@ def _dataset(folder: Path, train: int) -> Dataset:
 
 
 def _run(planned: Plan, dataset: Dataset, folder: Path) -> list[float]:
-    """Seconds of each delivery; every fact goes out on its own, without the pauses that a real run makes."""
+    """Seconds of each delivery; every event goes out on its own, without the pauses that a real run makes."""
     datasets = dict.fromkeys([planned.runs[0].recipe.data], dataset)
     _Timed.seconds.clear()
     with patch("harness.execution.execute.Courier", _Timed), patch("harness.tracking.sync._SHARE", 0):
@@ -145,10 +145,10 @@ def main(experiment: str, device: str, batch: int, images: int, epochs: int) -> 
         real = planned(epochs=epochs, batch_size=batch)
         deliveries = _run(real, dataset, scratch / "real")
         peak = peak_memory_bytes(device) - before
-        facts = journal.read(run_folder(scratch / "real", real.runs[0]))
+        events = journal.read(run_folder(scratch / "real", real.runs[0]))
         recipe = real.runs[0].recipe
         activations, model = needed(Work.of_noise(recipe, real.circumstances, 1, scratch))
-    done = [fact.train_seconds + fact.evaluate_seconds for fact in facts if isinstance(fact, EpochDone)]
+    done = [event.train_seconds + event.evaluate_seconds for event in events if isinstance(event, EpochDone)]
     data = (images + images // 5) * (32 * 32 * 3 + 8)
     return WholeRun(deliveries, done, peak, data, model, activations)
 

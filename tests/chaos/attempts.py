@@ -43,7 +43,7 @@ class Request:
     folder: str
     command: tuple[str, ...] = ("run", "chaos")
     checkpoint_seconds: float = -1.0
-    """Time between checkpoints; -1 saves one after every step and fact."""
+    """Time between checkpoints; -1 saves one after every step and event."""
     point: str = ""
     """Where the process sends itself `signal`; see `points`."""
     signal: int = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.records import journal
-from harness.records.events import EpochDone, Fact, Finished
+from harness.records.events import EpochDone, Event, Finished
 
 _STATUS = {"finished": "FINISHED", "epoch": "KILLED", "started": "KILLED"}
 _Cell = tuple[str, int, int, float]
@@ -51,8 +51,8 @@ _ACTIVE = """SELECT r.run_uuid, r.status FROM runs r JOIN experiments e USING (e
 
 
 def _audit_run(found: Audit, connection: sqlite3.Connection, folder: Path, artifacts: Path | None) -> None:
-    facts, key = journal.read(folder), folder.name
-    expected = Counter(cell for fact in facts for cell in _cells(fact))
+    events, key = journal.read(folder), folder.name
+    expected = Counter(cell for event in events for cell in _cells(event))
     own = f"{_ACTIVE} AND e.name = ? AND r.run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'run_key' AND value = ?)"
     runs = connection.execute(own, (folder.parent.name, key)).fetchall()
     problems = [] if len(runs) == 1 else [f"{len(runs)} runs"]
@@ -62,10 +62,10 @@ def _audit_run(found: Audit, connection: sqlite3.Connection, folder: Path, artif
             connection.execute("SELECT key, timestamp, step, value FROM metrics WHERE run_uuid = ?", (run_id,))
         )
         tags = dict(connection.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)))
-        if status != _STATUS[facts[-1].kind]:
-            problems.append(f"status {status} after {facts[-1].kind}")
-        if facts[-1].kind == "finished":
-            problems += _unlike(tags, {"state": "finished", "epochs_recorded": str(_epochs(facts))})
+        if status != _STATUS[events[-1].kind]:
+            problems.append(f"status {status} after {events[-1].kind}")
+        if events[-1].kind == "finished":
+            problems += _unlike(tags, {"state": "finished", "epochs_recorded": str(_epochs(events))})
             problems += _files(folder, artifacts, run_id)
     lost, added = expected - there, there - expected
     problems += [f"{lost.total()} rows lost"] * bool(lost) + [f"{added.total()} rows too many"] * bool(added)
@@ -76,22 +76,22 @@ def _audit_run(found: Audit, connection: sqlite3.Connection, folder: Path, artif
     found.problems += [f"{key}: {problem}" for problem in problems]
 
 
-def _cells(fact: Fact) -> Iterator[_Cell]:
-    when = int(fact.time * 1000)
-    if isinstance(fact, EpochDone):
-        values = {"train_loss": fact.train.loss, "train_accuracy": fact.train.accuracy}
-        values |= {"test_loss": fact.test.loss, "test_accuracy": fact.test.accuracy}
-        values |= {name: getattr(fact, name) for name in ("train_seconds", "evaluate_seconds", "images_per_second")}
-        yield from ((name, when, fact.epoch, value) for name, value in (values | fact.system).items())
-        first = fact.step - len(fact.lrs) + 1
-        yield from (("learning_rate", when, step, rate) for step, rate in enumerate(fact.lrs, first))
-    elif isinstance(fact, Finished):
-        yield "total_train_seconds", when, 0, fact.train_seconds
-        yield "peak_memory_megabytes", when, 0, fact.peak_memory_bytes / 1e6
+def _cells(event: Event) -> Iterator[_Cell]:
+    when = int(event.time * 1000)
+    if isinstance(event, EpochDone):
+        values = {"train_loss": event.train.loss, "train_accuracy": event.train.accuracy}
+        values |= {"test_loss": event.test.loss, "test_accuracy": event.test.accuracy}
+        values |= {name: getattr(event, name) for name in ("train_seconds", "evaluate_seconds", "images_per_second")}
+        yield from ((name, when, event.epoch, value) for name, value in (values | event.system).items())
+        first = event.step - len(event.lrs) + 1
+        yield from (("learning_rate", when, step, rate) for step, rate in enumerate(event.lrs, first))
+    elif isinstance(event, Finished):
+        yield "total_train_seconds", when, 0, event.train_seconds
+        yield "peak_memory_megabytes", when, 0, event.peak_memory_bytes / 1e6
 
 
-def _epochs(facts: list[Fact]) -> int:
-    return sum(isinstance(fact, EpochDone) for fact in facts)
+def _epochs(events: list[Event]) -> int:
+    return sum(isinstance(event, EpochDone) for event in events)
 
 
 def _unlike(there: dict[str, str], expected: dict[str, str]) -> list[str]:

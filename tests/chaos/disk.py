@@ -2,7 +2,7 @@
 
 What must hold each time: the process ends by itself with one line of error and a status that is not 0, the last
 checkpoint can be loaded, and the same command on a disk that works ends as a run that nobody disturbed. A failure that
-cost nothing (MLflow got its facts at the next try) may end with status 0, if that end is there at once. Figures' files
+cost nothing (MLflow got its events at the next try) may end with status 0, if that end is there at once. Figures' files
 are written, but not drawn: there are well over a thousand runs.
 """
 

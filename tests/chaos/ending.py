@@ -19,11 +19,11 @@ import harness.execution.run
 import harness.records.checkpoint
 from harness.records import journal
 from harness.records.checkpoint import load_latest
-from harness.records.events import Fact, Finished
+from harness.records.events import Event, Finished
 from harness.training.loop import Learner
 
 CLOCK = frozenset({"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "peak_memory_bytes"})
-"""Fields of facts that say how long something took, or what the machine was doing."""
+"""Fields of events that say how long something took, or what the machine was doing."""
 Ending = dict[str, Any]
 
 
@@ -71,16 +71,16 @@ def digest(value: Any) -> str:
 def ending(folder: Path) -> Ending:
     """What the run in this project's folder has come to; `failures` apart, equal for any way to the same end."""
     (run,) = (path.parent for path in (folder / "runs").glob("*/*/lock"))
-    facts = journal.read(run)
+    events = journal.read(run)
     files = {str(path.relative_to(run)): path for path in sorted(run.rglob("*")) if path.is_file()}
     artifacts = {name.removeprefix("artifacts/"): path for name, path in files.items() if name.startswith("artifacts/")}
     kept = _read(folder / "state.json")
     return {
         "state": kept,
-        "weights": [fact.weights_sha256 for fact in facts if isinstance(fact, Finished)],
-        "journal": [_row(fact) for fact in facts if fact.kind != "failed"],
-        "first fact": facts[0].kind,
-        "failures": sum(fact.kind == "failed" for fact in facts),
+        "weights": [event.weights_sha256 for event in events if isinstance(event, Finished)],
+        "journal": [_row(event) for event in events if event.kind != "failed"],
+        "first event": events[0].kind,
+        "failures": sum(event.kind == "failed" for event in events),
         "files": sorted(set(files) - {"traceback.txt"}),  # it stays, for whoever wants to know what went wrong
         "artifacts": _hashes(artifacts),
         **_tracked(folder, artifacts | {journal.NAME: run / journal.NAME}),
@@ -130,8 +130,8 @@ def _by_the_clock(metric: str) -> bool:
     return metric in CLOCK or metric.startswith("system/") or metric in ("total_train_seconds", "peak_memory_megabytes")
 
 
-def _row(fact: Fact) -> dict[str, Any]:
-    return fact.model_dump(mode="json", exclude=set(CLOCK | {"system"}))
+def _row(event: Event) -> dict[str, Any]:
+    return event.model_dump(mode="json", exclude=set(CLOCK | {"system"}))
 
 
 def _hashes(files: dict[str, Path]) -> dict[str, str]:

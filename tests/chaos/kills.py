@@ -106,8 +106,8 @@ class Trials:
             if not self._kill_somewhere(project, INTERVALS[trial % 3]):
                 shutil.rmtree(project)
                 continue
-            facts = [fact for path in project.glob("runs/*/*") for fact in journal.read(path)]
-            struck[f"after {facts[-1].kind}" if facts else "before the first fact"] += 1
+            events = [event for path in project.glob("runs/*/*") for event in journal.read(path)]
+            struck[f"after {events[-1].kind}" if events else "before the first event"] += 1
             if said := self._end(project):
                 wrong.append(f"trial {trial}: {said}")
         spread = ", ".join(f"{count} {where}" for where, count in struck.most_common())

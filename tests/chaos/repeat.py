@@ -88,7 +88,7 @@ def _repetition(launch: Launcher, folder: Path, wanted: dict[str, Options]) -> d
     launch(folder, command=("run", "repeat"), checkpoint_seconds=60.0)
     hashes: dict[str, str] = {}
     for run in folder.glob("runs/repeat/*"):
-        for fact in journal.read(run):
-            if isinstance(fact, Finished):
-                hashes[run.name.removeprefix("repeat-").partition("-")[0]] = fact.weights_sha256
+        for event in journal.read(run):
+            if isinstance(event, Finished):
+                hashes[run.name.removeprefix("repeat-").partition("-")[0]] = event.weights_sha256
     return hashes

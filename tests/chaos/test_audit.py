@@ -21,8 +21,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = records.record(root, "batch", 0)
     folder = root / "runs" / "norms" / record.key
     kept = Journal(folder)
-    for fact in record.facts:
-        kept.append(fact)
+    for event in record.events:
+        kept.append(event)
     (folder / "artifacts").mkdir()
     (folder / "artifacts" / "weights").write_text("whole")
     Delivery(tracker).deliver(folder)

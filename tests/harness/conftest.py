@@ -9,7 +9,7 @@ from harness.artifacts import write
 from harness.data.load import Dataset, Split
 from harness.plans.hyperparameters import SGD
 from harness.plans.spec import Circumstances, Data, Design, Model, Recipe, RunSpec
-from harness.records.events import DataFacts, EpochDone, Fact, Finished, LRFound, ModelFacts, Scores, Started
+from harness.records.events import DataFacts, EpochDone, Event, Finished, LRFound, ModelFacts, Scores, Started
 from harness.tracking.tracker import Tracker
 from harness.training.build import DeviceData, device_data
 from tests.harness.runs import Runs, begun
@@ -87,7 +87,7 @@ def runs(
 
 
 @pytest.fixture
-def facts(spec: RunSpec, circumstances: Circumstances, design: Design) -> list[Fact]:
+def events(spec: RunSpec, circumstances: Circumstances, design: Design) -> list[Event]:
     """What a finished run of `spec` leaves, numbers made up: a range test and two epochs of five steps."""
     started = Started(
         time=1000.25,
@@ -140,8 +140,8 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 
 @pytest.fixture
-def named(facts: list[Fact], request: pytest.FixtureRequest) -> list[Fact]:
-    """`facts`, in an experiment of the test's own."""
-    started = begun(facts)
+def named(events: list[Event], request: pytest.FixtureRequest) -> list[Event]:
+    """`events`, in an experiment of the test's own."""
+    started = begun(events)
     name = request.node.name.replace("[", "_").rstrip("]")[:64]
-    return [started.model_copy(update={"spec": started.spec.model_copy(update={"experiment": name})}), *facts[1:]]
+    return [started.model_copy(update={"spec": started.spec.model_copy(update={"experiment": name})}), *events[1:]]

@@ -10,22 +10,22 @@ from harness.data.load import Dataset
 from harness.execution.run import run, run_folder
 from harness.plans.spec import Circumstances, Design, RunSpec
 from harness.records import journal
-from harness.records.events import Fact, Finished, Started
+from harness.records.events import Event, Finished, Started
 from harness.training.build import DeviceData, device_data
 from harness.training.evaluate import Interrupted, ShouldStop
 
 
-def write(folder: Path, facts: list[Fact]) -> None:
-    """Append these facts to the folder's journal, but those that it has."""
+def write(folder: Path, events: list[Event]) -> None:
+    """Append these events to the folder's journal, but those that it has."""
     kept = journal.Journal(folder)
-    for fact in facts:
-        kept.append(fact)
+    for event in events:
+        kept.append(event)
 
 
-def begun(facts: list[Fact]) -> Started:
-    """The first fact."""
-    assert isinstance(facts[0], Started)
-    return facts[0]
+def begun(events: list[Event]) -> Started:
+    """The first event."""
+    assert isinstance(events[0], Started)
+    return events[0]
 
 
 class Runs:
@@ -58,7 +58,7 @@ class Runs:
         return run_folder(self.root, self.spec)
 
     def events(self, stop_after: int | None = None) -> Generator[Any, None, None]:
-        """One attempt; `stop_after` asks it to stop once so many steps or facts of this attempt are done."""
+        """One attempt; `stop_after` asks it to stop once so many steps or events of this attempt are done."""
         seen: list[Any] = []
         for _, event in self.run(stop=lambda: len(seen) == stop_after):
             seen.append(event)
@@ -80,4 +80,4 @@ class Runs:
     def rows(self) -> list[dict[str, Any]]:
         """The journal, but for times and what the machine was doing."""
         aside = {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system"}
-        return [fact.model_dump(exclude=aside | {"peak_memory_bytes"}) for fact in journal.read(self.folder)]
+        return [event.model_dump(exclude=aside | {"peak_memory_bytes"}) for event in journal.read(self.folder)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from harness.plans.hyperparameters import SGD
 from harness.plans.spec import Circumstances, Data, Design, Model, Published, Recipe, RunSpec
-from harness.records.events import DataFacts, EpochDone, Fact, Finished, ModelFacts, Scores, Started
+from harness.records.events import DataFacts, EpochDone, Event, Finished, ModelFacts, Scores, Started
 from harness.records.record import Record
 from harness.tracking.tracker import PlannedRun, Summary
 from reports.select import Selection, arrange
@@ -63,7 +63,7 @@ def started(
     environment: dict | None = None,
     circumstances: Circumstances | None = None,
 ) -> Started:
-    """The first fact of a run."""
+    """The first event of a run."""
     return Started(
         time=1000.0 + seed,
         spec=spec or RunSpec(experiment="norms", variant=variant, seed=seed, recipe=recipe(variant), images="feed"),
@@ -112,7 +112,7 @@ def record(
     variant: str,
     seed: int,
     first: Started | None = None,
-    end: Fact = FINISHED,
+    end: Event = FINISHED,
     validation: tuple[float, float] | tuple[None, None] = (None, None),
 ) -> Record:
     """One run: its second epoch's accuracy is that of its predictions, which depend on variant and seed alone.
@@ -130,8 +130,8 @@ def record(
     np.savez_compressed(path, logits=logits.astype(np.float32), labels=labels.astype(np.int32))
     accuracy = float((logits.argmax(1) == labels).mean())
     epochs = epoch(1, accuracy / 2, validation[0]), epoch(2, accuracy, validation[1])
-    facts = (first or started(variant, seed), *epochs, end)
-    return Record(f"id-{variant}-{seed}", facts[0].spec.key, facts, path)
+    events = (first or started(variant, seed), *epochs, end)
+    return Record(f"id-{variant}-{seed}", events[0].spec.key, events, path)
 
 
 def selection(

@@ -42,8 +42,8 @@ def with_started(folder: Path, **changes: Any) -> Record:
 
 
 def with_data(folder: Path, **changes: Any) -> Record:
-    facts = records.started("group", 0).data.model_copy(update=changes)
-    return with_started(folder, data=facts)
+    events = records.started("group", 0).data.model_copy(update=changes)
+    return with_started(folder, data=events)
 
 
 PLANTED: dict[str, Callable[[Path], Record]] = {
@@ -159,14 +159,14 @@ def test_what_a_run_found_is_part_of_what_it_was(tmp_path: Path) -> None:
     """Rates that runs found for themselves differ: refused, unless the factor is the rate or the finder. A range test
     that one run made for all is no difference."""
     both = pair(tmp_path, records.record(tmp_path, "group", 0))
-    one = Record(both[0].id, both[0].key, (both[0].facts[0], found(0.055), *both[0].facts[1:]), both[0].predictions)
+    one = Record(both[0].id, both[0].key, (both[0].events[0], found(0.055), *both[0].events[1:]), both[0].predictions)
     assert differences([one, both[1]], FACTOR) == ()
     finding = {"optimizer": SGD(lr="find"), "lr_finder": LRFinder(each_run=True)}
     runs = []
     for record, rate in zip(both, (0.055, 0.127), strict=True):
         recipe = record.started.spec.recipe.model_copy(update=finding)
         first = record.started.model_copy(update={"spec": record.started.spec.model_copy(update={"recipe": recipe})})
-        runs.append(Record(record.id, record.key, (first, found(rate), *record.facts[1:]), record.predictions))
+        runs.append(Record(record.id, record.key, (first, found(rate), *record.events[1:]), record.predictions))
     (difference,) = differences(runs, FACTOR)
     assert (difference.field, difference.harmless) == ("lr_found", False)
     assert differences(runs, (*FACTOR, "optimizer.lr")) == differences(runs, (*FACTOR, "lr_finder")) == ()

@@ -65,7 +65,7 @@ def renamed(selection: Selection, name: str) -> Selection:
         spec = record.started.spec
         spec = RunSpec(experiment=name, variant=spec.variant, seed=spec.seed, recipe=spec.recipe)
         first = record.started.model_copy(update={"spec": spec})
-        made.append(type(record)(record.id, spec.key, (first, *record.facts[1:]), record.predictions))
+        made.append(type(record)(record.id, spec.key, (first, *record.events[1:]), record.predictions))
     summary = selection.summary
     runs = tuple(
         run.model_copy(update={"key": f"{name}-{run.key.partition('-')[2]}"}) for run in selection.summary.runs

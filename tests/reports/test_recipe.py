@@ -99,7 +99,7 @@ def test_a_rate_that_was_found_once_is_not_called_untuned(tmp_path: Path) -> Non
     for run in selection.records:
         recipe = run.started.spec.recipe.model_copy(update={"optimizer": SGD(lr=0.05), "lr_finder": LRFinder()})
         first = run.started.model_copy(update={"spec": run.started.spec.model_copy(update={"recipe": recipe})})
-        searched.append(replace(run, facts=(first, *run.facts[1:])))
+        searched.append(replace(run, events=(first, *run.events[1:])))
     text = base_recipe(replace(selection, records=tuple(searched))).text
     assert "The rate of batch, 0.05, was found by one LR range test for all of its runs." in text
     assert UNTUNED not in text
@@ -111,4 +111,4 @@ def with_rate(selection: Selection, index: int, rate: float):
     recipe = run.started.spec.recipe.model_copy(update={"optimizer": SGD(lr="find"), "lr_finder": LRFinder()})
     first = run.started.model_copy(update={"spec": run.started.spec.model_copy(update={"recipe": recipe})})
     told = LRFound(time=1001.0, lrs=(rate,), losses=(1.0,), suggestion=rate, seconds=1.0)
-    return replace(run, facts=(first, told, *run.facts[1:]))
+    return replace(run, events=(first, told, *run.events[1:]))

@@ -29,7 +29,7 @@ def test_runs_without_a_result_are_kept_with_their_reason(tmp_path: Path) -> Non
         records.record(tmp_path, "batch", 0),
         records.record(tmp_path, "batch", 1, end=diverged),
         records.record(tmp_path, "batch", 2, end=failed),
-        type(cut)(cut.id, cut.key, (cut.facts[0], cut.facts[1], cut.facts[3]), cut.predictions),
+        type(cut)(cut.id, cut.key, (cut.events[0], cut.events[1], cut.events[3]), cut.predictions),
     ]
     selection = records.arranged(made, records.design())
     assert [(r.variant, r.seed) for r in selection.records] == [("batch", 0)]
@@ -55,8 +55,8 @@ def test_only_runs_that_are_whole_in_mlflow_are_taken(tmp_path: Path) -> None:
     for record in made:
         folder = tmp_path / "runs" / record.key
         kept = Journal(folder)
-        for fact in record.facts:
-            kept.append(fact)
+        for event in record.events:
+            kept.append(event)
         (folder / "artifacts").mkdir()
         assert record.predictions is not None
         record.predictions.rename(folder / "artifacts" / "predictions.npz")

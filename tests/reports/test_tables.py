@@ -128,7 +128,7 @@ def test_suggested_rates_show_their_spread_over_seeds(tmp_path: Path) -> None:
     for seed, rate in enumerate((0.02, 0.01, 0.08)):
         run = records.record(tmp_path, "batch", seed)
         found = LRFound(time=1001.0, lrs=(rate,), losses=(1.0,), suggestion=rate, seconds=1.0)
-        made.append(Record(run.id, run.key, (run.facts[0], found, *run.facts[1:]), run.predictions))
+        made.append(Record(run.id, run.key, (run.events[0], found, *run.events[1:]), run.predictions))
     table = training.lr_finder_table(records.arranged(made, records.design()))
     assert table.rows == [("batch", 3, "1.00e-02", "2.00e-02", "8.00e-02")]
 

@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix as counts_of
 
 from harness.artifacts import figures
-from harness.records.events import EpochDone, Fact, LRFound, Scores
+from harness.records.events import EpochDone, Event, LRFound, Scores
 
 HOSTILE = ("$x^2$", r"a\$b", "$", r"\frac{1}{2}", "<b>&amp;", "_cat %s")
 """Class names that are a formula, half of one, TeX, markup or a format elsewhere."""
 
 
 @pytest.fixture
-def epochs(facts: list[Fact]) -> list[EpochDone]:
-    return [fact for fact in facts if isinstance(fact, EpochDone)]
+def epochs(events: list[Event]) -> list[EpochDone]:
+    return [event for event in events if isinstance(event, EpochDone)]
 
 
 def drawn(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
@@ -162,11 +162,11 @@ def test_curves_show_every_split_that_there_is(epochs: list[EpochDone]) -> None:
     assert [line.get_label() for line in figures.curves(held_out).axes[0].lines] == ["train", "validation", "test"]
 
 
-def test_rates_and_range_test_are_drawn_as_recorded(epochs: list[EpochDone], facts: list[Fact]) -> None:
+def test_rates_and_range_test_are_drawn_as_recorded(epochs: list[EpochDone], events: list[Event]) -> None:
     """Every step's rate in order; the sweep's curve on a logarithmic axis with a line at the suggestion."""
     rates: Any = figures.learning_rate(epochs).axes[0].lines[0].get_ydata()
     assert rates.tolist() == [0.1, 0.11, 0.12, 0.13, 0.14, 0.2, 0.21, 0.22, 0.23, 0.24]
-    found = facts[1]
+    found = events[1]
     assert isinstance(found, LRFound)
     axes = figures.lr_finder(found).axes[0]
     np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[0.001, 1.2], [0.01, 0.9], [0.1, 1.5]])

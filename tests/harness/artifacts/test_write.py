@@ -22,7 +22,7 @@ from harness.execution.run import run, run_folder
 from harness.plans.hyperparameters import SGD
 from harness.plans.spec import Circumstances, Design, RunSpec, Transform
 from harness.records import journal
-from harness.records.events import Fact, Finished
+from harness.records.events import Event, Finished
 from harness.records.record import Record
 from harness.training.build import DeviceData, evenly
 from harness.training.evaluate import Interrupted, ShouldStop
@@ -132,18 +132,18 @@ def test_a_stop_while_figures_are_drawn(make: Make, spec: RunSpec, tmp_path: Pat
     with pytest.raises(Interrupted):
         make((folder / ".artifacts.part" / "figures" / "one.png").exists)
     assert not (folder / "artifacts").exists()
-    assert [fact.kind for fact in journal.read(folder)] == ["started", "epoch", "epoch"]
+    assert [event.kind for event in journal.read(folder)] == ["started", "epoch", "epoch"]
     end = make(lambda: False)
     assert end.artifacts.keys() >= {"figures/one.png", "figures/two.png"}
     assert end.artifacts == recorded(folder / "artifacts")
 
 
 @pytest.fixture
-def leaves(spec: RunSpec, facts: list[Fact], dataset: Dataset) -> Leaves:
+def leaves(spec: RunSpec, events: list[Event], dataset: Dataset) -> Leaves:
     options: dict[str, object] = {"image_size": 12, "classes": 3, "head": "gap"}
     return Leaves(
         spec=spec,
-        facts=facts,
+        events=events,
         dataset=dataset,
         network=models.build("norm_cnn", **options),
         options=options,
@@ -198,10 +198,10 @@ def test_artifacts_are_replaced_at_once_or_not_at_all(
 
 
 def test_a_range_test_has_a_figure(leaves: Leaves, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the facts hold one, and only there: every figure's name, in the order in which they are drawn."""
+    """Where the events hold one, and only there: every figure's name, in the order in which they are drawn."""
     for name in ("curves", "learning_rate", "confusion_matrix", "per_class_accuracy", "grid", "misclassified"):
         monkeypatch.setattr(figures, name, lambda *_: None)
     monkeypatch.setattr(figures, "lr_finder", lambda *_: None)
     assert write._figures(leaves).keys() == FIGURES | GRIDS | {"lr_finder"}
-    without = [fact for fact in leaves.facts if fact.kind != "lr_found"]
-    assert write._figures(Leaves(**{**vars(leaves), "facts": without})).keys() == FIGURES | GRIDS
+    without = [event for event in leaves.events if event.kind != "lr_found"]
+    assert write._figures(Leaves(**{**vars(leaves), "events": without})).keys() == FIGURES | GRIDS

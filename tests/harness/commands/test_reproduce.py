@@ -13,7 +13,7 @@ from harness.execution.stopping import Stop
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.spec import Circumstances, Data, Design, RunSpec
 from harness.records import journal
-from harness.records.events import Diverged, EpochDone, Fact, Finished, Started
+from harness.records.events import Diverged, EpochDone, Event, Finished, Started
 from harness.tracking.delivery import Delivery
 from harness.tracking.tracker import Tracker
 from harness.training.build import device_data
@@ -32,13 +32,13 @@ class Project:
     def folder(self) -> Path:
         return run_folder(self.root, self.spec)
 
-    def rewrite(self, change: type[Fact], **update: object) -> None:
-        """Change the last fact of a kind in the record."""
-        facts = journal.read(self.folder)
-        last = max(i for i, fact in enumerate(facts) if isinstance(fact, change))
-        facts[last] = facts[last].model_copy(update=update)
+    def rewrite(self, change: type[Event], **update: object) -> None:
+        """Change the last event of a kind in the record."""
+        events = journal.read(self.folder)
+        last = max(i for i, event in enumerate(events) if isinstance(event, change))
+        events[last] = events[last].model_copy(update=update)
         (self.folder / journal.NAME).unlink()
-        write(self.folder, facts)
+        write(self.folder, events)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,8 @@ def test_a_stopped_replay_goes_on(
 
     class Stopping(Stop):
         def __call__(self) -> bool:
-            facts = journal.read(project.root / "runs" / "reproduced" / "replays" / project.spec.key)
-            self.signal = 15 if facts and isinstance(facts[-1], EpochDone) else None
+            events = journal.read(project.root / "runs" / "reproduced" / "replays" / project.spec.key)
+            self.signal = 15 if events and isinstance(events[-1], EpochDone) else None
             return self.signal is not None
 
     with monkeypatch.context() as patched:
@@ -160,9 +160,9 @@ def test_a_name_that_cannot_be_one_is_refused(project: Project, name: str) -> No
 
 
 def test_an_unfinished_run_is_refused(project: Project) -> None:
-    facts = journal.read(project.folder)
+    events = journal.read(project.folder)
     (project.folder / journal.NAME).unlink()
-    write(project.folder, facts[:-1])
+    write(project.folder, events[:-1])
     with pytest.raises(HarnessError, match=rf"^RUN {project.spec.key} did not finish, so there is nothing to compare"):
         reproduce(project.spec.key, project.root, workers=0)
 

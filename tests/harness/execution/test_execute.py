@@ -27,14 +27,14 @@ from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.plan import Plan
 from harness.plans.spec import Circumstances, Data, Design, Model, RunSpec
 from harness.records import checkpoint, journal
-from harness.records.events import Fact
+from harness.records.events import Event
 from harness.tracking.tracker import Summary, Tracker
 from harness.training.loop import StepDone
 from harness.values import SpecError
 
 
 class Listener:
-    """In the courier's place: remembers what it is told, and does something when it hears of a fact."""
+    """In the courier's place: remembers what it is told, and does something when it hears of an event."""
 
     def __init__(self, on_fact: Callable[[Path], None] = lambda folder: None):
         self.heard: list[tuple[str, str]] = []
@@ -86,7 +86,7 @@ def changed(plan: Plan, **recipe: Any) -> Plan:
 
 def ends(root: Path, plan: Plan) -> list[str]:
     journals = [journal.read(run_folder(root, spec)) for spec in plan.runs]
-    return [facts[-1].kind if facts else "nothing" for facts in journals]
+    return [events[-1].kind if events else "nothing" for events in journals]
 
 
 def test_a_failing_run_leaves_the_others_alone(
@@ -250,7 +250,7 @@ def test_a_run_that_another_process_makes_is_waited_for(
 def test_a_run_killed_at_its_very_end_leaves_no_checkpoints(
     go: Callable[..., Outcome], plan: Plan, tmp_path: Path
 ) -> None:
-    """Its last fact was written, its checkpoints not yet removed: the same command does that."""
+    """Its last event was written, its checkpoints not yet removed: the same command does that."""
     assert go() == Outcome()
     folder = run_folder(tmp_path, plan.runs[0])
     checkpoint.save(folder, {}, 1, plan.runs[0].key)
@@ -258,15 +258,15 @@ def test_a_run_killed_at_its_very_end_leaves_no_checkpoints(
     assert not checkpoint.exists(folder)
 
 
-@pytest.mark.parametrize("fact", ["epoch", "finished"])
+@pytest.mark.parametrize("event", ["epoch", "finished"])
 def test_a_signal_stops_the_run_and_those_after_it(
-    go: Callable[..., Outcome], plan: Plan, tmp_path: Path, fact: str
+    go: Callable[..., Outcome], plan: Plan, tmp_path: Path, event: str
 ) -> None:
     """In a run's middle it is interrupted, at its end it is whole; no other begins; the same command finishes all."""
     sent: list[str] = []
 
     def stop_once(folder: Path) -> None:
-        if not sent and journal.read(folder)[-1].kind == fact:
+        if not sent and journal.read(folder)[-1].kind == event:
             sent.append(folder.name)
             signal.raise_signal(signal.SIGTERM)
 
@@ -274,8 +274,8 @@ def test_a_signal_stops_the_run_and_those_after_it(
     listener = Listener(on_fact=stop_once)
     assert go(listener) == Outcome(signal=signal.SIGTERM)
     assert sent == [plan.runs[0].key]
-    assert ends(tmp_path, plan) == [fact, "nothing", "nothing"]
-    assert (("interrupt", plan.runs[0].key) in listener.heard) == (fact == "epoch")
+    assert ends(tmp_path, plan) == [event, "nothing", "nothing"]
+    assert (("interrupt", plan.runs[0].key) in listener.heard) == (event == "epoch")
     assert "finish" not in dict(listener.heard)  # a signal is not made to wait for a store
     assert signal.getsignal(signal.SIGTERM) == before
     assert go() == Outcome()
@@ -344,7 +344,7 @@ def test_range_tests_alone_are_a_line_each(plan: Plan, dataset: Dataset) -> None
 
 
 def test_the_time_left_counts_what_this_command_made(
-    plan: Plan, facts: list[Fact], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plan: Plan, events: list[Event], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Three runs of eight epochs, one made before, one taken up after seven: an epoch of 60 s leaves eight like it."""
     clock = iter([0.0, 60.0])
@@ -356,5 +356,5 @@ def test_the_time_left_counts_what_this_command_made(
     show.start([long.runs[1]])
     for step in range(36, 41):
         show.event(long.runs[1], StepDone(step, total=40))
-    show.event(long.runs[1], facts[2].model_copy(update={"epoch": 8, "step": 40}))
+    show.event(long.runs[1], events[2].model_copy(update={"epoch": 8, "step": 40}))
     assert capsys.readouterr().out.rstrip().endswith("left about 08:00")

@@ -1,4 +1,4 @@
-"""One run: a function of its spec and data alone, whatever interrupts it, and a fact whichever way it ends."""
+"""One run: a function of its spec and data alone, whatever interrupts it, and an event whichever way it ends."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ from harness.execution.run import ended
 from harness.plans.hyperparameters import SGD, Adam, LRFinder, OneCycle, Step
 from harness.plans.spec import Model, Transform
 from harness.records import checkpoint, journal
-from harness.records.events import Diverged, EpochDone, Fact, Failed, Finished, LRFound, Started
+from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Started
 from harness.training.build import device_data
 from harness.training.evaluate import Interrupted, predict
 from harness.values import HarnessError
@@ -120,7 +120,7 @@ def test_a_range_test_stops_when_asked(runs: Runs) -> None:
     with pytest.raises(Interrupted):
         list(stopped.run(lambda: next(asked) == 5))
     assert next(asked) == 6
-    assert [fact.kind for fact in journal.read(stopped.folder)] == ["started"]
+    assert [event.kind for event in journal.read(stopped.folder)] == ["started"]
     stopped.finish()
     assert stopped.rows == whole.rows
 
@@ -209,9 +209,9 @@ def test_a_diverged_run_is_over_and_never_finished(
     *_, last = wild.events()
     assert isinstance(last, Diverged)
     assert (last.step, last.where) == (step, where)
-    facts = journal.read(wild.folder)
-    assert [fact.kind for fact in facts] == ["started", "diverged"]
-    assert ended(facts)
+    events = journal.read(wild.folder)
+    assert [event.kind for event in events] == ["started", "diverged"]
+    assert ended(events)
     assert not checkpoint.exists(wild.folder)
 
 
@@ -241,7 +241,7 @@ def test_a_checkpoint_of_other_data_or_code_is_refused(runs: Runs, dataset: Data
     expected = runs.elsewhere("whole").finish()
     stopped = runs.elsewhere("stopped")
     stopped.interrupt(4)
-    code = next(fact.environment["code"] for fact in journal.read(stopped.folder) if isinstance(fact, Started))
+    code = next(event.environment["code"] for event in journal.read(stopped.folder) if isinstance(event, Started))
     (stopped.root / "harness" / "data").mkdir(parents=True)
     (stopped.root / "harness" / "data" / "new.py").write_text("")
     code_at_start.cache_clear()  # as in a new process
@@ -307,7 +307,7 @@ def test_a_checkpoint_of_another_processor_is_refused(runs: Runs, monkeypatch: p
 
 
 def test_a_changed_run_without_checkpoint_begins_anew(runs: Runs, dataset: Dataset) -> None:
-    """The old attempt's facts are gone, and the result is that of the new data."""
+    """The old attempt's events are gone, and the result is that of the new data."""
     images = 255 - dataset.train.images
     changed = replace(dataset, checksum="9876", train=Split(images, dataset.train.labels))
     expected = runs.elsewhere("whole", dataset=changed)
@@ -340,16 +340,16 @@ def test_a_failure_is_one_line_and_can_be_made_good(
 ) -> None:
     """The run is recorded as failed, not as ended; the next attempt goes on in the same journal and finishes."""
 
-    def fail(*_: Any) -> Iterator[Fact]:
+    def fail(*_: Any) -> Iterator[Event]:
         raise error
 
     with monkeypatch.context() as patched:
         patched.setattr(harness.execution.run, "train", fail)
         assert [event.kind for event in runs.events()] == ["started", "failed"]
-    facts = journal.read(runs.folder)
-    assert isinstance(facts[-1], Failed)
-    assert facts[-1].error == line
-    assert not ended(facts)
+    events = journal.read(runs.folder)
+    assert isinstance(events[-1], Failed)
+    assert events[-1].error == line
+    assert not ended(events)
     runs.finish()
     assert [row["kind"] for row in runs.rows] == ["started", "failed", "epoch", "epoch", "finished"]
 

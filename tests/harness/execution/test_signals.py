@@ -89,14 +89,14 @@ def test_sigterm_is_survived_by_the_real_program(
     assert (second.returncode, stderr) == (0, "")
     assert "epoch  6/6" in stdout
     assert "epoch  1/6" not in stdout
-    facts = journal.read(folder)
-    assert [fact.kind for fact in facts] == ["started", *["epoch"] * 6, "finished"]
+    events = journal.read(folder)
+    assert [event.kind for event in events] == ["started", *["epoch"] * 6, "finished"]
     assert not list(folder.glob("*.ckpt"))
     assert (folder / "artifacts" / "figures" / "curves.png").exists()
     monkeypatch.setattr(command_line, "ROOT", project)
     assert command_line.main(["run", "tiny"]) == 0
     assert capsys.readouterr().out == "[1/1] plain seed 0: already made\n"
-    assert journal.read(folder) == facts
+    assert journal.read(folder) == events
 
 
 def test_ctrl_c_reaches_workers_too_and_ends_in_a_checkpoint(project: Path) -> None:
@@ -113,4 +113,4 @@ def test_ctrl_c_reaches_workers_too_and_ends_in_a_checkpoint(project: Path) -> N
     assert (running.returncode, "failed" in stdout) == (130, False)
     assert stderr.endswith("once more ends it at once\nstopped; the same command goes on from here\n")
     (folder,) = {checkpoint.parent for checkpoint in (project / "runs").rglob("*.ckpt")}
-    assert {fact.kind for fact in journal.read(folder)} == {"started", "epoch"}
+    assert {event.kind for event in journal.read(folder)} == {"started", "epoch"}

@@ -17,11 +17,11 @@ from harness.plans.plan import plan
 from harness.plans.spec import Circumstances, Data, Experiment, Model, Recipe
 from harness.records import journal
 from harness.records.events import (
-    FACT,
+    EVENT,
     DataFacts,
     Diverged,
     EpochDone,
-    Fact,
+    Event,
     Failed,
     Finished,
     LRFound,
@@ -86,25 +86,25 @@ def _epoch(number: int, time: float = 2.0) -> EpochDone:
 
 FOUND = LRFound(time=1.7, lrs=(1e-7, 1e-6), losses=(2.3, 2.2), suggestion=1e-6, seconds=0.5)
 FINISHED = Finished(time=9.0, train_seconds=1.0, evaluate_seconds=1.0, peak_memory_bytes=1 << 40, weights_sha256="f")
-FACTS: list[Fact] = [STARTED, FOUND, _epoch(1), _epoch(2), FINISHED]
-TEXT = b"".join(FACT.dump_json(fact) + b"\n" for fact in FACTS)
+EVENTS: list[Event] = [STARTED, FOUND, _epoch(1), _epoch(2), FINISHED]
+TEXT = b"".join(EVENT.dump_json(event) + b"\n" for event in EVENTS)
 ENDS = [index + 1 for index, byte in enumerate(TEXT) if byte == ord("\n")]
 
 
-def _write(folder: Path, *facts: Fact) -> Journal:
+def _write(folder: Path, *events: Event) -> Journal:
     written = Journal(folder)
-    for fact in facts:
-        written.append(fact)
+    for event in events:
+        written.append(event)
     return written
 
 
 def test_every_fact_survives_its_line() -> None:
-    """One line a fact, whatever text it holds; floats come back bit for bit, types as they were."""
-    others: list[Fact] = [Diverged(time=1.0, step=3, where="train"), Failed(time=1.0, error="disk full")]
-    for fact in [*FACTS, *others]:
-        line = FACT.dump_json(fact)
+    """One line an event, whatever text it holds; floats come back bit for bit, types as they were."""
+    others: list[Event] = [Diverged(time=1.0, step=3, where="train"), Failed(time=1.0, error="disk full")]
+    for event in [*EVENTS, *others]:
+        line = EVENT.dump_json(event)
         assert b"\n" not in line
-        assert repr(FACT.validate_json(line)) == repr(fact)
+        assert repr(EVENT.validate_json(line)) == repr(event)
 
 
 def test_a_fact_is_never_infinite_nor_of_an_unknown_kind() -> None:
@@ -112,14 +112,14 @@ def test_a_fact_is_never_infinite_nor_of_an_unknown_kind() -> None:
     with pytest.raises(ValidationError, match="finite number"):
         Scores(loss=float("nan"), accuracy=0.1)
     with pytest.raises(ValidationError, match="does not match any of the expected tags"):
-        FACT.validate_json('{"kind": "unheard", "time": 1.0}')
+        EVENT.validate_json('{"kind": "unheard", "time": 1.0}')
 
 
 def test_what_is_appended_is_read(tmp_path: Path) -> None:
-    """In order, from disk, by another reader; no journal is no facts."""
+    """In order, from disk, by another reader; no journal is not an events."""
     assert read(tmp_path / "none") == []
-    _write(tmp_path / "new" / "run", *FACTS)
-    assert read(tmp_path / "new" / "run") == FACTS
+    _write(tmp_path / "new" / "run", *EVENTS)
+    assert read(tmp_path / "new" / "run") == EVENTS
     assert (tmp_path / "new" / "run" / NAME).read_bytes() == TEXT
 
 
@@ -152,7 +152,7 @@ def test_an_epoch_with_other_results_begins_a_new_attempt(tmp_path: Path, other:
     again = _epoch(2, 7.3).model_copy(update=other)
     written.append(again)
     begun = STARTED.model_copy(update={"time": 7.3})
-    assert read(tmp_path) == written.facts == [begun, FOUND, _epoch(1), again]
+    assert read(tmp_path) == written.events == [begun, FOUND, _epoch(1), again]
     assert written.started == begun
     assert [done.epoch for done in written.epochs] == [1, 2]
     written.append(_epoch(3, 8.0))
@@ -183,15 +183,15 @@ def test_every_failure_is_kept(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 def test_a_cut_anywhere_loses_only_the_torn_line(cut: int) -> None:
     """Whatever a crash left of the text, the whole lines are believed and no other."""
-    assert parse(TEXT[:cut]) == FACTS[: sum(end <= cut for end in ENDS)]
+    assert parse(TEXT[:cut]) == EVENTS[: sum(end <= cut for end in ENDS)]
 
 
-@given(st.integers(0, len(FACTS)), st.binary(max_size=40))
+@given(st.integers(0, len(EVENTS)), st.binary(max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_nothing_after_garbage_is_believed(whole: int, garbage: bytes) -> None:
-    """Bytes that are no fact end the reading, and never raise."""
+    """Bytes that are no event end the reading, and never raise."""
     before = TEXT[: ([0, *ENDS])[whole]]
-    assert parse(before + b"{" + garbage + b"\n" + TEXT) == FACTS[:whole]
+    assert parse(before + b"{" + garbage + b"\n" + TEXT) == EVENTS[:whole]
 
 
 @pytest.mark.parametrize("cut", [ENDS[2] - 1, ENDS[2] - 40, ENDS[1] + 1], ids=["newline", "middle", "one byte"])
@@ -199,9 +199,9 @@ def test_a_torn_journal_goes_on(tmp_path: Path, cut: int) -> None:
     """Opened after a crash, the torn last line is gone and what was lost can be said again."""
     (tmp_path / NAME).write_bytes(TEXT[:cut])
     reopened = Journal(tmp_path)
-    assert read(tmp_path) == FACTS[:2]
-    for fact in FACTS:
-        reopened.append(fact)
+    assert read(tmp_path) == EVENTS[:2]
+    for event in EVENTS:
+        reopened.append(event)
     assert (tmp_path / NAME).read_bytes() == TEXT
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
@@ -220,7 +220,7 @@ def test_a_whole_line_that_cannot_be_read_is_never_thrown_away(tmp_path: Path) -
 
 def test_a_whole_journal_is_not_rewritten(tmp_path: Path) -> None:
     """Opening does not touch a file that has nothing wrong."""
-    _write(tmp_path, *FACTS)
+    _write(tmp_path, *EVENTS)
     before = (tmp_path / NAME).stat()
     Journal(tmp_path)
     after = (tmp_path / NAME).stat()
@@ -228,16 +228,16 @@ def test_a_whole_journal_is_not_rewritten(tmp_path: Path) -> None:
 
 
 def test_a_journal_can_begin_anew(tmp_path: Path) -> None:
-    """For a run whose code or data changed: the old facts are gone, on disk too, and may be said again."""
-    written = _write(tmp_path, *FACTS)
+    """For a run whose code or data changed: the old events are gone, on disk too, and may be said again."""
+    written = _write(tmp_path, *EVENTS)
     written.rewrite([])
-    assert (written.facts, written.started, written.epochs, read(tmp_path)) == ([], None, [], [])
-    written.append(FACTS[0])
-    assert read(tmp_path) == written.facts == FACTS[:1]
+    assert (written.events, written.started, written.epochs, read(tmp_path)) == ([], None, [], [])
+    written.append(EVENTS[0])
+    assert read(tmp_path) == written.events == EVENTS[:1]
 
 
 def test_a_fact_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """fsync is called once a fact, on the journal, when its line has left the program."""
+    """fsync is called once an event, on the journal, when its line has left the program."""
     synced: list[bytes] = []
 
     def fsync(descriptor: int) -> None:
@@ -245,12 +245,12 @@ def test_a_fact_is_on_disk_before_append_returns(tmp_path: Path, monkeypatch: py
         synced.append((tmp_path / NAME).read_bytes())
 
     monkeypatch.setattr(journal.os, "fsync", fsync)
-    _write(tmp_path, *FACTS[:2], FACTS[0])
+    _write(tmp_path, *EVENTS[:2], EVENTS[0])
     assert synced == [TEXT[: ENDS[0]], TEXT[: ENDS[1]]]
 
 
 def test_a_failing_write_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills half-way through a line: the error is raised, the next fact still has a line of its own."""
+    """A disk that fills half-way through a line: the error is raised, the next event still has a line of its own."""
     written = _write(tmp_path, STARTED)
 
     def full(descriptor: int) -> None:
@@ -278,9 +278,9 @@ def test_journals_recorded_before_november_2026_are_read() -> None:
         text = path.read_bytes()
         if path != OLD and b'"circumstances":' in text.partition(b"\n")[0]:
             continue
-        facts = parse(text)
-        assert len(facts) == text.count(b"\n"), path
-        started, recorded = facts[0], json.loads(text.splitlines()[0])
+        events = parse(text)
+        assert len(events) == text.count(b"\n"), path
+        started, recorded = events[0], json.loads(text.splitlines()[0])
         assert isinstance(started, Started)
         recipe = recorded["spec"]["recipe"]
         around = {name: recipe.get(name, "auto") for name in Circumstances.model_fields}  # the oldest lack `step`
@@ -293,8 +293,8 @@ def test_journals_recorded_before_november_2026_are_read() -> None:
 
 
 def test_an_older_start_is_read_as_a_newer_one() -> None:
-    """Seeds trained as one were called fused; one that lacks its spec or its data is no fact."""
-    line = json.loads(FACT.dump_json(STARTED))
+    """Seeds trained as one were called fused; one that lacks its spec or its data is not an event."""
+    line = json.loads(EVENT.dump_json(STARTED))
     around = line.pop("circumstances")
     line["spec"]["recipe"] |= around | {"step": "fused", "device": "cuda:1"}
     del line["spec"]["images"]

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from harness.records.events import Fact
+from harness.records.events import Event
 from harness.tracking import database
 from harness.tracking.delivery import Delivery
 from harness.tracking.store import TrackingError, connect, local_uri
@@ -144,20 +144,20 @@ def test_what_somebody_recorded_is_never_replaced(fresh: Path, tmp_path: Path, s
 
 
 @pytest.mark.parametrize("name", ["50%", "a%20b", "what?", "c#", "it's", 'say "so"', "both ' and \"", "é ü", "a+b&c=d"])
-def test_a_project_may_have_any_name(tmp_path: Path, fresh: Path, name: str, facts: list[Fact]) -> None:
+def test_a_project_may_have_any_name(tmp_path: Path, fresh: Path, name: str, events: list[Event]) -> None:
     """The store, its artifacts and nothing else land in the project's folder; a run can be recorded and read there,
     also by MLflow's own client."""
     root = tmp_path / name
     root.mkdir()
     shutil.copy(fresh, root / "mlflow.db")
-    folder = root / "runs" / begun(facts).spec.experiment / begun(facts).spec.key
-    write(folder, facts)
+    folder = root / "runs" / begun(events).spec.experiment / begun(events).spec.key
+    write(folder, events)
     (folder / "artifacts").mkdir()
     (folder / "artifacts" / "predictions.npz").write_bytes(b"numbers")
     Delivery(Tracker(root)).deliver(folder)
     tracker = Tracker(root)
-    (run,) = tracker.runs(begun(facts).spec.experiment).values()
-    assert tracker.journal_of(run.id) == facts
+    (run,) = tracker.runs(begun(events).spec.experiment).values()
+    assert tracker.journal_of(run.id) == events
     assert tracker.artifact(run.id, "predictions.npz").is_relative_to(root / "mlartifacts")
     assert [file.path for file in tracker.client.list_artifacts(run.id)] == ["journal.jsonl", "predictions.npz"]
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -167,7 +167,7 @@ def test_a_project_may_have_any_name(tmp_path: Path, fresh: Path, name: str, fac
 
 @pytest.mark.parametrize("how", ["moved", "copied"])
 def test_a_project_that_was_moved_or_copied_finds_its_artifacts(
-    tmp_path: Path, fresh: Path, named: list[Fact], how: str
+    tmp_path: Path, fresh: Path, named: list[Event], how: str
 ) -> None:
     """They are read, also by MLflow's own client, and new ones written, below the folder where it lies now; the
     original of a copy is not touched."""
@@ -197,7 +197,7 @@ def test_a_project_that_was_moved_or_copied_finds_its_artifacts(
     assert sorted(old.rglob("*")) == before
 
 
-def test_the_artifacts_of_another_project_stay_where_they_are(tmp_path: Path, fresh: Path, named: list[Fact]) -> None:
+def test_the_artifacts_of_another_project_stay_where_they_are(tmp_path: Path, fresh: Path, named: list[Event]) -> None:
     """Two projects record in the first one's store: opening it there does not take the other's experiment for its own
     that was moved."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"

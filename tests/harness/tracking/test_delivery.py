@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 import harness.records.journal
 import harness.tracking.copies
 import harness.tracking.tracker
-from harness.records.events import Diverged, EpochDone, Fact, Failed
+from harness.records.events import Diverged, EpochDone, Event, Failed
 from harness.tracking.delivery import Delivered, Delivery
 from harness.tracking.state import lacking
 from harness.tracking.store import TrackingError
@@ -44,21 +44,21 @@ def client(tracker: Tracker) -> MlflowClient:
     return MlflowClient(tracking_uri=tracker.store.uri)
 
 
-def experiment(facts: list[Fact]) -> str:
-    return begun(facts).spec.experiment
+def experiment(events: list[Event]) -> str:
+    return begun(events).spec.experiment
 
 
-def mlflow_runs(client: MlflowClient, facts: list[Fact]) -> list[Run]:
-    found = client.get_experiment_by_name(experiment(facts))
+def mlflow_runs(client: MlflowClient, events: list[Event]) -> list[Run]:
+    found = client.get_experiment_by_name(experiment(events))
     return list(client.search_runs([found.experiment_id])) if found else []
 
 
-def rows(tracker: Tracker, facts: list[Fact]) -> int:
+def rows(tracker: Tracker, events: list[Event]) -> int:
     """Metric rows in the store's own table, those of deleted runs aside."""
     joined = "metrics JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id)"
     query = f"SELECT count(*) FROM {joined} WHERE experiments.name = ? AND runs.lifecycle_stage = 'active'"
     with sqlite3.connect(tracker.store.uri.removeprefix("sqlite:///")) as connection:
-        return connection.execute(query, (experiment(facts),)).fetchone()[0]
+        return connection.execute(query, (experiment(events),)).fetchone()[0]
 
 
 def history(client: MlflowClient, run: Run, metric: str) -> list[tuple[int, float]]:
@@ -68,7 +68,9 @@ def history(client: MlflowClient, run: Run, metric: str) -> list[tuple[int, floa
 Deliver = Callable[[Path], Delivered | None]
 
 
-def test_everything_of_a_run_arrives(deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path) -> None:
+def test_everything_of_a_run_arrives(
+    deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path
+) -> None:
     """The whole spec, data, code and versions as parameters; scores by epoch, rates by step; tags; artifacts."""
     write(tmp_path, named)
     (tmp_path / "artifacts" / "figures").mkdir(parents=True)
@@ -85,7 +87,7 @@ def test_everything_of_a_run_arrives(deliver: Deliver, client: MlflowClient, nam
     assert history(client, run, "test_loss") == [(1, 1.5), (2, 0.75)]
     assert history(client, run, "train_accuracy") == [(1, 0.4), (2, 0.8)]
     assert history(client, run, "system/cpu_utilization_percentage") == [(1, 50.0), (2, 50.0)]
-    rates = [rate for fact in named if isinstance(fact, EpochDone) for rate in fact.lrs]
+    rates = [rate for event in named if isinstance(event, EpochDone) for rate in event.lrs]
     assert history(client, run, "learning_rate") == list(enumerate(rates, start=1))
     assert history(client, run, "lr_finder_loss") == [(0, 1.2), (1, 0.9), (2, 1.5)]
     assert run.data.metrics["lr_finder_suggestion"] == 0.01
@@ -97,7 +99,7 @@ def test_everything_of_a_run_arrives(deliver: Deliver, client: MlflowClient, nam
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"figures", "journal.jsonl"}
 
 
-def test_a_run_keeps_the_key_that_it_was_recorded_under(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+def test_a_run_keeps_the_key_that_it_was_recorded_under(tracker: Tracker, named: list[Event], tmp_path: Path) -> None:
     """A recipe has got another field since, so that today's key is another one: reports look for the recorded one."""
     folder = tmp_path / f"{experiment(named)}-plain-s0-older"
     write(folder, named)
@@ -107,7 +109,7 @@ def test_a_run_keeps_the_key_that_it_was_recorded_under(tracker: Tracker, named:
 
 
 def test_one_call_an_epoch(
-    deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scores, system metrics and an epoch's 900 rates go out in one `log_batch`; nothing new, nothing sent."""
     calls: list[int] = []
@@ -123,12 +125,12 @@ def test_one_call_an_epoch(
 
     monkeypatch.setattr(MlflowClient, "log_batch", count)
     monkeypatch.setattr(MlflowClient, "log_artifact", count_files)
-    for fact in named:
-        long = {"lrs": (0.1,) * 900, "step": 900 * fact.epoch} if isinstance(fact, EpochDone) else {}
-        write(tmp_path, [fact.model_copy(update=long)])
+    for event in named:
+        long = {"lrs": (0.1,) * 900, "step": 900 * event.epoch} if isinstance(event, EpochDone) else {}
+        write(tmp_path, [event.model_copy(update=long)])
         calls.clear()
         deliver(tmp_path)
-        if isinstance(fact, EpochDone):
+        if isinstance(event, EpochDone):
             assert calls == [908]
         calls.clear()
         assert deliver(tmp_path) is None
@@ -138,7 +140,7 @@ def test_one_call_an_epoch(
 
 
 def test_deliveries_repeated_add_nothing(
-    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path
+    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """Again; after losing the receipt; with a torn one; with another store's; one that says less or more than is there:
     the same run, the same rows. A run that was deleted is delivered whole once more: the store is believed first.
@@ -150,7 +152,7 @@ def test_deliveries_repeated_add_nothing(
     expected, receipt = rows(tracker, named), tmp_path / "delivered.json"
     assert expected == 7 + 2 * (8 + 5) + 2
     kept = json.loads(receipt.read_text())
-    others = [kept | change for change in ({"run_id": "0" * 32}, {"facts": 0}, {"facts": 99}, {"state": None}, {})]
+    others = [kept | change for change in ({"run_id": "0" * 32}, {"events": 0}, {"events": 99}, {"state": None}, {})]
     for damage in (None, "", '{"attempt": ', "[]", *map(json.dumps, others)):
         receipt.unlink()
         if damage is not None:
@@ -167,7 +169,7 @@ def test_deliveries_repeated_add_nothing(
 
 
 def test_a_run_deleted_while_it_goes_on_is_made_again(
-    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path
+    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """The delivery that finds out fails; the next one, of the same process, brings everything."""
     write(tmp_path, named[:3])
@@ -182,7 +184,7 @@ def test_a_run_deleted_while_it_goes_on_is_made_again(
 
 
 def test_a_run_that_the_store_has_in_part_is_delivered_whole(
-    tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path
+    tracker: Tracker, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """A store put back from an older copy: tags that do not fit the journal are not believed, nor is the receipt."""
     write(tmp_path, named)
@@ -198,7 +200,7 @@ def test_a_run_that_the_store_has_in_part_is_delivered_whole(
 
 
 def test_an_answer_lost_when_the_run_was_made_leaves_no_second_one(
-    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: Any
+    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path, monkeypatch: Any
 ) -> None:
     """The run is found by its key and attempt. A second one, made by a request that the server took up late, is gone
     when the run ends, or at the next process's first delivery."""
@@ -237,7 +239,7 @@ def test_an_answer_lost_when_the_run_was_made_leaves_no_second_one(
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
-    tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: Any, done: bool
+    tracker: Tracker, client: MlflowClient, named: list[Event], tmp_path: Path, monkeypatch: Any, done: bool
 ) -> None:
     """Every single call to the store, and every file put into it, in turn is the last of its process, for a run that
     was interrupted and then for its end: another process's delivery leaves one run, our tag and MLflow's status as
@@ -279,7 +281,7 @@ def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
 
 
 def test_an_abandoned_attempt_is_replaced(
-    deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path
+    deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """A run begun anew, its journal another one, takes the old attempt's place under the same key."""
     write(tmp_path / "run", named[:3])
@@ -294,14 +296,14 @@ def test_an_abandoned_attempt_is_replaced(
 
 
 def test_what_another_project_made_of_the_same_run_is_left_alone(
-    client: MlflowClient, tracker: Tracker, named: list[Fact], tmp_path: Path
+    client: MlflowClient, tracker: Tracker, named: list[Event], tmp_path: Path
 ) -> None:
     """Two projects that record in one store: each keeps its run, and a reader gets one that is finished."""
     projects = [tmp_path / name for name in ("ours", "theirs")]
-    for project, facts in zip(projects, (named, named[:3]), strict=True):
+    for project, events in zip(projects, (named, named[:3]), strict=True):
         project.mkdir()
         first = begun(named).model_copy(update={"time": 2000.0}) if project.name == "theirs" else begun(named)
-        write(project / "run", [first, *facts[1:]])
+        write(project / "run", [first, *events[1:]])
         Delivery(Tracker(project, tracker.store.uri)).deliver(project / "run")
     made = mlflow_runs(client, named)
     assert sorted(run.data.tags["state"] for run in made) == ["finished", "interrupted"]
@@ -311,7 +313,7 @@ def test_what_another_project_made_of_the_same_run_is_left_alone(
 
 
 def test_a_parameter_lost_on_the_way_is_sent_again(
-    deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that fails between making the run and its parameters: one line, and the next delivery is whole."""
 
@@ -330,10 +332,10 @@ def test_a_parameter_lost_on_the_way_is_sent_again(
 
 
 def test_a_run_goes_on_while_its_lock_is_held(
-    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path
+    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """It reads "running" while somebody holds it, "interrupted" when nobody does, and "running" again at once when it
-    goes on, facts or not; MLflow's own status says the same."""
+    goes on, events or not; MLflow's own status says the same."""
     states = []
     for told, held in ((3, True), (3, False), (3, True), (4, True), (4, False), (5, False)):
         write(tmp_path, named[:told])
@@ -353,7 +355,7 @@ def test_a_run_goes_on_while_its_lock_is_held(
 
 @pytest.mark.parametrize("state", ENDS)
 def test_runs_without_a_result_are_no_success(
-    deliver: Deliver, client: MlflowClient, named: list[Fact], state: str, tmp_path: Path
+    deliver: Deliver, client: MlflowClient, named: list[Event], state: str, tmp_path: Path
 ) -> None:
     """Diverged and failed runs are FAILED; one made good afterwards is FINISHED, with the epochs of both attempts."""
     write(tmp_path, [*named[:3], ENDS[state]])
@@ -368,7 +370,7 @@ def test_runs_without_a_result_are_no_success(
 
 
 def test_a_run_that_failed_before_it_began_is_recorded_once_it_has(
-    deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path
+    deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """Out of memory when the model was built, say: there is no specification to record before the next attempt."""
     write(tmp_path, [ENDS["failed"]])
@@ -380,7 +382,7 @@ def test_a_run_that_failed_before_it_began_is_recorded_once_it_has(
     assert (run.data.tags["state"], run.data.tags["epochs_recorded"]) == ("finished", "2")
 
 
-def test_one_process_delivers_a_run_at_a_time(deliver: Deliver, named: list[Fact], tmp_path: Path) -> None:
+def test_one_process_delivers_a_run_at_a_time(deliver: Deliver, named: list[Event], tmp_path: Path) -> None:
     """Two would make two runs: the second gives up in one line, and may try again."""
     write(tmp_path, named)
     with (
@@ -392,7 +394,7 @@ def test_one_process_delivers_a_run_at_a_time(deliver: Deliver, named: list[Fact
 
 
 def test_an_experiment_deleted_in_mlflow_is_taken_back(
-    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Fact], tmp_path: Path
+    tracker: Tracker, deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """Its name cannot be used for another, so without that nothing could be recorded under it again."""
     write(tmp_path, named)
@@ -407,24 +409,24 @@ def test_an_experiment_deleted_in_mlflow_is_taken_back(
     assert run.data.tags["state"] == "finished"
 
 
-def with_artifacts(folder: Path, facts: list[Fact], weights: bytes = b"w" * (1 << 20)) -> Path:
+def with_artifacts(folder: Path, events: list[Event], weights: bytes = b"w" * (1 << 20)) -> Path:
     """The finished run, with a small artifact and a large one."""
-    write(folder, facts)
+    write(folder, events)
     (folder / "artifacts").mkdir()
     (folder / "artifacts" / "predictions.npz").write_bytes(b"predictions")
     (folder / "artifacts" / "weights.safetensors").write_bytes(weights)
     return folder
 
 
-def stored(tracker: Tracker, facts: list[Fact]) -> Path:
+def stored(tracker: Tracker, events: list[Event]) -> Path:
     """Where the store keeps the run's artifacts."""
-    (run,) = tracker.listing(experiment(facts))
+    (run,) = tracker.listing(experiment(events))
     place = tracker.folder(run)
     assert place is not None
     return place
 
 
-def test_large_artifacts_are_stored_once(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+def test_large_artifacts_are_stored_once(tracker: Tracker, named: list[Event], tmp_path: Path) -> None:
     """A second name of the same file, so a change by rename leaves the other alone; small ones, and the journal, which
     grows in place, are copies of their own."""
     folder = with_artifacts(tracker.store.root / "runs" / "stored_once" / "run", named)
@@ -448,7 +450,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_artifact_is_put_back_from_the_other_copy(
-    tracker: Tracker, named: list[Fact], tmp_path: Path, damage: str
+    tracker: Tracker, named: list[Event], tmp_path: Path, damage: str
 ) -> None:
     """In the store or in `runs/`: a reader gets what was delivered at once, the next delivery mends it and says so, and
     the one after finds nothing to do. A folder that is gone altogether is delivered again."""
@@ -473,7 +475,7 @@ def test_a_damaged_artifact_is_put_back_from_the_other_copy(
     assert tracker.artifact(run.id, "predictions.npz").read_bytes() == b"predictions"
 
 
-def test_what_is_damaged_in_both_places_is_named(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+def test_what_is_damaged_in_both_places_is_named(tracker: Tracker, named: list[Event], tmp_path: Path) -> None:
     """Nothing is called delivered that is not what was delivered, also when the receipt is lost: MLflow has the digest
     too. A reader is told which run it is."""
     folder = with_artifacts(tmp_path / "norms" / "run", named)
@@ -492,7 +494,7 @@ def test_what_is_damaged_in_both_places_is_named(tracker: Tracker, named: list[F
 
 
 def test_a_reader_gets_the_run_s_own_copy_where_the_store_s_is_damaged(
-    tracker: Tracker, named: list[Fact], tmp_path: Path
+    tracker: Tracker, named: list[Event], tmp_path: Path
 ) -> None:
     """Before anybody has mended it: the store knows by its digest which is the right one."""
     started = begun(named)
@@ -506,7 +508,7 @@ def test_a_reader_gets_the_run_s_own_copy_where_the_store_s_is_damaged(
 
 
 def test_artifacts_reach_the_disk_before_the_run_counts(
-    tracker: Tracker, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker, named: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file in the store is fsynced, and then its folder, before the tag that says `finished` is sent."""
     happened: list[str] = []
@@ -530,7 +532,7 @@ def test_artifacts_reach_the_disk_before_the_run_counts(
 
 
 def test_a_run_deleted_in_mlflow_stays_deleted_until_it_is_made_again(
-    tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path
+    tracker: Tracker, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """Delivered without being asked for, it is left alone, whole or not; asked for, the same run is active again."""
     for until in (3, 5):
@@ -547,7 +549,7 @@ def test_a_run_deleted_in_mlflow_stays_deleted_until_it_is_made_again(
 
 
 def test_a_journal_that_lost_its_end_takes_no_result_from_mlflow(
-    tracker: Tracker, client: MlflowClient, named: list[Fact], tmp_path: Path
+    tracker: Tracker, client: MlflowClient, named: list[Event], tmp_path: Path
 ) -> None:
     """The line says where the whole journal is; put back, nothing is missing."""
     write(tmp_path, named)
@@ -564,7 +566,7 @@ def test_a_journal_that_lost_its_end_takes_no_result_from_mlflow(
 
 
 def test_runs_made_again_after_runs_was_deleted_replace_the_old_ones(
-    client: MlflowClient, named: list[Fact], tmp_path: Path, tracker: Tracker
+    client: MlflowClient, named: list[Event], tmp_path: Path, tracker: Tracker
 ) -> None:
     """In the project's own store: the old result counts until the new run has finished, then only that one is left."""
     shutil.copy(tracker.store.root / "mlflow.db", tmp_path / "mlflow.db")
@@ -586,7 +588,7 @@ def test_runs_made_again_after_runs_was_deleted_replace_the_old_ones(
 
 
 def test_what_all_is_made_asks_the_store_once(
-    tracker: Tracker, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker, named: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty whole runs: one listing, no journal read. A store without them gets them all again."""
     folders = []
@@ -607,4 +609,4 @@ def test_what_all_is_made_asks_the_store_once(
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         connection.execute("DELETE FROM tags WHERE key = 'run_key'")
     other = Delivery(Tracker(tmp_path))
-    assert [delivered.facts for folder in folders if (delivered := other.deliver(folder))] == [5] * 20
+    assert [delivered.events for folder in folders if (delivered := other.deliver(folder))] == [5] * 20

@@ -8,7 +8,7 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 import harness.tracking.forget
-from harness.records.events import Fact
+from harness.records.events import Event
 from harness.tracking.delivery import Delivery
 from harness.tracking.forget import forget
 from harness.tracking.store import TrackingError
@@ -24,7 +24,7 @@ def project(tracker: Tracker, tmp_path: Path) -> Tracker:
 
 
 @pytest.fixture
-def folders(project: Tracker, named: list[Fact], tmp_path: Path) -> list[Path]:
+def folders(project: Tracker, named: list[Event], tmp_path: Path) -> list[Path]:
     """Two finished runs, delivered."""
     made = []
     for seed in (0, 1):
@@ -37,12 +37,12 @@ def folders(project: Tracker, named: list[Fact], tmp_path: Path) -> list[Path]:
     return made
 
 
-def recorded(project: Tracker, named: list[Fact]) -> list[str]:
+def recorded(project: Tracker, named: list[Event]) -> list[str]:
     return sorted(project.runs(begun(named).spec.experiment))
 
 
 def test_a_run_is_deleted_in_both_places(
-    project: Tracker, folders: list[Path], named: list[Fact], tmp_path: Path
+    project: Tracker, folders: list[Path], named: list[Event], tmp_path: Path
 ) -> None:
     """The other one stays, sync brings nothing back, and a run made again under that key is recorded."""
     gone, kept = folders
@@ -58,7 +58,7 @@ def test_a_run_is_deleted_in_both_places(
 
 
 def test_a_run_whose_folder_is_gone_is_deleted_in_mlflow(
-    project: Tracker, folders: list[Path], named: list[Fact], tmp_path: Path
+    project: Tracker, folders: list[Path], named: list[Event], tmp_path: Path
 ) -> None:
     """Else it would count for ever; another project's run of the same key is not touched."""
     other = Tracker(tmp_path / "other", project.store.uri) if (tmp_path / "other").mkdir() is None else project
@@ -72,7 +72,7 @@ def test_a_run_whose_folder_is_gone_is_deleted_in_mlflow(
 
 
 def test_a_store_that_is_down_hears_of_it_by_sync(
-    project: Tracker, folders: list[Path], named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Tracker, folders: list[Path], named: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder is gone at once, the run in MLflow with the next sync."""
 
@@ -94,7 +94,7 @@ def test_a_store_that_is_down_hears_of_it_by_sync(
 def test_a_process_killed_while_it_deletes_is_completed(
     project: Tracker,
     folders: list[Path],
-    named: list[Fact],
+    named: list[Event],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     before: str,
@@ -111,7 +111,7 @@ def test_a_process_killed_while_it_deletes_is_completed(
 
 
 def test_nothing_is_deleted_by_mistake(
-    project: Tracker, folders: list[Path], named: list[Fact], tmp_path: Path
+    project: Tracker, folders: list[Path], named: list[Event], tmp_path: Path
 ) -> None:
     """A key that nobody has, a path, a run that is being made: refused before the first is deleted."""
     for wrong in (folders[1].name[:-1], "../other", "*", ""):

@@ -1,4 +1,4 @@
-"""When facts go out: what died is said, a store that fails costs one warning and no fact, `sync` brings the rest."""
+"""When events go out: what died is said, a store that fails costs one warning and no event, `sync` brings the rest."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 import harness.tracking.sync
 from harness.plans.spec import Design
-from harness.records.events import Fact
+from harness.records.events import Event
 from harness.tracking.delivery import Delivery
 from harness.tracking.store import TrackingError
 from harness.tracking.sync import Courier
@@ -65,29 +65,29 @@ def _until_closed(accept: object) -> None:
         return
 
 
-def run_folder(root: Path, facts: list[Fact], seed: int, until: int) -> Path:
-    """The folder of a run with another seed, in which the first `until` facts have happened."""
-    started = begun(facts)
+def run_folder(root: Path, events: list[Event], seed: int, until: int) -> Path:
+    """The folder of a run with another seed, in which the first `until` events have happened."""
+    started = begun(events)
     spec = started.spec.model_copy(update={"seed": seed})
     folder = root / "runs" / spec.experiment / spec.key
-    write(folder, [started.model_copy(update={"spec": spec}), *facts[1:until]])
+    write(folder, [started.model_copy(update={"spec": spec}), *events[1:until]])
     return folder
 
 
-def asked(design: Design, facts: list[Fact], time: float = 1.0) -> Summary:
-    own = design.model_copy(update={"experiment": begun(facts).spec.experiment})
+def asked(design: Design, events: list[Event], time: float = 1.0) -> Summary:
+    own = design.model_copy(update={"experiment": begun(events).spec.experiment})
     return Summary(design=own, runs=(PlannedRun(key="key", variant="plain", seed=0),), asked=time)
 
 
-def states(tracker: Tracker, facts: list[Fact]) -> dict[int, tuple[str, str]]:
+def states(tracker: Tracker, events: list[Event]) -> dict[int, tuple[str, str]]:
     """Seed → our tag, MLflow's status."""
-    experiment_id = tracker.experiment_id(begun(facts).spec.experiment)
+    experiment_id = tracker.experiment_id(begun(events).spec.experiment)
     found = tracker.client.search_runs([experiment_id], "tags.kind = 'run'")
     return {int(run.data.tags["seed"]): (run.data.tags["state"], run.info.status) for run in found}
 
 
 def test_runs_whose_process_died_are_marked_when_any_experiment_begins(
-    courier: Courier, project: Tracker, named: list[Fact], design: Design, tmp_path: Path
+    courier: Courier, project: Tracker, named: list[Event], design: Design, tmp_path: Path
 ) -> None:
     """RUNNING in MLflow, nobody at it: interrupted. One that somebody is at, one that has ended and one without a
     folder here, of another machine, are left alone."""
@@ -110,7 +110,7 @@ def test_runs_whose_process_died_are_marked_when_any_experiment_begins(
 
 
 def test_sync_brings_what_is_missing_and_says_what_changed(
-    courier: Courier, project: Tracker, named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+    courier: Courier, project: Tracker, named: list[Event], design: Design, tmp_path: Path, said: list[str]
 ) -> None:
     """A line for every run that changed, then the counts; again, nothing changes. What was asked goes along."""
     whole, cut = run_folder(tmp_path, named, 0, 5), run_folder(tmp_path, named, 1, 3)
@@ -119,7 +119,7 @@ def test_sync_brings_what_is_missing_and_says_what_changed(
     write(cut, named[3:4])
     (whole.parent / "plan.json").write_text(asked(design, named).model_dump_json())
     assert courier.sync() == 0
-    assert said[:2] == [f"{whole.name}: 5 facts delivered, finished", f"{cut.name}: 1 facts delivered, interrupted"]
+    assert said[:2] == [f"{whole.name}: 5 events delivered, finished", f"{cut.name}: 1 events delivered, interrupted"]
     assert said[-1] == "3 runs here: 3 brought up to date"
     assert project.summary(begun(named).spec.experiment) == asked(design, named)
     said.clear()
@@ -128,19 +128,19 @@ def test_sync_brings_what_is_missing_and_says_what_changed(
 
 
 def test_sync_goes_on_after_a_run_that_cannot_be_delivered(
-    courier: Courier, project: Tracker, named: list[Fact], tmp_path: Path, said: list[str]
+    courier: Courier, project: Tracker, named: list[Event], tmp_path: Path, said: list[str]
 ) -> None:
     """A plan that was torn by hand and a run that another process delivers cost the others nothing."""
     folders = [run_folder(tmp_path, named, seed, 5) for seed in (0, 1)]
     (folders[0].parent / "plan.json").write_text("{")
     with FileLock(folders[0] / "delivered.lock"):
         assert courier.sync() == 2
-    assert said[0] == f"{folders[1].name}: 5 facts delivered, finished"
+    assert said[0] == f"{folders[1].name}: 5 events delivered, finished"
     assert said[1].startswith("2 runs here: 1 brought up to date, 2 not delivered: MLflow cannot be ")
 
 
 def test_a_store_that_fails_costs_one_warning_and_no_fact(
-    project: Tracker, named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+    project: Tracker, named: list[Event], design: Design, tmp_path: Path, said: list[str]
 ) -> None:
     """A server that is not there: everything is kept, `finish` names it, and it is all delivered from another store
     address once that answers."""
@@ -155,14 +155,14 @@ def test_a_store_that_fails_costs_one_warning_and_no_fact(
     assert courier.finish([folder]) == [folder.parent, folder]
     (warning,) = said
     assert warning.startswith(f"warning: the tracking server '{nowhere}' does not answer (")
-    assert warning.endswith("); facts are kept in runs/ and delivered later")
+    assert warning.endswith("); events are kept in runs/ and delivered later")
     later = Courier(project, tmp_path, said.append)
     assert later.finish([folder]) == []
     assert states(project, named) == {0: ("finished", "FINISHED")}
 
 
 def test_a_server_that_hangs_is_not_asked_again_soon(
-    named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+    named: list[Event], design: Design, tmp_path: Path, said: list[str]
 ) -> None:
     """After an attempt comes a pause of many times its length, whatever news there are; a run's stop asks all the
     same."""
@@ -180,7 +180,7 @@ def test_a_server_that_hangs_is_not_asked_again_soon(
 
 
 def test_many_that_wait_do_not_hold_up_a_run(
-    courier: Courier, project: Tracker, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    courier: Courier, project: Tracker, named: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The latest news go first; what takes too long waits for the next time."""
     monkeypatch.setattr(harness.tracking.sync, "_AT_ONCE_SECONDS", 0.0)
@@ -192,7 +192,7 @@ def test_many_that_wait_do_not_hold_up_a_run(
 
 
 def test_a_run_that_fails_for_a_while_is_tried_again_at_the_end(
-    courier: Courier, named: list[Fact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    courier: Courier, named: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One lost answer among many does not end in an error; a run that cannot be delivered stops no other."""
     folders = [run_folder(tmp_path, named, seed, 5) for seed in (0, 1)]
@@ -208,7 +208,7 @@ def test_a_run_that_fails_for_a_while_is_tried_again_at_the_end(
 
 
 def test_plans_are_ordered_by_a_counter(
-    project: Tracker, named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+    project: Tracker, named: list[Event], design: Design, tmp_path: Path, said: list[str]
 ) -> None:
     """A plan made with the clock an hour ahead does not win over one made after it; one that only the store has seen,
     one that has a time of old for its number, and one that cannot be read are all counted from."""
@@ -236,7 +236,7 @@ def test_plans_are_ordered_by_a_counter(
 
 
 def test_two_commands_that_begin_at_once_are_told_apart(
-    project: Tracker, named: list[Fact], design: Design, tmp_path: Path
+    project: Tracker, named: list[Event], design: Design, tmp_path: Path
 ) -> None:
     """The first one's plan is not the latest any more, whatever the clock says."""
     one, two = (Courier(project, tmp_path, lambda line: None) for _ in range(2))
@@ -246,7 +246,7 @@ def test_two_commands_that_begin_at_once_are_told_apart(
 
 
 def test_sync_leaves_what_was_deleted_and_says_so(
-    courier: Courier, project: Tracker, named: list[Fact], design: Design, tmp_path: Path, said: list[str]
+    courier: Courier, project: Tracker, named: list[Event], design: Design, tmp_path: Path, said: list[str]
 ) -> None:
     """A run deleted in MLflow's pages is no failure and does not come back; made again, it does."""
     folders = [run_folder(tmp_path, named, seed, 5) for seed in (0, 1)]

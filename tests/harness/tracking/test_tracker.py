@@ -7,7 +7,7 @@ from mlflow.tracking import MlflowClient
 
 import harness.tracking.tracker
 from harness.plans.spec import Design
-from harness.records.events import Fact
+from harness.records.events import Event
 from harness.records.record import Record
 from harness.tracking.delivery import Delivery
 from harness.tracking.rows import fitting
@@ -16,7 +16,7 @@ from harness.tracking.tracker import Damaged, PlannedRun, Recorded, Summary, Tra
 from tests.harness.runs import begun, write
 
 
-def test_an_ended_run_comes_back_as_it_was(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+def test_an_ended_run_comes_back_as_it_was(tracker: Tracker, named: list[Event], tmp_path: Path) -> None:
     """Found by its key, with its state and its epochs; the journal from the store makes the same record."""
     spec = begun(named).spec
     write(tmp_path, named[:-1])
@@ -29,7 +29,7 @@ def test_an_ended_run_comes_back_as_it_was(tracker: Tracker, named: list[Fact], 
     ((key, run),) = tracker.runs(spec.experiment).items()
     assert run == Recorded(run.id, "finished", 2)
     record = Record(run.id, key, tuple(tracker.journal_of(run.id)), None)
-    assert record.facts == tuple(named)
+    assert record.events == tuple(named)
     assert record.finished == named[-1]
 
 
@@ -78,7 +78,7 @@ def test_a_store_that_fails_is_one_line(tracker: Tracker, design: Design, monkey
     assert tracker.summary("full") == own
 
 
-def test_runs_of_others_in_an_experiment_are_passed_over(tracker: Tracker, named: list[Fact], tmp_path: Path) -> None:
+def test_runs_of_others_in_an_experiment_are_passed_over(tracker: Tracker, named: list[Event], tmp_path: Path) -> None:
     """One that somebody logged by hand, one without a state, one whose epochs are no number: ours is read all the same,
     and a run that is damaged is told from a store that fails."""
     name = begun(named).spec.experiment

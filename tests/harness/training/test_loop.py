@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(start: Start, step: int) ->
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_an_evaluation_that_is_not_finite_stops_the_run(start: Start, split: str, loss: float) -> None:
-    """Either split's loss, after the epoch's last step: JSON has no infinity, so no fact may hold one."""
+    """Either split's loss, after the epoch's last step: JSON has no infinity, so no event may hold one."""
     bad = Scores.model_construct(loss=loss, accuracy=0.5)
     _, events = start(evaluate=lambda: (bad, FINE) if split == "validation" else (FINE, bad))
     *_, last = events

@@ -16,7 +16,7 @@ from harness.execution.run import ended, run, run_folder
 from harness.plans.hyperparameters import SGD, Adam, OneCycle
 from harness.plans.spec import Circumstances, Model, Recipe, RunSpec, Transform
 from harness.records import checkpoint, journal
-from harness.records.events import Diverged, Fact, Failed
+from harness.records.events import Diverged, Event, Failed
 from harness.training.build import DeviceData, Parts, build, build_learner, build_model, new_state
 from harness.training.evaluate import Interrupted
 from harness.training.loop import Alone, State, StepDone
@@ -66,7 +66,7 @@ class Group:
         self.root = self.first.root
         self.specs = [self.first.spec.model_copy(update={"seed": seed}) for seed in SEEDS]
 
-    def events(self, stop_after: int | None = None) -> Iterator[tuple[RunSpec, StepDone | Fact]]:
+    def events(self, stop_after: int | None = None) -> Iterator[tuple[RunSpec, StepDone | Event]]:
         """One attempt at all that have not ended; `stop_after` asks it to stop once it has seen so many events."""
         seen: list[Any] = []
         first = self.first
@@ -95,8 +95,8 @@ def losses(rows: list[dict[str, Any]]) -> torch.Tensor:
     return torch.tensor([row[split]["loss"] for row in rows[1:3] for split in ("train", "test")])
 
 
-def ends(group: Group) -> list[Fact]:
-    """The last fact of each run."""
+def ends(group: Group) -> list[Event]:
+    """The last event of each run."""
     return [journal.read(group.one(number).folder)[-1] for number in range(len(SEEDS))]
 
 
@@ -219,7 +219,7 @@ def test_a_parameter_may_be_a_single_number(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_run_is_its_solo_run_but_for_rounding(runs: Runs, name: str) -> None:
-    """The same facts; losses on training and test images are near, though a tie that rounding breaks otherwise moves
+    """The same events; losses on training and test images are near, though a tie that rounding breaks otherwise moves
     them a little: nearer than to any other seed's, whose images come in another order."""
     group = Group(runs, "stacked", **RECIPES[name])
     list(group.events())
@@ -239,7 +239,7 @@ def test_each_run_is_its_solo_run_but_for_rounding(runs: Runs, name: str) -> Non
 
 
 def test_stopped_runs_end_as_if_never_stopped(runs: Runs) -> None:
-    """Stopped among the first facts, in the middle of an epoch, between two runs' evaluations and at the last ones'
+    """Stopped among the first events, in the middle of an epoch, between two runs' evaluations and at the last ones'
     ends: the same weights and journal rows, with dropout, whose random numbers all runs share."""
     whole = Group(runs, "whole", augmentation=CROP)
     events = list(whole.events())
@@ -281,7 +281,7 @@ def test_checkpoints_of_different_steps_meet_at_the_earliest(runs: Runs, monkeyp
 
 
 def test_a_run_that_diverges_ends_alone(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its first step's loss is not finite: that is its last fact, and the others' numbers are what they were."""
+    """Its first step's loss is not finite: that is its last event, and the others' numbers are what they were."""
     whole, hurt = (Group(runs, name, model=DRY) for name in ("whole", "hurt"))
     list(whole.events())
 
@@ -319,7 +319,7 @@ def test_an_error_is_every_runs_fact(runs: Runs, monkeypatch: pytest.MonkeyPatch
     list(group.events())
     assert asked == [3] * 3
     said = "out of memory: no room; batch_size is 16, 8 should fit: batch_size=8 or fewer SEEDS at once"
-    assert [fact.error for fact in ends(group) if isinstance(fact, Failed)] == [said] * 3
+    assert [event.error for event in ends(group) if isinstance(event, Failed)] == [said] * 3
     assert (group.one(2).folder / "traceback.txt").read_text().endswith("MemoryError: no room\n")
 
 
