@@ -38,7 +38,7 @@ def test_list_needs_torch_once_and_nothing_else(project: Path) -> None:
     lines, until a file of a model changes."""
     first, imported = _run(project, _main("list"))
     assert imported == {"torch"}
-    assert "6,573,120 parameters    379.26 M multiply-adds  receptive field 88  options: dropout=0.0, head" in first
+    assert "6,573,120 parameters    379.26 M multiply-adds  receptive field 88  options: width=64, dropout" in first
     assert _run(project, _main("list")) == (first, set())
     resnet = project / "models" / "resnet.py"
     resnet.write_text(resnet.read_text().replace("head_bias: bool = False", "head_bias: bool = True"))
