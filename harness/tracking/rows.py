@@ -63,7 +63,7 @@ def metrics(event: Event) -> "Sequence[Metric]":
 
 
 def milliseconds(event: Event) -> int:
-    """A event's time as MLflow counts it, since 1970."""
+    """An event's time as MLflow counts it, since 1970."""
     return int(event.time * 1000)
 
 
