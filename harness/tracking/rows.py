@@ -31,7 +31,7 @@ def params(started: Started) -> "Sequence[Param]":
 
 
 def metrics(event: Event) -> "Sequence[Metric]":
-    """A event as MLflow metrics: scores by epoch, learning rates by optimiser step, the range test by iteration."""
+    """An event as MLflow metrics: scores by epoch, learning rates by optimiser step, the range test by iteration."""
     from mlflow.entities import Metric
 
     when = milliseconds(event)
