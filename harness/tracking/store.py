@@ -52,6 +52,8 @@ _UI_SETTINGS = {
     "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "",
 }
 _SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_LOCK_SECONDS = 600
+"""Many may wait for a fresh store to be made."""
 _PATIENCE_SECONDS = 10.0
 """For another process's lock on a SQLite file, where no run waits."""
 _NOT_NOW = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")
@@ -80,8 +82,24 @@ class Store:
         return self._client
 
     def lock(self) -> FileLock:
-        """Held while something is made that must be made once."""
-        return _lock(self.root)
+        """Held while something is made in the store that must be made once: beside a SQLite file, so that it is one lock
+        for all projects that share the file; for a server, whose callers may be anywhere, the project's.
+
+        Raises:
+            OSError: the file's folder cannot be made.
+        """
+        if self.file is None:
+            return self.project_lock()
+        file = self.file.resolve()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(file.parent, os.W_OK):  # nothing can be made there: it is only read
+            return self.project_lock()
+        return FileLock(file.with_name(f"{file.name}.lock"), timeout=_LOCK_SECONDS)
+
+    def project_lock(self) -> FileLock:
+        """Held while something is made in the project's own folder that must be made once."""
+        (self.root / "runs").mkdir(exist_ok=True)
+        return FileLock(self.root / "runs" / "tracking.lock", timeout=_LOCK_SECONDS)
 
     @property
     def is_own(self) -> bool:
@@ -95,7 +113,7 @@ class Store:
         old ones.
         """
         path, spare = self.root / "runs" / "origin", self.root / "mlartifacts" / "origin"
-        with self.lock():
+        with self.project_lock():
             known = next((each.read_bytes() for each in (path, spare) if each.is_file()), uuid4().hex.encode())
             for each in (path, spare) if self.is_own else (path,):
                 if not each.is_file():
@@ -224,11 +242,6 @@ def serve_ui(root: Path, port: int) -> int:
         if server:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
-
-
-def _lock(root: Path) -> FileLock:
-    (root / "runs").mkdir(exist_ok=True)
-    return FileLock(root / "runs" / "tracking.lock", timeout=600)  # many may wait for a fresh store to be made
 
 
 def _quieten() -> None:
