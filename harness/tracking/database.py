@@ -43,6 +43,9 @@ def file_of(uri: str) -> Path | None:
 def prepare(path: Path, patience: float) -> None:
     """Make the store, unless a whole one, or one in which anything is recorded, is there.
 
+    The caller holds a lock that lies beside the file (`Store.lock`): a look without it would be out of date by the time
+    that the store is made, and whatever another process had recorded meanwhile would be replaced.
+
     Args:
         patience: seconds to wait for another process's lock.
 

@@ -164,10 +164,8 @@ class Delivery:
         that MLflow made after all when the first answer did not come in time. One that finished stays until this one
         has `ended` so too. What another project has made of the same specification, in a store that both use, is not
         touched. A run that somebody deleted is found by the receipt that names it."""
-        found = self._tracker.listing(started.spec.experiment, key)
-        found = [
-            run for run in found if run.tags.get("origin", self._tracker.store.origin) == self._tracker.store.origin
-        ]
+        listed = self._tracker.listing(started.spec.experiment, key)
+        found = [run for run in listed if self._tracker.store.owns(run.tags)]
         own = [run for run in found if run.tags.get("attempt") == _attempt(started)]
         alive = [run for run in own if not run.deleted]
         kept = next((run for run in alive if run.id == receipt.run_id), alive[0] if alive else None)
@@ -183,7 +181,7 @@ class Delivery:
             "kind": "run",
             "run_key": key,
             "attempt": _attempt(started),
-            "origin": self._tracker.store.origin,
+            "origin": self._tracker.store.origin.name,
             "experiment": spec.experiment,
             "variant": spec.variant,
             "seed": str(spec.seed),

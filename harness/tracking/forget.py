@@ -99,7 +99,7 @@ def _recorded(tracker: Tracker) -> Iterator[Listed]:
     """This project's runs, of every experiment."""
     for experiment in tracker.experiments():
         for run in tracker.listing(experiment):
-            if run.key and not run.deleted and run.tags.get("origin", tracker.store.origin) == tracker.store.origin:
+            if run.key and not run.deleted and tracker.store.owns(run.tags):
                 yield run
 
 

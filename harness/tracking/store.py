@@ -11,16 +11,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from filelock import FileLock
 
-from harness.files import write_whole
 from harness.tracking import database
 from harness.tracking.address import (
     HURRIED_SECONDS,
@@ -31,6 +29,7 @@ from harness.tracking.address import (
     require_health,
     require_port,
 )
+from harness.tracking.origin import Origin, origin_of
 from harness.values import first_line
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ _UI_SETTINGS = {
     "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "",
 }
 _SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_LOCK_SECONDS = 600
+"""Many may wait for a fresh store to be made."""
 _PATIENCE_SECONDS = 10.0
 """For another process's lock on a SQLite file, where no run waits."""
 _NOT_NOW = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")
@@ -80,8 +81,24 @@ class Store:
         return self._client
 
     def lock(self) -> FileLock:
-        """Held while something is made that must be made once."""
-        return _lock(self.root)
+        """Held while something is made in the store that must be made once: beside a SQLite file, one lock for all
+        projects that share the file; for a server, whose callers may be anywhere, the project's.
+
+        Raises:
+            OSError: the file's folder cannot be made.
+        """
+        if self.file is None:
+            return self.project_lock()
+        file = self.file.resolve()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(file.parent, os.W_OK):  # nothing can be made there: it is only read
+            return self.project_lock()
+        return FileLock(file.with_name(f"{file.name}.lock"), timeout=_LOCK_SECONDS)
+
+    def project_lock(self) -> FileLock:
+        """Held while something is made in the project's own folder that must be made once."""
+        (self.root / "runs").mkdir(exist_ok=True)
+        return FileLock(self.root / "runs" / "tracking.lock", timeout=_LOCK_SECONDS)
 
     @property
     def is_own(self) -> bool:
@@ -89,19 +106,16 @@ class Store:
         return self.file == self.root / "mlflow.db"
 
     @cached_property
-    def origin(self) -> str:
-        """A project's own name, drawn once: it tells its runs from those of others in the same store. It lies beside
-        the runs and beside the local store's artifacts, so that runs made again after `runs/` was deleted replace the
-        old ones.
-        """
-        path, spare = self.root / "runs" / "origin", self.root / "mlartifacts" / "origin"
-        with self.lock():
-            known = next((each.read_bytes() for each in (path, spare) if each.is_file()), uuid4().hex.encode())
-            for each in (path, spare) if self.is_own else (path,):
-                if not each.is_file():
-                    each.parent.mkdir(exist_ok=True)
-                    write_whole(each, known)
-        return known.decode()
+    def origin(self) -> Origin:
+        """What identifies the project."""
+        with self.project_lock():
+            return origin_of(self.root, self.is_own)
+
+    def owns(self, tags: Mapping[str, str]) -> bool:
+        """Whether a run with these tags is this project's, to be replaced or deleted by it; see `Origin`. One without a
+        name, as recorded before there were names, is the store's own project's."""
+        name = tags.get("origin")
+        return name == self.origin.name or (self.is_own and (name is None or name in self.origin.before))
 
     def artifact_location(self, experiment: str) -> str | None:
         """Where an experiment's artifacts go; a server knows its own place."""
@@ -224,11 +238,6 @@ def serve_ui(root: Path, port: int) -> int:
         if server:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
-
-
-def _lock(root: Path) -> FileLock:
-    (root / "runs").mkdir(exist_ok=True)
-    return FileLock(root / "runs" / "tracking.lock", timeout=600)  # many may wait for a fresh store to be made
 
 
 def _quieten() -> None:

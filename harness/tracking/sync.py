@@ -59,7 +59,7 @@ class Courier:
         folder = self._root / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
         began, last = time.monotonic(), self._last_asked(name)
-        with self._tracker.store.lock():  # two commands that begin at once are told apart
+        with self._tracker.store.project_lock():  # two commands that begin at once are told apart
             self._asked[name] = math.floor(max(last or 0.0, _asked(folder / _PLAN))) + 1.0
             numbered = summary.model_copy(update={"asked": self._asked[name]})
             write_whole(folder / _PLAN, numbered.model_dump_json(indent=2).encode())

@@ -113,7 +113,13 @@ class Tracker:
             found = self.client.get_experiment_by_name(name)  # by another process, meanwhile
             if found:
                 return found.experiment_id
-            return self.client.create_experiment(name, self.store.artifact_location(name), tags=shown_as)
+            try:
+                return self.client.create_experiment(name, self.store.artifact_location(name), tags=shown_as)
+            except Exception:
+                found = self.client.get_experiment_by_name(name)  # by another machine, on a server
+                if found is None:
+                    raise
+                return found.experiment_id
 
     @failing_in_one_line("read")
     def listing(self, experiment: str, key: str | None = None) -> list[Listed]:
@@ -241,8 +247,9 @@ class Tracker:
         return self._seen[run_id]
 
     def _summary_run(self, experiment: str) -> Listed | None:
+        """The one that was asked last: two machines that begin at once on one server make two."""
         summaries = (run for run in self.listing(experiment) if run.tags.get("kind") == "summary" and not run.deleted)
-        return next(summaries, None)
+        return max(summaries, key=_asked, default=None)
 
 
 def _asked(run: Listed) -> float:

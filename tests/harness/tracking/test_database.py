@@ -99,7 +99,7 @@ def test_kills_while_a_store_is_made_cost_nothing(tmp_path: Path, started: str) 
         struck += killed_while_opening(root, statements) == -signal.SIGKILL
         connect(root).client.create_experiment("new")
         assert sql(root / "mlflow.db", "SELECT count(*) FROM alembic_version") == [(1,)]
-        assert {path.name for path in root.iterdir()} == {"mlflow.db", "runs"}
+        assert {path.name for path in root.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
         shutil.rmtree(root)
     assert struck >= 3
 
@@ -161,7 +161,7 @@ def test_a_project_may_have_any_name(tmp_path: Path, fresh: Path, name: str, eve
     assert tracker.artifact(run.id, "predictions.npz").is_relative_to(root / "mlartifacts")
     assert [file.path for file in tracker.client.list_artifacts(run.id)] == ["journal.jsonl", "predictions.npz"]
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert sorted(path.name for path in root.iterdir()) == ["mlartifacts", "mlflow.db", "runs"]
+    assert sorted(path.name for path in root.iterdir()) == ["mlartifacts", "mlflow.db", "mlflow.db.lock", "runs"]
     assert sql(root / "mlflow.db", "SELECT count(*) FROM runs") == [(1,)]
 
 

@@ -20,6 +20,7 @@ import harness.tracking.copies
 import harness.tracking.tracker
 from harness.records.events import Diverged, EpochDone, Event, Failed
 from harness.tracking.delivery import Delivered, Delivery
+from harness.tracking.forget import forget
 from harness.tracking.state import lacking
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Damaged, Tracker
@@ -310,6 +311,41 @@ def test_what_another_project_made_of_the_same_run_is_left_alone(
     assert len({run.data.tags["origin"] for run in made}) == 2
     (one,) = tracker.runs(begun(named).spec.experiment).values()
     assert one.state == "finished"
+
+
+def test_a_copy_of_a_project_leaves_the_original_s_runs_alone(
+    client: MlflowClient, tracker: Tracker, named: list[Event], tmp_path: Path
+) -> None:
+    """Both record in one store. What was delivered before the copy was made is not delivered twice, a run that the copy
+    makes anew or goes on with is a run of its own, and what it deletes is its own."""
+    ours, copy = tmp_path / "ours", tmp_path / "copy"
+    spec = begun(named).spec
+    folders = {seed: Path("runs") / spec.experiment / spec.model_copy(update={"seed": seed}).key for seed in (0, 1)}
+
+    def made(seed: int, time: float) -> list[Event]:
+        start = {"spec": spec.model_copy(update={"seed": seed}), "time": time}
+        return [begun(named).model_copy(update=start), *named[1:]]
+
+    ours.mkdir()
+    write(ours / folders[0], made(0, 1000.25))
+    write(ours / folders[1], made(1, 1000.25)[:3])
+    for folder in folders.values():
+        Delivery(Tracker(ours, tracker.store.uri)).deliver(ours / folder)
+    before = {run.info.run_id: dict(run.data.tags) for run in mlflow_runs(client, named)}
+    shutil.copytree(ours, copy)
+    theirs = Tracker(copy, tracker.store.uri)
+    assert Delivery(theirs).deliver(copy / folders[0]) is None
+    write(copy / folders[1], made(1, 1000.25))
+    (copy / folders[0] / "journal.jsonl").unlink()
+    write(copy / folders[0], made(0, 2000.0))
+    for folder in folders.values():
+        Delivery(theirs).deliver(copy / folder)
+    assert len(mlflow_runs(client, named)) == 4
+    forget(theirs, copy, [folder.name for folder in folders.values()])
+    assert {run.info.run_id: dict(run.data.tags) for run in mlflow_runs(client, named)} == before
+    write(ours / folders[1], made(1, 1000.25))
+    Delivery(Tracker(ours, tracker.store.uri)).deliver(ours / folders[1])
+    assert {run.info.run_id for run in mlflow_runs(client, named)} == set(before)
 
 
 def test_a_parameter_lost_on_the_way_is_sent_again(

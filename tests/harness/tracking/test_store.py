@@ -33,11 +33,17 @@ OPEN_AT_ONCE = """
 import sys, time
 from pathlib import Path
 from harness.tracking.tracker import Tracker
-root = Path(sys.argv[1])
-(root / sys.argv[2]).touch()
-while len(list(root.glob("ready*"))) < 2:
+from harness.tracking import database
+import mlflow.store.tracking.sqlalchemy_store
+shared, root, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+make = database.make
+database.make = lambda path: (time.sleep(2 * number), make(path))  # both have looked, and one records first
+(shared / f"ready{number}").touch()
+while len(list(shared.glob("ready*"))) < 2:
     time.sleep(0.01)
-print(Tracker(root, f"sqlite:///{root / 'mlflow.db'}").experiment_id("shared"))
+tracker = Tracker(root, f"sqlite:///{shared / 'mlflow.db'}")
+tracker.experiment_id(f"of{number}")
+print(tracker.experiment_id("shared") != "")
 """
 
 
@@ -184,8 +190,16 @@ def test_no_message_holds_a_password(text: str) -> None:
 @pytest.mark.parametrize(
     "uri", ["postgresql://me:s3cret@{}/x", "postgresql://{}/x?user=me&password=s3cret", "mysql://me:s3cret@{}/x"]
 )
-def test_a_database_that_is_refused_keeps_its_password(tmp_path: Path, uri: str) -> None:
-    """Neither driver is among the packages: the line names it, and the host, and no more."""
+def test_a_database_that_is_refused_keeps_its_password(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the driver: the line names it, and the host, and no more."""
+
+    def missing(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'driver'")
+
+    for dialect in (PGDialect_psycopg2, PGDialect_psycopg):
+        monkeypatch.setattr(dialect, "import_dbapi", classmethod(missing))
     said = refusal(tmp_path, uri.format("127.0.0.1:1"))
     assert "127.0.0.1:1" in said
     assert "No module named" in said
@@ -227,25 +241,29 @@ def test_a_store_that_is_locked_or_unreadable_stops_no_run(tmp_path: Path, monke
     opened.require_answer()
 
 
-def test_two_processes_may_open_a_fresh_store_at_once(tmp_path: Path) -> None:
-    """Both work, on one experiment; without the lock the file would be half-migrated for ever."""
+@pytest.mark.parametrize("projects", [1, 2])
+def test_two_processes_may_open_a_fresh_store_at_once(tmp_path: Path, projects: int) -> None:
+    """Both work, on one experiment, whether they are of one project or of two that share a file; without the lock
+    beside the file it would be half-migrated for ever, or one would replace what the other has just recorded in."""
+    roots = [tmp_path / f"project{number % projects}" for number in (1, 2)]
+    for root in roots:
+        root.mkdir(exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     begun = [
         subprocess.Popen(
-            [sys.executable, "-c", OPEN_AT_ONCE, str(tmp_path), f"ready{number}"],
+            [sys.executable, "-c", OPEN_AT_ONCE, str(tmp_path), str(root), str(number)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number in (1, 2)
+        for number, root in enumerate(roots)
     ]
     ended = [process.communicate(timeout=300) for process in begun]
     assert [process.returncode for process in begun] == [0, 0], ended
-    assert ended[0][0] == ended[1][0] != ""
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         names = [name for (name,) in connection.execute("SELECT name FROM experiments ORDER BY name")]
-        assert names == ["Default", "shared"]
+        assert names == ["Default", "of0", "of1", "shared"]
         assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
 
 
