@@ -2,18 +2,21 @@
 
 from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
 from harness.plans.spec import Circumstances, Data, Experiment, Model, Published, Recipe, RunSpec, Transform
+from harness.plans.tuning import Choice, LogUniform, Tuning, Uniform
 from harness.values import SpecError
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Choice",
     "Circumstances",
     "Constant",
     "Cosine",
     "Data",
     "Experiment",
     "LRFinder",
+    "LogUniform",
     "Model",
     "OneCycle",
     "Published",
@@ -22,4 +25,6 @@ __all__ = [
     "SpecError",
     "Step",
     "Transform",
+    "Tuning",
+    "Uniform",
 ]

@@ -83,6 +83,12 @@ def plan(
         smallest_difference_points=experiment.smallest_difference_points,
         published=experiment.published,
         changed=_changed(experiment.base, base, machine),
+        compare=experiment.compare,
+        expected=experiment.expected,
+        looks=experiment.looks,
+        max_seeds=experiment.max_seeds,
+        cells=experiment.cells,
+        tuned=tuple(experiment.tune.space) if experiment.tune else (),
     )
 
     def run(variant: str, seed: int) -> RunSpec:

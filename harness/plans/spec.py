@@ -4,11 +4,14 @@ What is asked (`Recipe`, and a seed) is a run's identity. Under which `Circumsta
 and never part of its key. All values travel to JSON and back without loss.
 """
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from harness.plans.cells import Cells, all_cells, refuse_uncrossed
 from harness.plans.hyperparameters import Constant, Cosine, LRFinder, Optimizer, Schedule
+from harness.plans.tuning import FIRST_TRIAL_SEED, Tuning
 from harness.values import (
     Argument,
     Dotted,
@@ -24,6 +27,16 @@ from harness.values import (
 )
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
+Expected = Literal["better", "worse", "equivalent"]
+
+
+def _rising(looks: tuple[int, ...]) -> tuple[int, ...]:
+    if any(later <= earlier for earlier, later in pairwise(looks)):
+        raise ValueError("must be numbers of seeds, each above the one before")
+    return looks
+
+
+Looks = Annotated[tuple[Annotated[int, Field(ge=2, le=1000)], ...], AfterValidator(_rising)]
 
 
 class Data(Values):
@@ -172,12 +185,27 @@ class Experiment(Values):
     name: Name
     question: str
     base: Recipe
-    variants: dict[Name, dict[str, Any]] = Field(min_length=1)
+    factors: dict[Dotted, tuple[Scalar, ...]] = Field(default={})
+    """Two factors and more, crossed, in place of variants and factor: dotted field → its levels."""
+    cells: Cells = Field(default_factory=lambda given: all_cells(given["factors"]))
+    """With `factors`: variant name → its level of each, where names are chosen or some combinations left out; by
+    default all combinations, named after their levels: `batch_0`, `group_01`."""
+    variants: dict[Name, dict[str, Any]] = Field(default_factory=lambda given: dict(given["cells"]))
     """Variant name → the dotted fields in which it differs from `base`."""
-    factor: tuple[Dotted, ...]
+    factor: tuple[Dotted, ...] = Field(default_factory=lambda given: tuple(given["factors"]))
     """The dotted fields (or their parents) in which variants may differ; the plan refuses any other."""
     baseline: Name
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
+    compare: Literal["baseline", "all"] = "baseline"
+    """Whether every variant is compared with the baseline alone, or all with each other."""
+    expected: dict[Name, Expected] = Field(default={})
+    """Variant → what is predicted of it beside the baseline, recorded before the first run."""
+    looks: Looks = ()
+    """Numbers of seeds at which UNTIL=decided looks at the results, in this order."""
+    max_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """With UNTIL=decided, the most seeds a variant gets; by default the last look."""
+    tune: Tuning | None = None
+    """Tuned for every variant alike, on held-out training images, before the declared seeds are run."""
     primary_metric: Literal["test_accuracy", "validation_accuracy"] = "test_accuracy"
     smallest_difference_points: PositiveFloat = 0.5
     """The smallest difference that matters, in percentage points of the primary metric."""
@@ -186,6 +214,9 @@ class Experiment(Values):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
+        refuse_uncrossed(self.factors, self.cells, self.variants, self.factor)
+        if not self.variants:
+            raise ValueError("variants, with factor, must be given, or factors")
         if self.baseline not in self.variants:
             raise ValueError(f"baseline must be one of {', '.join(self.variants)}; got {self.baseline!r}")
         if len(set(self.seeds)) != len(self.seeds):
@@ -195,6 +226,18 @@ class Experiment(Values):
                 raise ValueError(
                     f"published must name variants ({', '.join(self.variants)}); got {published.variant!r}"
                 )
+        for name in self.expected:
+            if name not in self.variants or name == self.baseline:
+                others = ", ".join(other for other in self.variants if other != self.baseline)
+                raise ValueError(f"expected must name variants other than the baseline ({others}); got {name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_suffice(self) -> Self:
+        if self.max_seeds is not None and self.looks and self.looks[-1] > self.max_seeds:
+            raise ValueError(f"looks must not go beyond max_seeds; got {self.looks} and {self.max_seeds}")
+        if self.tune and max(self.seeds) >= FIRST_TRIAL_SEED:
+            raise ValueError(f"seeds must be below {FIRST_TRIAL_SEED} where tune is given: trials have those above")
         return self
 
 
@@ -242,3 +285,18 @@ class Design(Values):
     published: tuple[Published, ...] = ()
     changed: dict[str, tuple[Any, Any]] = Field(default_factory=dict)
     """Dotted field → its value in the experiment's file and in these runs, where the command line changed it."""
+    compare: Literal["baseline", "all"] = "baseline"
+    expected: dict[Name, Expected] = Field(default_factory=dict)
+    """Variant → what was predicted of it beside the baseline."""
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds at which results are looked at; empty where the number of seeds was fixed."""
+    max_seeds: int | None = None
+    cells: Cells = Field(default_factory=dict)
+    """With several factors: variant → its level of each."""
+    tuned: tuple[str, ...] = ()
+    """Dotted fields that were tuned for each variant: in these, too, variants may differ."""
+
+    @property
+    def may_differ(self) -> tuple[str, ...]:
+        """The fields in which variants may differ: the factor, and what was tuned."""
+        return (*self.factor, *self.tuned)

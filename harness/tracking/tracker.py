@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from harness.plans.looks import Look
 from harness.plans.spec import Design
+from harness.plans.tuning import Tuned
 from harness.records import journal
 from harness.records.events import Event
 from harness.tracking import rows, store
@@ -45,6 +47,10 @@ class Summary(BaseModel):
     asked: float = 0.0
     """The greatest counts, in whatever order summaries arrive: one more than any that was seen when this was asked. No
     clock decides; old summaries have the seconds since 1970 here, from which the count goes on."""
+    looks: tuple[Look, ...] = ()
+    """Every look at the results so far, in their order."""
+    tuned: Tuned | None = None
+    """The trials from which the recipes' tuned values come."""
 
 
 @dataclass(frozen=True)
