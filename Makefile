@@ -1,9 +1,16 @@
 # Every target that needs packages sets up its own environment first. Variables reach the program as environment
 # variables, quoted by the shell, never as text that make or the shell would read.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES
+# What one target alone reads: typed with another, VARIANT or SEED would be VARIANTS or SEEDS mistyped.
+READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER
+READ_predict := IMAGES
+READ_new := FROM
+READ_prune := VARIANT OLDER YES
+GIVEN += $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal)))
 export $(GIVEN)
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-$(foreach name,$(filter-out $(GIVEN) PYTHON,$(TYPED)),$(error $(name) is not read by anything; there are $(GIVEN)))
+near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,there are $(GIVEN))
+$(foreach name,$(filter-out $(GIVEN) PYTHON,$(TYPED)),$(error $(name) is not read by make $(MAKECMDGOALS); $(call near,$(name))))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
 PYTHON ?= python3
@@ -14,7 +21,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report sync ui list lr-find reproduce forget test lint house check publish report-check bench chaos clean
+.PHONY: help run report compare sync ui list lr-find reproduce forget test lint house check publish report-check bench chaos clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -32,6 +39,10 @@ run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart 
 
 report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b"
 	@$(PY) -m reports write -- "$$EXP"
+
+compare: .venv/requirements.stamp ## Judge results trained elsewhere: make compare CSV=results.csv [METRIC= BASELINE= MARGIN= LOWER=1], or MLFLOW=
+	@$(PY) -m reports compare --csv="$$CSV" --mlflow="$$MLFLOW" --variant="$$VARIANT" --seed="$$SEED" --metric="$$METRIC" \
+	--baseline="$$BASELINE" --margin="$$MARGIN" --unit="$$UNIT" --lower="$$LOWER"
 
 sync: .venv/requirements.stamp ## Deliver to MLflow what runs/ has and it lacks
 	@$(PY) -m harness sync

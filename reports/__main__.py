@@ -12,8 +12,9 @@ from harness.data.cache import open_cached
 from harness.tracking.store import Unreachable
 from harness.tracking.tracker import Tracker
 from harness.values import HarnessError
-from reports import frames, prose
+from reports import compare, frames, prose
 from reports.build import build
+from reports.external import Asked, from_csv, from_mlflow, read
 from reports.grids import Images
 from reports.note import note
 from reports.publish import publish
@@ -30,11 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, text in (("write", "into reports/out"), ("publish", "into reports/published, with the data")):
         commands.add_parser(name, help=text).add_argument("experiments", help="names, separated by spaces")
     commands.add_parser("check", help="rebuild every published report and compare")
+    elsewhere = commands.add_parser("compare", help="results that another program trained")
+    for name in ("csv", "mlflow", "variant", "seed", "metric", "baseline", "margin", "unit", "lower"):
+        elsewhere.add_argument(f"--{name}", default="")
     chosen = parser.parse_args(arguments)
     allowed = os.environ.get("ALLOW", "").split()
     try:
         if chosen.command == "check":
             return _check(update=_asked("UPDATE"))
+        if chosen.command == "compare":
+            return _compare(chosen)
         names = list(dict.fromkeys(chosen.experiments.split()))
         if not names:
             raise HarnessError('EXP must name one experiment or several, as in: make report EXP="a b"')
@@ -72,6 +78,22 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     return 0
 
 
+def _compare(chosen: argparse.Namespace) -> int:
+    if bool(chosen.csv) == bool(chosen.mlflow):
+        raise HarnessError("compare needs CSV=results.csv or MLFLOW=experiment, one of the two")
+    given = {name: getattr(chosen, name) for name in Asked.__dataclass_fields__}
+    table = from_csv(Path(chosen.csv)) if chosen.csv else from_mlflow(Tracker(ROOT), chosen.mlflow)
+    external = read(table, Asked(**given))
+    folder = ROOT / "reports" / "out" / f"compare-{_slug(external.name)}"
+    _print_sentences(compare.build(external, folder))
+    print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
+    return 0
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-") or "results"
+
+
 def _folder_name(selection: Selection) -> str:
     """The experiment's; on other images than the declared ones these too, so that neither report replaces the other."""
     name = selection.design.experiment
@@ -89,10 +111,11 @@ def _describe(tracker: Tracker, selection: Selection, allowed: Sequence[str]) ->
 def _print_answer(selection: Selection) -> None:
     """The report's first sentences, on the terminal."""
     if selection.records:
-        print()
-        for text in prose.answer(selection, frames.comparisons(selection)):
-            print(textwrap.fill(text.text, 100))
-        print()
+        _print_sentences([text.text for text in prose.answer(selection, frames.comparisons(selection))])
+
+
+def _print_sentences(sentences: Sequence[str]) -> None:
+    print("", *(textwrap.fill(text, 100) for text in sentences), "", sep="\n")
 
 
 def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:

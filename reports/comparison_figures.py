@@ -1,6 +1,6 @@
 """The figures of the answer: differences with their intervals, and the results that they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,17 +8,16 @@ from matplotlib.figure import Figure
 
 from harness.artifacts.figures import new, plain
 from reports.figures import colours
+from reports.measured import POINTS, Results, Unit
 from reports.statistics import Comparison, paired
 
-Results = Mapping[str, Mapping[int, float]]
-"""Variant → seed → percent."""
 COLUMNS = 4
 
 
-def forest(results: Results, comparisons: Sequence[Comparison]) -> Figure:
+def forest(results: Results, comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Figure:
     """A row a comparison: every seed's difference, their mean and its 95% interval, over the band that hardly matters.
 
-    From the top down in the order of the comparisons; the unit is percentage points.
+    From the top down in the order of the comparisons.
     """
     figure = new(6, 1.3 + 0.55 * len(comparisons))
     axes, colour = figure.subplots(), colours(list(results))
@@ -32,12 +31,13 @@ def forest(results: Results, comparisons: Sequence[Comparison]) -> Figure:
             axes.hlines(row, c.ci_low, c.ci_high, color=colour[c.variant], linewidth=2.5)
         axes.plot(c.mean_difference, row, "D", color=colour[c.variant], markersize=7)
     axes.set_yticks(range(len(comparisons)), [f"{plain(c.variant)}\n{c.verdict}" for c in comparisons])
-    axes.set(xlabel=f"difference from {plain(comparisons[0].baseline)}, points", ylim=(len(comparisons) - 0.4, -0.6))
+    label = unit.of(f"difference from {plain(comparisons[0].baseline)}")
+    axes.set(xlabel=label, ylim=(len(comparisons) - 0.4, -0.6))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize=9)
     return figure
 
 
-def seeds(results: Results, baseline: str, metric: str) -> Figure:
+def seeds(results: Results, baseline: str, metric: str, unit: Unit = POINTS) -> Figure:
     """Every run as a dot. Each variant stands beside the baseline, and a line joins the two runs of a seed.
 
     Args:
@@ -61,7 +61,7 @@ def seeds(results: Results, baseline: str, metric: str) -> Figure:
         axes.set_xticks(range(len(names)), [plain(name) for name in names])
         axes.set_xlim(-0.5, len(names) - 0.5)
     for row in grid:
-        row[0].set(ylabel=f"{metric} (%)")
+        row[0].set(ylabel=f"{metric} ({unit.sign})" if unit.sign else metric)
     return figure
 
 

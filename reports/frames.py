@@ -7,8 +7,9 @@ import pandas as pd
 from harness.records.events import EpochDone
 from harness.records.record import Record
 from harness.values import HarnessError
+from reports.measured import Measured
 from reports.select import Selection
-from reports.statistics import Comparison, compare, summarize
+from reports.statistics import Comparison, summarize
 
 
 def metric(record: Record, name: str) -> float:
@@ -130,18 +131,26 @@ def same_weights(selection: Selection, variant: str) -> bool:
     return all(a and b and a.weights_sha256 == b.weights_sha256 for a, b in pairs)
 
 
+def measured(selection: Selection) -> Measured:
+    """The primary metric of every run with a result."""
+    design = selection.design
+    return Measured(
+        results=results(selection),
+        baseline=selection.baseline,
+        metric=design.primary_metric.replace("_", " "),
+        variants=design.variants,
+        smallest_difference=design.smallest_difference_points,
+    )
+
+
 def unpaired(selection: Selection) -> tuple[str, ...]:
     """Variants that share no seed with the baseline, and so cannot be compared with it."""
-    found = results(selection)
-    return tuple(variant for variant, runs in found.items() if not runs.keys() & found[selection.baseline].keys())
+    return measured(selection).unpaired
 
 
 def comparisons(selection: Selection) -> tuple[Comparison, ...]:
     """Every variant but the unpaired against the baseline, by the primary metric; corrected for all declared ones."""
-    alone = unpaired(selection)
-    paired = {variant: runs for variant, runs in results(selection).items() if variant not in alone}
-    family = len(selection.design.variants) - 1
-    return compare(paired, selection.baseline, selection.design.smallest_difference_points, family)
+    return measured(selection).compared()
 
 
 def comparisons_frame(made: Sequence[Comparison]) -> pd.DataFrame:

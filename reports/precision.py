@@ -1,7 +1,7 @@
 """Where a difference's uncertainty comes from: what pairing gains, and the errors of seeds and images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from harness.records.record import Record
 from reports.document import Table, Text
 from reports.frames import results
 from reports.inference import correlation_interval
+from reports.measured import POINTS, Results, Unit
 from reports.prose import listed
 from reports.select import Selection
 from reports.statistics import PAIRS_FOR_A_SPREAD, paired
@@ -35,29 +36,38 @@ class Precision:
 
 def precisions(selection: Selection) -> list[Precision]:
     """One for each variant that shares at least two seeds with the baseline: one seed tells of no error."""
-    found, base = results(selection), selection.baseline
+    found = of_results(results(selection), selection.baseline)
+    return [replace(each, image_error=_of_images(selection, each.variant)) for each in found]
+
+
+def of_results(found: Results, baseline: str) -> list[Precision]:
+    """As `precisions`, of any results: what they say of test images is not known."""
     return [
-        _precision(selection, variant, found)
+        _precision(variant, found[variant], found[baseline])
         for variant in found
-        if variant != base and len(found[variant].keys() & found[base].keys()) > 1
+        if variant != baseline and len(found[variant].keys() & found[baseline].keys()) > 1
     ]
 
 
-def _precision(selection: Selection, variant: str, found: dict[str, dict[int, float]]) -> Precision:
-    seeds = sorted(found[variant].keys() & found[selection.baseline].keys())
-    ours, base = (np.array([found[name][seed] for seed in seeds]) for name in (variant, selection.baseline))
-    differences, n = paired(found[variant], found[selection.baseline]), len(seeds)
+def _precision(variant: str, results: Mapping[int, float], baseline: Mapping[int, float]) -> Precision:
+    seeds = sorted(results.keys() & baseline.keys())
+    ours, base = (np.array([side[seed] for seed in seeds]) for side in (results, baseline))
+    differences, n = paired(results, baseline), len(seeds)
     r, low, high, ratio = None, None, None, None
     if n >= PAIRS_FOR_A_SPREAD and min(ours.std(), base.std()) > 1e-9:
         r = float(np.corrcoef(ours, base)[0, 1])
         low, high = correlation_interval(r, n)
         ratio = float(differences.var(ddof=1) / (ours.var(ddof=1) + base.var(ddof=1)))
-    error = float(differences.std(ddof=1) / np.sqrt(n))
-    images = None
-    if selection.design.primary_metric == "test_accuracy":
-        right = [_right(selection.variants[name], seeds) for name in (variant, selection.baseline)]
-        images = 100 * image_error(right[0] - right[1])
-    return Precision(variant, n, r, low, high, ratio, error, images)
+    return Precision(variant, n, r, low, high, ratio, float(differences.std(ddof=1) / np.sqrt(n)), None)
+
+
+def _of_images(selection: Selection, variant: str) -> float | None:
+    if selection.design.primary_metric != "test_accuracy":
+        return None
+    runs = selection.variants
+    seeds = {run.seed for run in runs[variant]} & {run.seed for run in runs[selection.baseline]}
+    ours, base = (_right(runs[name], sorted(seeds)) for name in (variant, selection.baseline))
+    return 100 * image_error(ours - base)
 
 
 def image_error(differences: NDArray[np.float64]) -> float:
@@ -81,9 +91,7 @@ def _right(runs: Sequence[Record], seeds: Sequence[int]) -> NDArray[np.float64]:
 
 def text(selection: Selection, found: Sequence[Precision]) -> list[Text]:
     """What pairing gained, and how far test images matter beside seeds."""
-    said = []
-    if gains := [f"{p.variance_ratio:.0%} ({p.variant})" for p in found if p.variance_ratio is not None]:
-        said.append(f"Paired by seed, the difference has {listed(gains)} of the variance that unpaired runs give it.")
+    said = gain(found)
     if images := [p.image_error for p in found if p.image_error is not None]:
         count, seeds = len(selection.records[0].labels), [p.seed_error for p in found]
         said.append(f"The standard error of a difference is {_span(seeds)} points from seeds.")
@@ -92,8 +100,17 @@ def text(selection: Selection, found: Sequence[Precision]) -> list[Text]:
     return [Text(" ".join(said), selection.numbers())] if said else []
 
 
-def table(found: Sequence[Precision]) -> Table:
+def gain(found: Sequence[Precision]) -> list[str]:
+    """What pairing gained, as a sentence; none where the runs do not tell."""
+    gains = [f"{p.variance_ratio:.0%} ({p.variant})" for p in found if p.variance_ratio is not None]
+    if not gains:
+        return []
+    return [f"Paired by seed, the difference has {listed(gains)} of the variance that unpaired runs give it."]
+
+
+def table(found: Sequence[Precision], unit: Unit = POINTS) -> Table:
     """Pairing and errors, variant by variant."""
+    of_images = any(p.image_error is not None for p in found)
     rows = [
         (
             p.variant,
@@ -101,18 +118,20 @@ def table(found: Sequence[Precision]) -> Table:
             None if p.correlation is None else f"{p.correlation:.2f}",
             None if p.correlation_low is None else f"{p.correlation_low:.2f} to {p.correlation_high:.2f}",
             None if p.variance_ratio is None else f"{p.variance_ratio:.0%}",
-            f"{p.seed_error:.2f}",
-            None if p.image_error is None else f"{p.image_error:.2f}",
+            unit.plain(p.seed_error),
+            *([None if p.image_error is None else unit.plain(p.image_error)] if of_images else []),
         )
         for p in found
     ]
-    columns = ("variant", "pairs", "correlation", "95% interval", "variance left", "error, seeds", "error, test images")
+    columns = ("variant", "pairs", "correlation", "95% interval", "variance left", "error, seeds")
+    columns += ("error, test images",) if of_images else ()
     return Table(
         columns,
         rows,
         "Correlation: of the variant's results with the baseline's over seeds (interval by Fisher's z). Variance left: "
         "of the paired difference, as a share of that of unpaired runs; below 100% pairing helped. Errors: standard "
-        f"errors of the mean difference, in points. A dash: fewer than {PAIRS_FOR_A_SPREAD} pairs.",
+        f"errors of the mean difference{f', in {unit.many}' if unit.many else ''}. A dash: fewer than "
+        f"{PAIRS_FOR_A_SPREAD} pairs.",
     )
 
 

@@ -4,17 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from harness.plans.plan import within
 from reports import classes, frames, guard
 from reports.checkpoints import Flips
 from reports.document import Text
 from reports.inference import fewest_pairs
+from reports.measured import Measured
 from reports.select import Selection
-from reports.statistics import Comparison
-from reports.tables import spread
+from reports.statistics import Comparison, summarize
+from reports.tables import rounded, spread
 from reports.verdicts import explain, measured
 
 
@@ -41,35 +39,39 @@ def answer(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text
 
 def headline(selection: Selection, comparisons: Sequence[Comparison]) -> Text:
     """Which variant came out highest, and whether these runs show that it is the best; one seed ranks nothing."""
-    frame = frames.summary_frame(selection)
-    if len(frame) == 1:
-        (only,) = frame.to_dict("records")
-        said = f"{only['variant']}: {_result(only, selection)}."
-    elif (frame["n"] == 1).any():
-        said = _unranked(frame, selection)
-    else:
-        tied = frame[np.isclose(frame["mean"], frame["mean"].max(), rtol=1e-12, atol=0)]
-        tied = tied.sort_values("variant", key=lambda names: names != selection.baseline, kind="stable")
-        best, level = tied.iloc[0].to_dict(), list(tied["variant"][1:])
-        known = f"{best['variant']} came out highest{f', level with {listed(level)}' if level else ''}"
-        real = _is_it_real(best["variant"], selection, comparisons)
-        said = f"{known}: {_result(best, selection)}. {real}"
+    said = ranking(frames.measured(selection), comparisons)
     return Text(" ".join([said, *_survivors(selection)]), selection.numbers())
 
 
-def _result(row: Mapping[Any, Any], selection: Selection) -> str:
-    return f"{spread(row['mean'], row['std'], 2)}% {metric_name(selection)} over {count(row['n'], 'seed')}"
+def ranking(measured: Measured, comparisons: Sequence[Comparison]) -> str:
+    """As `headline`, of any results."""
+    if len(measured.results) == 1:
+        (only,) = measured.results
+        return f"{only}: {_result(only, measured)}."
+    if any(len(runs) == 1 for runs in measured.results.values()):
+        return _unranked(measured)
+    best, *level = measured.best
+    end = "lowest, which is best" if measured.lower_is_better else "highest"
+    known = f"{best} came out {end}{f', level with {listed(level)}' if level else ''}"
+    return f"{known}: {_result(best, measured)}. {_is_it_real(best, measured, comparisons)}"
 
 
-def _unranked(frame: pd.DataFrame, selection: Selection) -> str:
+def _result(variant: str, measured: Measured) -> str:
+    made, unit = summarize(list(measured.results[variant].values())), measured.unit
+    number = spread(made.mean, made.std, 2) if unit.sign else rounded(made.mean, made.std)
+    return f"{number}{unit.sign} {measured.metric} over {count(made.n, 'seed')}"
+
+
+def _unranked(measured: Measured) -> str:
     """What is known where some variant has run once: the range of results, and how many seeds would tell."""
-    single, metric = list(frame["variant"][frame["n"] == 1]), metric_name(selection)
-    who = "every variant" if len(single) == len(frame) else listed(single)
-    least, most = frame["mean"].min(), frame["mean"].max()
-    between = f"{least:.2f}%" if f"{least:.2f}" == f"{most:.2f}" else f"{least:.2f}% to {most:.2f}%"
+    single = [variant for variant, runs in measured.results.items() if len(runs) == 1]
+    who = "every variant" if len(single) == len(measured.results) else listed(single)
+    means = [summarize(list(runs.values())).mean for runs in measured.results.values()]
+    least, most = (f"{measured.unit.plain(end)}{measured.unit.sign}" for end in (min(means), max(means)))
     return (
-        f"One seed ranks nothing, and {who} has run with one: {metric} is {between}. It takes at least "
-        f"{fewest_pairs(len(selection.design.variants) - 1)} seeds to show a difference."
+        f"One seed ranks nothing, and {who} has run with one: {measured.metric} is "
+        f"{least if least == most else f'{least} to {most}'}. It takes at least "
+        f"{fewest_pairs(len(measured.variants) - 1)} seeds to show a difference."
     )
 
 
@@ -85,11 +87,11 @@ def _survivors(selection: Selection) -> list[str]:
     return [f"But {listed(parts)}: the results are of the runs that are left, which may flatter them."] if parts else []
 
 
-def _is_it_real(best: str, selection: Selection, comparisons: Sequence[Comparison]) -> str:
-    baseline = selection.baseline
+def _is_it_real(best: str, measured: Measured, comparisons: Sequence[Comparison]) -> str:
+    baseline = measured.baseline
     if best == baseline:
         worse = [c.variant for c in comparisons if c.verdict == "worse"]
-        open_ = [name for name in selection.design.variants if name not in (best, *worse)]
+        open_ = [name for name in measured.variants if name not in (best, *worse)]
         if not open_:
             return "Every other variant is shown to be worse."
         return f"These runs do not show that it is better than {listed(open_, 'or')}."

@@ -8,6 +8,7 @@ import pandas as pd
 from reports import guard
 from reports.document import Cell, Table
 from reports.frames import held_out, runs_frame, summary_frame
+from reports.measured import POINTS, Unit
 from reports.select import Selection
 from reports.statistics import Comparison
 from reports.verdicts import measured
@@ -51,20 +52,20 @@ def smoothing(selection: Selection) -> str:
     return f" Train loss has label smoothing in it, test loss has not{alike}."
 
 
-def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
+def comparisons_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Table:
     """Paired differences from the baseline."""
     rows = [
         (
             c.variant,
             c.verdict,
-            f"{c.mean_difference:+.2f}",
-            f"{c.ci_low:+.2f} to {c.ci_high:+.2f}" if c.ci_low is not None and c.ci_high is not None else None,
+            unit.signed(c.mean_difference),
+            None if c.ci_low is None or c.ci_high is None else f"{unit.signed(c.ci_low)} to {unit.signed(c.ci_high)}",
             c.n_pairs,
             p_value(c.p_value),
             p_value(c.p_holm),
             p_value(c.smallest_p),
             f"{c.probability_better:.0%}" if c.n_pairs > 1 else None,
-            f"{c.detectable_difference:.2f}" if c.detectable_difference is not None else None,
+            unit.plain(c.detectable_difference) if c.detectable_difference is not None else None,
             _planned(c),
         )
         for c in comparisons
@@ -72,17 +73,17 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     columns = (
         "variant",
         "verdict",
-        "difference, points",
+        _in_unit("difference", unit),
         "95% interval",
         "pairs",
         "p",
         "p (Holm)",
         "smallest p",
         "beats baseline",
-        "detectable, points",
+        _in_unit("detectable", unit),
         "seeds needed",
     )
-    baseline, matters = comparisons[0].baseline, measured(comparisons[0].smallest_difference)
+    baseline, matters = comparisons[0].baseline, measured(comparisons[0].smallest_difference, unit)
     return Table(
         columns,
         rows,
@@ -94,6 +95,10 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         f"{matters} if that is larger, four times in five (in brackets: at either end of the spread's own 95% "
         "interval). Every word is explained at the end.",
     )
+
+
+def _in_unit(title: str, unit: Unit) -> str:
+    return f"{title}, {unit.many}" if unit.many else title
 
 
 def _planned(c: Comparison) -> str | None:

@@ -5,13 +5,14 @@ import math
 import numpy as np
 
 from reports.inference import MOST_SEEDS
+from reports.measured import POINTS, Unit
 from reports.statistics import ALPHA, Comparison
 
 
-def explain(comparison: Comparison) -> str:
+def explain(comparison: Comparison, unit: Unit = POINTS) -> str:
     """The verdict on one variant, and the evidence for it."""
     c = comparison
-    size, matters = measured(abs(c.mean_difference)), measured(c.smallest_difference)
+    size, matters = measured(abs(c.mean_difference), unit), measured(c.smallest_difference, unit)
     evidence = f"p = {number(c.p_holm, bound=ALPHA)}{_corrected(c)}, {c.n_pairs} pairs of seeds"
     if c.verdict in ("better", "worse"):
         interval = f"95% interval {number(c.ci_low)} to {number(c.ci_high)}, " if c.ci_low is not None else ""
@@ -26,13 +27,13 @@ def explain(comparison: Comparison) -> str:
         if c.smallest_p >= ALPHA:
             reason = f"but {_pairs(c.n_pairs)} of seeds cannot show any difference"
         said = f"Not decided: {c.variant} came out {side} {c.baseline}, {reason}."
-    return " ".join([said, *_agreement(c), *_next_step(c)])
+    return " ".join([said, *_agreement(c, unit), *_next_step(c, unit)])
 
 
-def measured(value: float) -> str:
-    """`0.5 points`, `1 point`."""
+def measured(value: float, unit: Unit = POINTS) -> str:
+    """`0.5 points`, `1 point`; in a unit without a name the number alone."""
     text = number(value)
-    return f"{text} {'point' if text == '1' else 'points'}"
+    return f"{text} {unit.one if text == '1' else unit.many}".rstrip()
 
 
 def number(value: float | None, bound: float = math.inf) -> str:
@@ -42,10 +43,11 @@ def number(value: float | None, bound: float = math.inf) -> str:
     return next(text for text in texts if value >= bound or float(text) < bound).replace("-", "−")
 
 
-def _agreement(c: Comparison) -> list[str]:
+def _agreement(c: Comparison, unit: Unit) -> list[str]:
     """Whether all pairs agree, and whether the p-value could have been any smaller."""
     if c.all_equal:
-        same = "0 points" if c.mean_difference == 0 else f"the same {measured(abs(c.mean_difference))}"
+        same = measured(abs(c.mean_difference), unit)
+        same = same if c.mean_difference == 0 else f"the same {same}"
         return [f"All {c.n_pairs} pairs differ by {same}, so there is no interval."]
     if c.n_pairs < 2 or c.agreeing < c.n_pairs:
         return []
@@ -56,7 +58,7 @@ def _agreement(c: Comparison) -> list[str]:
     return [f"{said}."]
 
 
-def _next_step(c: Comparison) -> list[str]:
+def _next_step(c: Comparison, unit: Unit) -> list[str]:
     """The fewest pairs that can show anything; from four pairs on, how many a difference would take."""
     if c.verdict != "not decided":
         return []
@@ -64,9 +66,10 @@ def _next_step(c: Comparison) -> list[str]:
     if c.seeds_needed is None or c.all_equal:
         return least
     if c.detectable_difference is not None and c.seeds_needed <= c.n_pairs:
-        return [f"So many pairs find a true difference of {measured(c.detectable_difference)} four times in five."]
+        found = measured(c.detectable_difference, unit)
+        return [f"So many pairs find a true difference of {found} four times in five."]
     seen = ", as seen here," if c.planned_difference > c.smallest_difference else ""
-    takes = f"To show a difference of {measured(c.planned_difference)}{seen} takes "
+    takes = f"To show a difference of {measured(c.planned_difference, unit)}{seen} takes "
     if c.seeds_low == c.seeds_high:
         return [*least, f"{takes}{_capped(c.seeds_needed)} pairs."]
     assert c.seeds_low is not None

@@ -351,12 +351,30 @@ def test_training_starts_with_settings_that_glibc_knows(makefile: Path) -> None:
     assert {name: int(known[name], 0) for name, _ in settings} == {name: int(value) for name, value in settings}
 
 
-def test_a_variable_that_nothing_reads_is_refused(makefile: Path) -> None:
-    """SEED for SEEDS would change nothing in silence."""
-    done = subprocess.run(["make", "run", "EXP=x", "SEED=3"], cwd=makefile, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["run", "EXP=x", "SEED=3"], "*** SEED is not read by make run; did you mean SEEDS?.  Stop."),
+        (["run", "EXP=x", "VARIANT=a"], "*** VARIANT is not read by make run; did you mean VARIANTS?.  Stop."),
+        (["report", "CSV=a"], "*** CSV is not read by make report; there are EXP DATA SEEDS VARIANTS "),
+        (["compare", "CSV=a", "YES=1"], "*** YES is not read by make compare; there are EXP DATA SEEDS VARIANTS "),
+    ],
+    ids=" ".join,
+)
+def test_a_variable_that_the_target_does_not_read_is_refused(makefile: Path, typed: list[str], said: str) -> None:
+    """SEED for SEEDS would change nothing in silence, although compare reads a SEED."""
+    done = subprocess.run(["make", *typed], cwd=makefile, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "*** SEED is not read by anything; there are EXP DATA SEEDS VARIANTS " in done.stderr
+    assert said in done.stderr
     assert not (makefile / "calls").exists()
+
+
+def test_make_compare_passes_on_its_columns(makefile: Path) -> None:
+    """SEED and VARIANT are columns there, and arrive as they are."""
+    status, calls = _make(makefile, "compare", "CSV=a b.csv", "SEED=params.seed", "VARIANT=$x", "LOWER=1")
+    assert status == 0
+    assert calls == [["-m", "reports", "compare", "--csv=a b.csv", "--mlflow=", "--variant=$x", "--seed=params.seed",
+                      "--metric=", "--baseline=", "--margin=", "--unit=", "--lower=1"]]  # fmt: skip
 
 
 def test_make_help_shows_the_targets() -> None:

@@ -1,0 +1,270 @@
+"""Results that another program trained, from a CSV file or an MLflow experiment: read, checked, and in one unit.
+
+A result is a share of something, as an accuracy is, or it is not, as a loss. Which, and whether shares are written as
+0..1 or as percent, follows from one rule (`unit_of`) that the report repeats, or is said by hand.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness.tracking.foreign import runs_of
+from harness.tracking.tracker import Tracker
+from harness.values import HarnessError, first_line, nearest
+from reports.measured import PLAIN, POINTS, Unit
+
+UNITS = ("fraction", "percent", "plain")
+_SHARES = re.compile(
+    r"(^|[^a-z])(acc|accuracy|top\d*|precision|recall|f1|auc|auroc|map|iou|miou|dice|score|err|error)($|[^a-z])"
+)
+_LOWER = re.compile(r"(^|[^a-z])(loss|nll|err|error|perplexity|ppl|rmse|mse|mae|ece)($|[^a-z])")
+_MARGIN = 0.5
+"""Points, where none is given: as experiments have it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user says of a table of results; "" where nothing was said."""
+
+    variant: str = ""
+    seed: str = ""
+    metric: str = ""
+    baseline: str = ""
+    margin: str = ""
+    unit: str = ""
+    lower: str = ""
+    """"1", "0" or ""."""
+
+
+@dataclass(frozen=True)
+class External:
+    """Checked results, in the unit in which they are compared."""
+
+    name: str
+    """Of the file or the MLflow experiment."""
+    results: dict[str, dict[int, float]]
+    baseline: str
+    metric: str
+    margin: float
+    unit: Unit
+    lower_is_better: bool
+    rule: str
+    """How unit and direction were decided, as sentences."""
+    said: tuple[str, ...] = ()
+    """What was left out, and what was not said and so taken, each a sentence."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text, under unique column names, each row with where it stands."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, str], ...]
+    places: tuple[str, ...]
+    """For each row, what an error calls it: "results.csv line 5"."""
+    said: tuple[str, ...] = ()
+
+
+def from_csv(path: Path) -> Table:
+    """A CSV file with a line of column names.
+
+    Raises:
+        HarnessError: it cannot be read, has no rows, or two columns of one name.
+    """
+    try:
+        frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors, as UnicodeDecodeError is
+        raise HarnessError(f"CSV {str(path)!r} cannot be read: {first_line(error)}") from error
+    columns = tuple(str(name).strip() for name in frame.iloc[0])
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise HarnessError(f"CSV {path.name} has {twice[0]!r} as the name of several columns; name each once")
+    cells = [[str(cell).strip() for cell in row] for row in frame.iloc[1:].itertuples(index=False)]
+    if not cells:
+        raise HarnessError(f"CSV {path.name} has no rows under its line of names; a row a run is needed")
+    rows = tuple(dict(zip(columns, row, strict=True)) for row in cells)
+    return Table(path.stem, columns, rows, tuple(f"{path.name} line {n}" for n in range(2, len(rows) + 2)))
+
+
+def from_mlflow(tracker: Tracker, experiment: str) -> Table:
+    """The finished runs of an MLflow experiment that any program logged; columns are `params.x`, `metrics.x`, `tags.x`.
+
+    Raises:
+        HarnessError: no such experiment, or none of its runs has finished.
+    """
+    runs, unfinished = runs_of(tracker, experiment)
+    if not runs:
+        raise HarnessError(f"MLFLOW {experiment!r} has no finished runs; let one finish, or compare another experiment")
+    columns = tuple(dict.fromkeys(name for _, values in runs for name in values))
+    said = (f"Runs of {experiment} that did not finish, and so are left out: {unfinished}.",) if unfinished else ()
+    return Table(experiment, columns, tuple(dict(v) for _, v in runs), tuple(f"run {key}" for key, _ in runs), said)
+
+
+def read(table: Table, asked: Asked) -> External:
+    """What the table says of each variant and seed.
+
+    Raises:
+        HarnessError: a column that is not there or cannot be told from others; a seed that is no whole number, or comes
+            twice; a result that is not finite; a baseline without results; no variant besides it.
+    """
+    variant, seed = (_column(table, *given) for given in (("VARIANT", asked.variant), ("SEED", asked.seed)))
+    metric = _metric(table, asked.metric, (variant, seed))
+    results: dict[str, dict[int, float]] = {}
+    for row, place in zip(table.rows, table.places, strict=True):
+        number = _seed(row.get(seed, ""), seed, place)
+        name = row.get(variant, "")
+        if not name:
+            raise HarnessError(f"{place}: `{variant}` must name a variant; got nothing")
+        if number in results.setdefault(name, {}):
+            raise HarnessError(f"{place}: variant {name!r} has seed {number} a second time; keep one of the two")
+        results[name][number] = _result(row.get(metric, ""), metric, f"{place} (variant {name}, seed {number})")
+    baseline = _baseline(results, asked.baseline)
+    scale, unit, rule = unit_of(metric, [value for runs in results.values() for value in runs.values()], asked.unit)
+    scaled = {name: {s: scale * value for s, value in runs.items()} for name, runs in results.items()}
+    said = list(table.said)
+    if not asked.baseline:
+        said.append(f"The baseline is {baseline}, the first variant in the table; BASELINE= names another.")
+    words = metric.removeprefix("metrics.").replace("_", " ")
+    margin = _margin(asked.margin, unit, words)
+    lower = _lower(metric, asked.lower)
+    rule += f" {'Lower' if lower else 'Higher'} is better."
+    said += _unmatched(scaled, baseline)
+    return External(table.name, scaled, baseline, words, margin, unit, lower, rule, tuple(said))
+
+
+def unit_of(metric: str, values: Sequence[float], asked: str = "") -> tuple[float, Unit, str]:
+    """What results are multiplied by, their unit, and the rule as a sentence.
+
+    A metric whose name says that it is a share (accuracy, error, F1 …) is one: a fraction if no value exceeds 1,
+    percent if all values do, up to 100. Any other metric keeps its own unit.
+
+    Raises:
+        HarnessError: values that could be either, or lie outside of what was asked for.
+    """
+    if asked not in ("", *UNITS):
+        raise HarnessError(f"UNIT must be one of {', '.join(UNITS)}; got {asked!r}")
+    least, most = min(values), max(values)
+    if asked == "plain" or (not asked and not _SHARES.search(metric.lower())):
+        why = "as was asked" if asked else "as its name names no share (accuracy, error, F1 …)"
+        return 1.0, PLAIN, f"Results are in the unit of {metric} itself, {why}."
+    if asked == "fraction" or (not asked and least >= 0 and most <= 1):
+        if not 0 <= least <= most <= 1:
+            raise HarnessError(f"UNIT=fraction needs results of 0..1; {metric!r} has {least:g} to {most:g}")
+        why = "was asked" if asked else "no value exceeds 1"
+        return 100.0, POINTS, f"{metric} is taken as a fraction, as {why}, and shown in percent."
+    if asked == "percent" or (not asked and least > 1 and most <= 100):
+        if not 0 <= least <= most <= 100:
+            raise HarnessError(f"UNIT=percent needs results of 0..100; {metric!r} has {least:g} to {most:g}")
+        why = "was asked" if asked else "all values exceed 1 and none exceeds 100"
+        return 1.0, POINTS, f"{metric} is taken as percent, as {why}."
+    raise HarnessError(
+        f"{metric!r} has results of {least:g} to {most:g}, of which one cannot tell whether they are fractions or "
+        "percent; say UNIT=fraction, percent or plain"
+    )
+
+
+def _column(table: Table, option: str, given: str) -> str:
+    """The column that was named, else the one of the option's own name, whatever its case."""
+    if given:
+        if given not in table.columns:
+            raise HarnessError(f"{option} must be a column; got {given!r}{_hint(given, table)}")
+        return given
+    plain = {name: name.rpartition(".")[2].lower() for name in table.columns}
+    found = [name for name in table.columns if plain[name] == option.lower()]
+    if len(found) != 1:
+        why = f"several could be it: {', '.join(found)}" if found else f"there are {_named(table.columns)}"
+        raise HarnessError(f"{option} must say which column holds it, as {option}={table.columns[0]}; {why}")
+    return found[0]
+
+
+def _metric(table: Table, given: str, others: Sequence[str]) -> str:
+    if given:
+        return _column(table, "METRIC", given)
+    candidates = [name for name in table.columns if name not in others and not name.startswith(("params.", "tags."))]
+    numeric = [name for name in candidates if all(_number(row.get(name, "")) is not None for row in table.rows)]
+    if len(numeric) == 1:
+        return numeric[0]
+    why = (
+        f"several could be it: {_named(numeric)}" if numeric else f"no column is of numbers alone: {_named(candidates)}"
+    )
+    raise HarnessError(f"METRIC must say which column holds the result; {why}")
+
+
+def _named(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _hint(given: str, table: Table) -> str:
+    return nearest(given, table.columns) or f"; there are {_named(table.columns)}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _seed(text: str, column: str, place: str) -> int:
+    number = _number(text)
+    if number is None or not math.isfinite(number) or number != int(number):
+        raise HarnessError(f"{place}: `{column}` must be a whole number; got {text!r}")
+    return int(number)
+
+
+def _result(text: str, column: str, place: str) -> float:
+    number = _number(text)
+    if number is None or not math.isfinite(number):
+        raise HarnessError(f"{place}: `{column}` must be a finite number; got {text!r}: repeat that run, or remove it")
+    return number
+
+
+def _baseline(results: dict[str, dict[int, float]], given: str) -> str:
+    if given and given not in results:
+        hint = nearest(given, results) or f"; there are {_named(list(results))}"
+        raise HarnessError(f"BASELINE must be a variant; got {given!r}{hint}")
+    if len(results) < 2:
+        raise HarnessError(f"a comparison needs two variants; there is {_named(list(results))} alone")
+    baseline = given or next(iter(results))
+    base = results[baseline].keys()
+    if not any(runs.keys() & base for name, runs in results.items() if name != baseline):
+        raise HarnessError(
+            f"no variant shares a seed with the baseline {baseline!r} (seeds {_named(list(map(str, sorted(base))))}); "
+            "pairs need runs of the same seeds"
+        )
+    return baseline
+
+
+def _margin(text: str, unit: Unit, metric: str) -> float:
+    if not text and unit is POINTS:
+        return _MARGIN
+    number = _number(text)
+    if number is None or not math.isfinite(number) or number <= 0:
+        what = "points" if unit is POINTS else f"the unit of {metric}"
+        got = f"got {text!r}" if text else "none was given"
+        raise HarnessError(f"MARGIN must be the smallest difference that matters, a number above 0 in {what}; {got}")
+    return number
+
+
+def _lower(metric: str, given: str) -> bool:
+    if given not in ("", "0", "1"):
+        raise HarnessError(f"LOWER must be 1, where lower is better, or 0; got {given!r}")
+    if not given and _LOWER.search(metric.lower()):
+        raise HarnessError(f"METRIC {metric!r} sounds as if lower were better; say LOWER=1, or LOWER=0 if it is not")
+    return given == "1"
+
+
+def _unmatched(results: dict[str, dict[int, float]], baseline: str) -> list[str]:
+    """A sentence for each variant of which some runs have no partner."""
+    said = []
+    for variant, runs in results.items():
+        for one, other in ((variant, baseline), (baseline, variant)):
+            alone = sorted(results[one].keys() - results[other].keys())
+            if alone and runs.keys() & results[baseline].keys():
+                seeds = f"seed {alone[0]}" if len(alone) == 1 else f"seeds {_named(list(map(str, alone)))}"
+                said.append(f"{one} has {seeds} and {other} has not: no pair of {variant} and {baseline} there.")
+    return said

@@ -1,0 +1,67 @@
+"""The report on anyone's results gives the numbers and the verdicts that our own report gives of the same runs."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import reports.__main__
+from reports.__main__ import main
+from reports.frames import comparisons
+from reports.measured import PLAIN, Measured
+from reports.publish import kept_runs
+from reports.verdicts import explain
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "reports" / "published" / "norm_comparison"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports.__main__, "ROOT", root)
+        assert main(["compare", f"--csv={PUBLISHED / 'runs.csv'}", "--metric=test_accuracy"]) == 0
+    return root / "reports" / "out" / "compare-runs"
+
+
+def test_a_published_reports_own_runs_give_its_numbers(folder: Path) -> None:
+    """Every column of both tables that needs no images, to the last digit, and every sentence of the verdicts."""
+    ours, theirs = (pd.read_csv(each / "comparisons.csv") for each in (folder, PUBLISHED))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    ours, theirs = (pd.read_csv(each / "summary.csv") for each in (folder, PUBLISHED))
+    shared = ["variant", "n", "mean", "std", "low", "high"]
+    pd.testing.assert_frame_equal(ours[shared], theirs[shared], rtol=1e-12)
+    text, (kept,) = (folder / "report.md").read_text(), kept_runs(PUBLISHED)
+    for comparison in comparisons(kept):
+        assert explain(comparison).replace("_", r"\_") in text
+
+
+def test_the_page_needs_nothing_beside_it(folder: Path) -> None:
+    """Both pictures are inside, and nothing is loaded from elsewhere."""
+    page = (folder / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 2
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert (folder / "figures" / "forest.png").exists()
+
+
+def test_lower_is_better_turns_verdicts_not_differences() -> None:
+    """A loss that falls in every pair is better, and its difference and interval are negative."""
+    falls = {"a": dict.fromkeys(range(8), 1.0), "b": {seed: 0.89 - seed / 100 for seed in range(8)}}
+    found = Measured(falls, "a", "loss", ("a", "b"), 0.05, PLAIN, lower_is_better=True)
+    (made,) = found.compared()
+    assert made.verdict == "better"
+    assert made.mean_difference == pytest.approx(-0.145)
+    assert made.ci_low is not None
+    assert made.ci_high is not None
+    assert made.ci_low < -0.145 < made.ci_high < 0
+    assert found.best == ("b",)
+    assert explain(made, PLAIN).startswith("b is 0.14 better than a (95% interval −0.16")
+
+
+def test_compare_wants_one_source(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither, or both, is one line."""
+    for arguments in ([], ["--csv=a.csv", "--mlflow=b"]):
+        assert main(["compare", *arguments]) == 2
+        said = capsys.readouterr().err
+        assert said == "error: compare needs CSV=results.csv or MLFLOW=experiment, one of the two\n"
