@@ -19,7 +19,7 @@ from harness.plans.plan import Plan, together, within
 from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.records import checkpoint, journal
 from harness.records.events import Finished, LRFound
-from harness.tracking.state import is_held
+from harness.records.holding import is_held
 from harness.tracking.sync import Courier
 from harness.tracking.tracker import PlannedRun, Summary, Tracker
 from harness.training.build import DeviceData, device_data

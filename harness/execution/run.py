@@ -11,12 +11,11 @@ from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from harness.execution.attempt import Attempt, Job, begin
 from harness.plans.spec import Circumstances, Design, RunSpec
 from harness.records import checkpoint
 from harness.records.events import EpochDone, Event, Finished, LRFound
+from harness.records.holding import Held, hold
 from harness.records.journal import Journal
 from harness.training.build import DeviceData, build_learner
 from harness.training.device import system_metrics
@@ -62,42 +61,35 @@ def run(
         found: run key → the LR range test that it made for all runs.
 
     Raises:
-        Interrupted: see `stop`.
-        HarnessError: a journal cannot be read.
+        Interrupted: see `stop`; also when another machine has taken a run over.
+        HarnessError: a journal cannot be read; the others are made first.
     """
-    sweeps = found or {}
-    with ExitStack() as held:
-        places = [(spec, folder or run_folder(root, spec)) for spec in specs]
-        mine = [(spec, place, Journal(place)) for spec, place in places if _hold(place, held)]
-        todo = [(spec, place, kept) for spec, place, kept in mine if not ended(kept.events)]
+    sweeps, problems, todo, holds = found or {}, list[str](), list[tuple[RunSpec, Path, Journal]](), list[Held]()
+    with ExitStack() as stack:
+        for spec in specs:
+            place = folder or run_folder(root, spec)
+            if (held := stack.enter_context(hold(place))) is None:
+                continue
+            holds.append(held)
+            try:
+                kept = Journal(place)
+            except HarnessError as error:
+                problems.append(str(error))
+                continue
+            if not ended(kept.events):
+                todo.append((spec, place, kept))
+
+        def ends() -> bool:
+            return stop() or any(held.lost for held in holds)
+
         jobs = [
-            Job(
-                spec,
-                circumstances,
-                design,
-                data,
-                root,
-                place,
-                kept,
-                stop,
-                workers,
-                len(todo),
-                sweeps.get(spec.key),
-            )
+            Job(spec, circumstances, design, data, root, place, kept, ends, workers, len(todo), sweeps.get(spec.key))
             for spec, place, kept in todo
         ]
         if jobs:
             yield from _make(jobs)
-
-
-def _hold(folder: Path, held: ExitStack) -> bool:
-    """Take a run's lock until the end; False if another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        held.enter_context(FileLock(folder / "lock", timeout=1))  # a delivery looks for an instant whether it is held
-    except Timeout:
-        return False
-    return True
+    if problems:
+        raise HarnessError("; ".join(problems))
 
 
 def _make(jobs: list[Job]) -> Iterator[tuple[RunSpec, StepDone | Event]]:

@@ -42,6 +42,22 @@ def _content(folder: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
+def read_whole(folder: Path) -> list[Event]:
+    """The events of a run so far, where nothing follows them but a torn last line.
+
+    Raises:
+        HarnessError: a whole line that is not an event.
+    """
+    text = _content(folder)
+    events, lines = parse(text), text.splitlines(keepends=True)
+    if any(line.endswith(b"\n") for line in lines[len(events) :]):
+        raise HarnessError(
+            f"line {len(events) + 1} of {folder / NAME} cannot be read, by this version of the harness at least; "
+            f"go back to the version that wrote it, or remove {folder} to begin that run anew"
+        )
+    return events
+
+
 class Journal:
     """A run's journal, open for appending; `events` are those that it holds.
 
@@ -52,15 +68,8 @@ class Journal:
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / NAME
-        text = _content(folder)
-        self.events = parse(text)
-        lines = text.splitlines(keepends=True)
-        if any(line.endswith(b"\n") for line in lines[len(self.events) :]):
-            raise HarnessError(
-                f"line {len(self.events) + 1} of {self._path} cannot be read, by this version of the harness at least; "
-                f"go back to the version that wrote it, or remove {folder} to begin that run anew"
-            )
-        if len(lines) > len(self.events):
+        self.events = read_whole(folder)
+        if len(_content(folder).splitlines()) > len(self.events):
             self.rewrite(self.events)  # drops a torn last line
 
     @property

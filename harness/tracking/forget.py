@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.files import write_whole
 from harness.records import journal
+from harness.records.holding import is_held
 from harness.tracking.listing import Listed
-from harness.tracking.state import begun, is_held
+from harness.tracking.state import begun
 from harness.tracking.tracker import Tracker, failing_in_one_line
 from harness.values import HarnessError, nearest
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from harness.plans.spec import RunSpec
 from harness.records import journal
 from harness.records.events import ENDS, Event, Started
+from harness.records.holding import is_held
 from harness.tracking.receipt import Receipt
 
 FINAL = ("finished", "diverged")
@@ -42,17 +41,6 @@ def run_key(folder: Path, spec: RunSpec) -> str:
     """The key that a run was recorded under: its folder's name, also where today's code would name it otherwise."""
     stem = f"{spec.experiment}-{spec.variant}-s{spec.seed}-"
     return folder.name if folder.name.startswith(stem) else spec.key
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process is making the run in this folder."""
-    if not (folder / "lock").exists():
-        return False
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def epochs(events: Sequence[Event]) -> int:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from harness.files import write_whole
 from harness.records import journal
+from harness.records.holding import is_held
 from harness.tracking import store
 from harness.tracking.delivery import DELETED, Delivered, Delivery
 from harness.tracking.forget import complete
 from harness.tracking.receipt import Receipt, stamp
-from harness.tracking.state import is_held, lacking
+from harness.tracking.state import lacking
 from harness.tracking.store import TrackingError, Unreachable
 from harness.tracking.tracker import Summary, Tracker, failing_in_one_line
 
