@@ -98,17 +98,9 @@ def _sync(chosen: argparse.Namespace) -> int:
 
 
 def _forget(chosen: argparse.Namespace) -> int:
-    from harness.tracking.forget import forget
-    from harness.tracking.tracker import Tracker
+    from harness.commands.forget import forget
 
-    keys = list(dict.fromkeys(chosen.runs.split()))
-    if not keys:
-        raise SpecError("RUN must name one run or several by their keys, as a report's table of runs has them")
-    deleted = forget(Tracker(ROOT), ROOT, keys)
-    print(
-        f"deleted: {len(keys)} in runs/, {deleted} in MLflow (restored there with mlflow runs restore, until mlflow gc)"
-    )
-    return 0
+    return forget(chosen, ROOT)
 
 
 def _reproduce(chosen: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from harness.tracking import rows
 from harness.tracking.copies import Copies
 from harness.tracking.listing import DIGESTS, Listed
 from harness.tracking.receipt import Receipt
-from harness.tracking.state import ENDS, FINAL, begun, epochs, run_key, state_of
+from harness.tracking.state import ENDS, FINAL, attempt_tag, begun, epochs, run_key, state_of
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker, failing_in_one_line
 
@@ -166,7 +166,7 @@ class Delivery:
         touched. A run that somebody deleted is found by the receipt that names it."""
         listed = self._tracker.listing(started.spec.experiment, key)
         found = [run for run in listed if self._tracker.store.owns(run.tags)]
-        own = [run for run in found if run.tags.get("attempt") == _attempt(started)]
+        own = [run for run in found if run.tags.get("attempt") == attempt_tag(started.time)]
         alive = [run for run in own if not run.deleted]
         kept = next((run for run in alive if run.id == receipt.run_id), alive[0] if alive else None)
         for run in found:
@@ -180,7 +180,7 @@ class Delivery:
         tags = {
             "kind": "run",
             "run_key": key,
-            "attempt": _attempt(started),
+            "attempt": attempt_tag(started.time),
             "origin": self._tracker.store.origin.name,
             "experiment": spec.experiment,
             "variant": spec.variant,
@@ -220,7 +220,3 @@ class Delivery:
     @property
     def _client(self) -> "MlflowClient":
         return self._tracker.client
-
-
-def _attempt(started: Started) -> str:
-    return f"{started.time:.6f}"

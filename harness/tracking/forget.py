@@ -1,24 +1,45 @@
-"""Deleting runs, in `runs/` and in MLflow: a run that is left in one of them would come back, or still be counted."""
+"""Deleting runs, in `runs/` and in MLflow: a run that is left in one of them would come back, or still be counted.
+
+A folder is emptied under the locks of whoever makes or delivers its run, and keeps their files: a lock whose file was
+removed would no longer lock. A tombstone in it says which attempt was deleted, and whether MLflow knows.
+"""
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from harness.files import write_whole
-from harness.records import journal
-from harness.records.holding import is_held
+from harness.records import holding, journal
 from harness.tracking.listing import Listed
-from harness.tracking.state import begun
+from harness.tracking.state import attempt_tag, begun
+from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker, failing_in_one_line
 from harness.values import HarnessError, nearest
 
 TOMBSTONE = "forgotten.json"
-"""What stays of a run's folder: which attempt was deleted, and whether MLflow knows."""
+_LOCKS = ("lock", "delivered.lock", holding.NAME)
+_PATIENCE_SECONDS = 2
 
 
-def forget(tracker: Tracker, root: Path, keys: Sequence[str]) -> int:
-    """Delete these runs; returns how many runs MLflow had of them. Made again by `make run`, they are new runs.
+@dataclass(frozen=True)
+class Forgotten:
+    """What a deletion changed, and what it left."""
+
+    folders: int
+    """How many runs `runs/` had."""
+    runs: int
+    """How many runs MLflow had."""
+    of_others: int
+    """How many runs of these keys other projects have recorded in the same store: they stay."""
+
+
+def forget(tracker: Tracker, root: Path, keys: Sequence[str]) -> Forgotten:
+    """Delete these runs. Made again by `make run`, they are new runs.
 
     In MLflow they are deleted as its own pages do it: they can be restored until `mlflow gc` frees their room.
 
@@ -26,48 +47,71 @@ def forget(tracker: Tracker, root: Path, keys: Sequence[str]) -> int:
         keys: run keys, as in `runs/<experiment>/<key>` and in a report's table of runs.
 
     Raises:
-        HarnessError: a key that neither `runs/` nor MLflow has, or a run that is being made; nothing is deleted.
-        TrackingError: the store fails. What `runs/` has is deleted, and `make sync` completes it.
+        HarnessError: a key that neither `runs/` nor MLflow has, or a run that is being made or delivered; nothing is
+            deleted.
+        TrackingError: the store does not answer, and nothing is deleted; or it fails midway, and what it left is said.
     """
-    folders = {path.name: path for path in sorted((root / "runs").glob("*/*")) if (path / journal.NAME).is_file()}
-    for key in keys:
-        if key in folders and is_held(folders[key]):
-            raise HarnessError(f"run {key} is being made; stop it, then delete it")
-    unknown = [key for key in keys if key not in folders]
-    in_store = {run.key for run in _recorded(tracker)} if unknown else set()
-    for key in unknown:
-        if key not in in_store:
-            known = nearest(key, [*folders, *(name for name in in_store if name)])
-            raise HarnessError(f"no run {key!r} in runs/ or in MLflow{known}")
-    for key in keys:
-        if key in folders:
-            _bury(folders[key])
-    with failing_in_one_line():
-        tracker.store.require_answer()
-        deleted = _delete(tracker, set(keys))
-    for key in keys:
-        if key in folders:
-            _mark(folders[key], {"in_mlflow": False})
-    return deleted
+    there = {path.name: path for path in sorted((root / "runs").glob("*/*")) if (path / journal.NAME).exists()}
+    folders = {key: there[key] for key in keys if key in there}
+    with ExitStack() as held:
+        for folder in folders.values():
+            _hold(folder, held)
+        own, others = _in_store(tracker, set(keys))
+        known = {run.key or "" for run in own}
+        for key in keys:
+            if key not in there and key not in known:
+                names = [*there, *(run.key or "" for run in _recorded(tracker) if tracker.store.owns(run.tags))]
+                raise HarnessError(f"no run {key!r} in runs/ or in MLflow{nearest(key, names)}")
+        for folder in folders.values():
+            _bury(folder)
+        _delete(tracker, own)
+        for folder in (path.parent for key in keys for path in (root / "runs").glob(f"*/{key}/{TOMBSTONE}")):
+            _mark(folder, {"in_mlflow": False})
+    return Forgotten(len(folders), len(own), len(others))
 
 
 def complete(tracker: Tracker, root: Path) -> int:
-    """Delete in MLflow what was forgotten while that did not answer; returns how many runs.
+    """Delete in MLflow what was forgotten while that did not answer; returns how many runs. An attempt that was begun
+    since, beside the tombstone, stays; a folder that another process holds is left for the next time.
 
     Raises:
         TrackingError: it still does not.
     """
     left = [path.parent for path in sorted((root / "runs").glob(f"*/*/{TOMBSTONE}")) if _read(path)["in_mlflow"]]
-    if not left:
-        return 0
+    runs = _in_store(tracker, {folder.name for folder in left})[0] if left else []
+    deleted = 0
     for folder in left:
-        if _attempt(folder) in (None, _read(folder / TOMBSTONE)["attempt"]):
-            _bury(folder)  # killed in the middle
-    with failing_in_one_line():
-        deleted = _delete(tracker, {folder.name for folder in left if not (folder / journal.NAME).exists()})
-    for folder in left:
-        _mark(folder, {"in_mlflow": False})
+        with ExitStack() as held:
+            try:
+                _hold(folder, held)
+            except HarnessError:
+                continue
+            if _attempt(folder) in (None, _read(folder / TOMBSTONE)["attempt"]):
+                _bury(folder)  # killed in the middle
+            now = _attempt(folder)
+            given_up = [
+                run
+                for run in runs
+                if run.key == folder.name and (now is None or run.tags.get("attempt") != attempt_tag(now))
+            ]
+            _delete(tracker, given_up)
+            _mark(folder, {"in_mlflow": False})
+            deleted += len(given_up)
     return deleted
+
+
+def _hold(folder: Path, held: ExitStack) -> None:
+    """Keep whoever would make or deliver a run out of its folder, until the end.
+
+    Raises:
+        HarnessError: another process is at it.
+    """
+    if held.enter_context(holding.hold(folder)) is None:
+        raise HarnessError(f"run {folder.name} is being made; stop it, then delete it")
+    try:
+        held.enter_context(FileLock(folder / "delivered.lock", timeout=_PATIENCE_SECONDS))
+    except Timeout as error:
+        raise HarnessError(f"run {folder.name} is being delivered; wait for that, then delete it") from error
 
 
 def _bury(folder: Path) -> None:
@@ -76,12 +120,16 @@ def _bury(folder: Path) -> None:
     for path in sorted(folder.iterdir(), key=lambda path: path.name != journal.NAME):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != TOMBSTONE:
+        elif path.name not in (TOMBSTONE, *_LOCKS):
             path.unlink()
 
 
 def _attempt(folder: Path) -> float | None:
-    started = begun(journal.read(folder))
+    """None if the run has no beginning, or one that cannot be read."""
+    try:
+        started = begun(journal.read(folder))
+    except HarnessError:
+        return None
     return started.time if started else None
 
 
@@ -92,20 +140,38 @@ def _mark(folder: Path, values: dict[str, float | bool | None]) -> None:
 def _read(path: Path) -> dict[str, float | bool | None]:
     try:
         return {"attempt": None, "in_mlflow": False} | dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+    except OSError:
         return {"attempt": None, "in_mlflow": False}
+    except (ValueError, TypeError):  # damaged: whether MLflow was told is not known
+        return {"attempt": None, "in_mlflow": True}
 
 
 def _recorded(tracker: Tracker) -> Iterator[Listed]:
-    """This project's runs, of every experiment."""
+    """The runs of every experiment, whoever recorded them."""
     for experiment in tracker.experiments():
-        for run in tracker.listing(experiment):
-            if run.key and not run.deleted and tracker.store.owns(run.tags):
-                yield run
+        yield from (run for run in tracker.listing(experiment) if run.key and not run.deleted)
 
 
-def _delete(tracker: Tracker, keys: set[str]) -> int:
-    runs = [run for run in _recorded(tracker) if run.key in keys]
-    for run in runs:
-        tracker.client.delete_run(run.id)
-    return len(runs)
+def _in_store(tracker: Tracker, keys: set[str]) -> tuple[list[Listed], list[Listed]]:
+    """The runs of these keys: this project's, and those of others."""
+    try:
+        with failing_in_one_line("read"):
+            tracker.store.require_answer()
+            found = [run for run in _recorded(tracker) if run.key in keys]
+    except TrackingError as error:
+        raise TrackingError(f"{error}; nothing is deleted, do it again once it answers") from error
+    own = [run for run in found if tracker.store.owns(run.tags)]
+    return own, [run for run in found if run not in own]
+
+
+def _delete(tracker: Tracker, runs: Iterable[Listed]) -> None:
+    left = list(runs)
+    try:
+        with failing_in_one_line():
+            while left:
+                tracker.client.delete_run(left[0].id)
+                del left[0]
+    except TrackingError as error:
+        raise TrackingError(
+            f"{error}; runs/ no longer has these runs, MLflow still has {len(left)}: the same command again deletes them"
+        ) from error

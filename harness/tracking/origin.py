@@ -32,8 +32,8 @@ class Origin:
     `make forget` there deletes only what bears it. The store's file that was copied with a project belongs to the copy:
     in it, runs of the names in `before` count as its own.
 
-    Limits: clones of a whole disk image have the same inodes and cannot be told apart; nor can copies that were made
-    before November 2026, when the place was not recorded, or made at the original's old path before that was used again.
+    Limits: clones of a whole disk image have the same inodes and cannot be told apart; nor can copies made before
+    November 2026, when the place was not recorded, or made at a moved original's old path before that was used again.
     """
 
     name: str

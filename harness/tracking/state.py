@@ -37,6 +37,11 @@ def begun(events: Sequence[Event]) -> Started | None:
     return next((event for event in events if isinstance(event, Started)), None)
 
 
+def attempt_tag(time: float) -> str:
+    """The tag `attempt` of the run that began then."""
+    return f"{time:.6f}"
+
+
 def run_key(folder: Path, spec: RunSpec) -> str:
     """The key that a run was recorded under: its folder's name, also where today's code would name it otherwise."""
     stem = f"{spec.experiment}-{spec.variant}-s{spec.seed}-"
