@@ -173,5 +173,5 @@ def _delete(tracker: Tracker, runs: Iterable[Listed]) -> None:
                 del left[0]
     except TrackingError as error:
         raise TrackingError(
-            f"{error}; runs/ no longer has these runs, MLflow still has {len(left)}: the same command again deletes them"
+            f"{error}; runs/ no longer has these runs, MLflow still has {len(left)}: the same command deletes them"
         ) from error
