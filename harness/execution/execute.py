@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.data.load import Dataset
 from harness.execution.attempt import changed_since, environment, in_words, sweep
-from harness.execution.made import Made, find_made, made_before
+from harness.execution.made import Made, find_made, made_before, repair
 from harness.execution.progress import Progress
 from harness.execution.run import ended, run, run_folder
 from harness.execution.stopping import Stop
@@ -49,7 +49,13 @@ class _Execution:
     """The runs of one plan: where each lies, and what is known of it."""
 
     def __init__(
-        self, plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int, found: Mapping[str, LRFound]
+        self,
+        plan: Plan,
+        datasets: Mapping[Data, Dataset],
+        tracker: Tracker,
+        root: Path,
+        workers: int,
+        found: Mapping[str, LRFound],
     ):
         self.plan, self.datasets, self.root, self.workers, self.found = plan, datasets, root, workers, found
         self.stop, self.show = Stop(), Progress(plan)
@@ -64,11 +70,10 @@ class _Execution:
                 self.unreadable[spec.key] = str(error)
                 continue
             if made and made.problem:
-                (made.folder / journal.NAME).replace(made.folder / f"{journal.NAME}.damaged")
-                self.show.say(f"{spec.variant} seed {spec.seed}: {made.problem}; it is made again")
-            elif made:
+                made = repair(made, tracker, self.show.say)
+            if made:
                 self.made[spec.key] = made
-        self.before = made_before(root, plan.declared, plan.runs, self.show.say)
+        self.before = made_before(root, plan.declared, plan.runs, self.show.say, tracker)
         """Runs of the same experiment that are not asked for now, and stand in its report all the same."""
 
     def folder(self, spec: RunSpec) -> Path:
@@ -115,7 +120,7 @@ def execute(
     Raises:
         SpecError: runs that are made already could not be compared with those that are missing.
     """
-    this, outcome = _Execution(plan, datasets, root, workers, found or {}), Outcome()
+    this, outcome = _Execution(plan, datasets, tracker, root, workers, found or {}), Outcome()
     _refuse_incomparable(this, allowed)
     _warn_if_nothing_can_be_shown(this)
     courier, summary = Courier(tracker, root, this.show.say), _summary(this)

@@ -16,7 +16,7 @@ from harness.tracking.receipt import Sent, sha256, stamp
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker
 
-_LINK_FROM_BYTES = 1 << 20
+LINK_FROM_BYTES = 1 << 20
 _NEVER = 1 << 62
 
 
@@ -83,7 +83,7 @@ class Copies:
             if own != good:
                 put(there, _made(here), _NEVER)
             if stored != good:
-                put(here, _made(there), _NEVER if name == journal.NAME else _LINK_FROM_BYTES)
+                put(here, _made(there), _NEVER if name == journal.NAME else LINK_FROM_BYTES)
             if {own, stored} != {good} and self._before.get(name, (0, 0, ""))[2] == good:
                 self.mended = (*self.mended, name)
             if stored == good and stamp(there) != stamp(here):  # as in a copied project: not compared by content again
