@@ -12,7 +12,7 @@ from harness.plans.spec import Model, RunSpec
 from harness.records import journal
 from harness.records.events import EpochDone, Event, Finished, Started
 from harness.records.holding import hold
-from harness.tracking.copies import LINK_FROM_BYTES
+from harness.tracking.places import LINK_FROM_BYTES
 from harness.tracking.receipt import Receipt, sha256, stamp
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker

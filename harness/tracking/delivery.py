@@ -6,6 +6,7 @@ sending them again; it may be lost. A run is going on while somebody holds the l
 """
 
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from harness.records import journal
-from harness.records.events import Event, Started
+from harness.records.events import Event, Finished, Started
 from harness.tracking import rows
 from harness.tracking.copies import Copies
 from harness.tracking.listing import DIGESTS, Listed
+from harness.tracking.places import Allowance
 from harness.tracking.receipt import Receipt
 from harness.tracking.state import ENDS, FINAL, attempt_tag, begun, epochs, run_key, state_of
 from harness.tracking.store import TrackingError
@@ -62,6 +64,8 @@ class Delivery:
         self._listed: dict[str, dict[str, list[Listed]]] = {}
         """Experiment → run key → its runs, as they were when this process first asked. Only what bears a receipt out
         is believed of it: for all else the store is asked again."""
+        self.allowed = Allowance()
+        """What may be downloaded from a server to compare artifacts by content; nothing, unless it is given."""
 
     def deliver(self, folder: Path, take_back: bool = True) -> Delivered | None:
         """Deliver what the run in this folder has recorded and MLflow does not have yet; None if it had everything.
@@ -103,7 +107,7 @@ class Delivery:
     def _send(self, folder: Path, started: Started, receipt: Receipt, events: list[Event]) -> Delivered | None:
         pending, state, run_id = events[receipt.events :], state_of(folder, events), receipt.run_id
         assert run_id is not None
-        copies = self._copies(folder, receipt) if state in ENDS else None
+        copies = self._copies(folder, receipt, events[-1]) if state in ENDS else None
         if not pending and receipt.state == state and (copies is None or copies.are_whole()):
             return None
         metrics = [metric for event in pending for metric in rows.metrics(event)]
@@ -123,7 +127,11 @@ class Delivery:
         run = next((run for run in self._runs(receipt.experiment, receipt.key) if run.id == receipt.run_id), None)
         if run is None or run.deleted or (run.state, run.epochs) != (receipt.state, receipt.epochs):
             return False
-        return Copies(self._tracker, run, folder, receipt.artifacts).are_whole()
+        copies = Copies(self._tracker, run, folder, receipt.artifacts, {}, self.allowed)
+        whole = copies.are_whole()
+        if whole and copies.by_content and self.allowed.bytes:
+            replace(receipt, compared=time.time()).save(folder)
+        return whole
 
     def _runs(self, experiment: str, key: str) -> list[Listed]:
         if experiment not in self._listed:
@@ -132,9 +140,12 @@ class Delivery:
                 runs.setdefault(run.key or "", []).append(run)
         return self._listed[experiment].get(key, [])
 
-    def _copies(self, folder: Path, receipt: Receipt) -> Copies:
+    def _copies(self, folder: Path, receipt: Receipt, end: Event) -> Copies:
         assert receipt.run_id is not None
-        return Copies(self._tracker, self._tracker.run(receipt.run_id), folder, receipt.artifacts)
+        written = end.artifacts if isinstance(end, Finished) else {}
+        return Copies(
+            self._tracker, self._tracker.run(receipt.run_id), folder, receipt.artifacts, written, self.allowed
+        )
 
     def _resume(
         self, folder: Path, run: Listed | None, started: Started, receipt: Receipt, events: list[Event]

@@ -27,6 +27,8 @@ class Receipt:
     """Of an ended run whose journal was delivered: its bytes and its time of change, so that it need not be read."""
     artifacts: dict[str, Sent] | None = None
     """Of an ended run: name → what was delivered, the journal itself among it."""
+    compared: float = 0.0
+    """When a server's artifacts were last compared with these by content, in seconds since 1970."""
 
     @classmethod
     def read(cls, folder: Path) -> "Receipt":

@@ -14,8 +14,10 @@ from harness.files import write_whole
 from harness.records import journal
 from harness.records.holding import is_held
 from harness.tracking import store
+from harness.tracking.address import is_server
 from harness.tracking.delivery import DELETED, Delivered, Delivery
 from harness.tracking.forget import complete
+from harness.tracking.places import Allowance
 from harness.tracking.receipt import Receipt, stamp
 from harness.tracking.state import lacking
 from harness.tracking.store import TrackingError, Unreachable
@@ -27,6 +29,9 @@ _AT_ONCE_SECONDS = 1.0
 """After which what else is waiting waits on."""
 _ATTEMPTS, _PAUSE_SECONDS, _VAIN_SECONDS = 3, 1.0, 60.0
 """At the end: how often each folder is tried, what lies between, and how long in vain."""
+_COMPARED_BYTES = 1 << 30
+"""What one `make sync` downloads from a server at most to compare artifacts by content, the longest not compared
+first; all others are compared by size."""
 _PLAN = "plan.json"
 
 Say = Callable[[str], None]
@@ -107,11 +112,16 @@ class Courier:
             self._say(f"{delivered.key}: {delivered.events} events delivered, {delivered.state}{mended}")
 
         plans = [path.parent for path in sorted((self._root / "runs").glob(f"*/{_PLAN}"))]
+        if is_server(self._tracker.store.uri):
+            self._delivery.allowed = Allowance(_COMPARED_BYTES)
+            runs.sort(key=lambda folder: Receipt.read(folder).compared)
         left, error = self._sweep([*plans, *runs], tell)
         with suppress(TrackingError):  # it is completed another time
             complete(self._tracker, self._root)
         if deleted:
             self._say(f"{len(deleted)} deleted in MLflow, and left so; make run takes them back: {', '.join(deleted)}")
+        if self._delivery.allowed.refused:
+            self._say(f"{self._delivery.allowed.refused} runs' artifacts on the server were compared by size alone")
         rest = f", {len(left)} not delivered: {error}" if error else ""
         self._say(f"{len(runs)} runs here: {changed} brought up to date{rest}")
         return len(left)

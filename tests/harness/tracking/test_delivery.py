@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import harness.records.journal
-import harness.tracking.copies
+import harness.tracking.places
 import harness.tracking.tracker
 from harness.records.events import Diverged, EpochDone, Event, Failed
 from harness.tracking.delivery import Delivered, Delivery
@@ -245,7 +245,7 @@ def test_a_delivery_cut_off_anywhere_is_made_good_by_the_next(
     """Every single call to the store, and every file put into it, in turn is the last of its process, for a run that
     was interrupted and then for its end: another process's delivery leaves one run, our tag and MLflow's status as
     they should be, every row once."""
-    calls: list[tuple[Any, str]] = [(harness.tracking.tracker, "listing"), (harness.tracking.copies, "put")]
+    calls: list[tuple[Any, str]] = [(harness.tracking.tracker, "listing"), (harness.tracking.places, "put")]
     calls += [(MlflowClient, name) for name in ("create_run", "log_batch", "set_tag", "set_terminated")]
     originals = {name: getattr(owner, name) for owner, name in calls}
     left, cut_off = [0], {"interrupted": 0, "finished": 0}
