@@ -31,7 +31,14 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
             print("stopped; the same command goes on from here", file=sys.stderr)
             return 128 + stopped.signal
     planned, found = find_shared(planned, datasets, root, workers)
-    outcome = execute(planned, datasets, tracker, root, workers, chosen.allow.split(), found)
+    if planned.design.looks:
+        from harness.execution.until import until
+
+        planned, outcome = until(
+            planned, root, lambda p: execute(p, datasets, tracker, root, workers, chosen.allow.split(), found)
+        )
+    else:
+        outcome = execute(planned, datasets, tracker, root, workers, chosen.allow.split(), found)
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + outcome.signal

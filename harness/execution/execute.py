@@ -17,7 +17,7 @@ from harness.execution.run import ended, run, run_folder
 from harness.execution.stopping import Stop
 from harness.plans.plan import Plan, together, within
 from harness.plans.spec import Circumstances, Data, RunSpec
-from harness.records import checkpoint, journal
+from harness.records import checkpoint, journal, looks
 from harness.records.events import Finished, LRFound
 from harness.records.holding import is_held
 from harness.tracking.sync import Courier
@@ -145,6 +145,7 @@ def _summary(this: _Execution) -> Summary:
     return Summary(
         design=this.plan.design.model_copy(update={"seeds": seeds}),
         runs=tuple(PlannedRun(key=folder.name, variant=spec.variant, seed=spec.seed) for folder, spec in runs),
+        looks=looks.read(this.root / "runs" / this.plan.design.experiment),
         tuned=this.plan.tuned,
     )
 

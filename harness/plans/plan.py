@@ -51,6 +51,7 @@ def plan(
     seeds: int | Sequence[int] | None = None,
     variants: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
+    looks: Sequence[int] = (),
 ) -> Plan:
     """The runs that an experiment asks for.
 
@@ -59,6 +60,7 @@ def plan(
         seeds: which; or how many, the declared ones first, then the integers that follow them.
         variants: only these, in this order; all when empty.
         changes: dotted field → value, for every variant.
+        looks: numbers of seeds at which the results will be looked at; the last is how many seeds there are at most.
 
     Raises:
         SpecError: an unknown variant, an override of the factor, a variant that differs in more than the factor, a
@@ -79,7 +81,9 @@ def plan(
     _refuse_held_out(experiment, recipes)
     refuse_untunable(experiment, changes, recipes)
     chosen = _choose(experiment, variants)
-    used_seeds = _seeds(experiment, seeds)
+    used_seeds = _seeds(experiment, looks[-1] if looks else seeds)
+    if looks and experiment.baseline not in chosen:
+        raise SpecError(f"VARIANTS must hold the baseline {experiment.baseline!r} where UNTIL=decided is given")
     design = Design(
         experiment=experiment.name,
         question=experiment.question,
@@ -93,8 +97,8 @@ def plan(
         changed=_changed(experiment.base, base, machine),
         compare=experiment.compare,
         expected=experiment.expected,
-        looks=experiment.looks,
-        max_seeds=experiment.max_seeds,
+        looks=tuple(looks),
+        max_seeds=looks[-1] if looks else None,
         cells=experiment.cells,
         tuned=tuple(experiment.tune.space) if experiment.tune else (),
     )

@@ -210,9 +210,9 @@ class Experiment(Values):
     expected: dict[Name, Expected] = Field(default={})
     """Variant → what is predicted of it beside the baseline, recorded before the first run."""
     looks: Looks = ()
-    """Numbers of seeds at which UNTIL=decided looks at the results, in this order."""
+    """Numbers of seeds at which UNTIL=decided looks at the results, in this order; by default 7, 10, 14 and 20."""
     max_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """With UNTIL=decided, the most seeds a variant gets; by default the last look."""
+    """With UNTIL=decided, the most seeds that a variant gets: the last look. MAX_SEEDS sets it too."""
     tune: Tuning | None = None
     """Tuned for every variant alike, on held-out training images, before the declared seeds are run."""
     primary_metric: Literal["test_accuracy", "validation_accuracy"] = "test_accuracy"
