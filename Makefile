@@ -1,6 +1,6 @@
 # Every target that needs packages sets up its own environment first. Variables reach the program as environment
 # variables, quoted by the shell, never as text that make or the shell would read.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES UNTIL MAX_SEEDS
 # What one target alone reads: typed with another, VARIANT or SEED would be VARIANTS or SEEDS mistyped.
 READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER
 READ_predict := IMAGES
@@ -34,7 +34,7 @@ help: ## Show the targets
 	@touch $@
 
 run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart [DATA= SEEDS= VARIANTS=a,b SET="epochs=2"]
-	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" --allow="$$ALLOW" -- "$$EXP"; \
+	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --until="$$UNTIL" --max-seeds="$$MAX_SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" --allow="$$ALLOW" -- "$$EXP"; \
 	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports write -- "$$EXP" || exit $$?; fi; exit $$status
 
 report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b"

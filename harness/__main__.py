@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("experiment")
         command.add_argument("--data", default="", help="another data set")
         command.add_argument("--seeds", default="", help="how many seeds, or which")
+        command.add_argument("--until", default="", help="decided: look at the results now and then, and stop")
+        command.add_argument("--max-seeds", default="", help="with --until, the most seeds of a variant")
         command.add_argument("--variants", default="", help="only these, separated by commas")
         command.add_argument("--set", default="", help="field=value ..., for every variant")
         command.add_argument("--workers", default="", help="processes for augmentation")

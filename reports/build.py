@@ -28,7 +28,7 @@ def build(
         NotComparable: runs differ in more than the factor and `allowed` does not name it; nothing is written.
     """
     for selection in selections:
-        guard.refuse(guard.differences(selection.records, selection.design.factor), allowed)
+        guard.refuse(guard.differences(selection.records, selection.design.may_differ), allowed)
     with replacing(folder) as fresh:
         return _build(selections, fresh, allowed, images)
 
@@ -83,7 +83,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
         report.add(*asked, Banner("No run has a result yet."))
         report.add(sections.absent_table(selection))
         return
-    found = guard.differences(selection.records, selection.design.factor)
+    found = guard.differences(selection.records, selection.design.may_differ)
     sections.opening(report, found, allowed)
     comparisons = frames.comparisons(selection)
     sections.answer(report, comparisons)

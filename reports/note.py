@@ -20,7 +20,7 @@ def note(selection: Selection, experiment_id: str, allowed: Sequence[str] = ()) 
     if not selection.records:
         return render_blocks([*question, Banner("No run has a result yet.")])
     where = Text("The whole report is among this run's artifacts: report/report.html.")
-    found = guard.differences(selection.records, selection.design.factor)
+    found = guard.differences(selection.records, selection.design.may_differ)
     above, answer = banners(selection, found, allowed), prose.answer(selection, frames.comparisons(selection))
     return render_blocks([*question, *above, *answer, where]) + "\n\n" + _runs(selection, experiment_id)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.plans import catalog, overrides
 from harness.plans.plan import Plan, plan
-from harness.plans.spec import Circumstances
+from harness.plans.spec import Circumstances, Experiment
 from harness.values import SpecError
 
 
@@ -32,6 +32,30 @@ def seeds(text: str) -> int | tuple[int, ...] | None:
         return whole_number(text, "SEEDS")
     found = [whole_number(part.strip(), "SEEDS") for part in text.split(",") if part.strip()]
     return tuple(seed for seed in found if seed is not None)
+
+
+def looks(chosen: argparse.Namespace, experiment: Experiment) -> tuple[int, ...]:
+    """Numbers of seeds at which results are looked at, where UNTIL=decided asks for it; empty where it does not.
+
+    Raises:
+        SpecError: another word than decided; SEEDS beside it, or MAX_SEEDS without it, or below the first look.
+    """
+    most = whole_number(chosen.max_seeds, "MAX_SEEDS")
+    if not chosen.until:
+        if most is not None:
+            raise SpecError("MAX_SEEDS needs UNTIL=decided; how many seeds all variants get is SEEDS")
+        return ()
+    if chosen.until != "decided":
+        raise SpecError(f"UNTIL must be decided; got {chosen.until!r}")
+    if chosen.seeds:
+        raise SpecError("SEEDS and UNTIL=decided exclude each other; the most seeds that a variant gets are MAX_SEEDS")
+    from harness.evidence.looks import LOOKS
+
+    declared = experiment.looks or LOOKS
+    last = most or experiment.max_seeds or declared[-1]
+    if last < declared[0] or last > 1000:
+        raise SpecError(f"MAX_SEEDS must be {declared[0]}..1000, for the first look is at {declared[0]}; got {last}")
+    return (*(look for look in declared if look < last), last)
 
 
 def workers(chosen: argparse.Namespace) -> int:
@@ -61,5 +85,6 @@ def planned(chosen: argparse.Namespace, root: Path) -> tuple[Plan, Circumstances
         seeds=seeds(chosen.seeds),
         variants=[name for name in chosen.variants.split(",") if name],
         changes=changes,
+        looks=looks(chosen, experiment),
     )
     return made, asked

@@ -22,8 +22,23 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     planned, datasets = check(planned, root)
     tracker = Tracker(root)
     planned = settle(planned, datasets, root, asked)
+    if planned.tune:
+        from harness.execution.tune import tune
+
+        allowed = chosen.allow.split()
+        planned, stopped = tune(planned, root, lambda t: execute(*check(t, root), tracker, root, workers, allowed))
+        if stopped and stopped.signal is not None:
+            print("stopped; the same command goes on from here", file=sys.stderr)
+            return 128 + stopped.signal
     planned, found = find_shared(planned, datasets, root, workers)
-    outcome = execute(planned, datasets, tracker, root, workers, chosen.allow.split(), found)
+    if planned.design.looks:
+        from harness.execution.until import until
+
+        planned, outcome = until(
+            planned, root, lambda p: execute(p, datasets, tracker, root, workers, chosen.allow.split(), found)
+        )
+    else:
+        outcome = execute(planned, datasets, tracker, root, workers, chosen.allow.split(), found)
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + outcome.signal

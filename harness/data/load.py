@@ -22,6 +22,7 @@ from harness.plans.spec import Data
 
 __all__ = ["Cached", "DataError", "Dataset", "Duplicates", "LeftOut", "Split", "load", "open_cached"]
 
+HELD_OUT = "held-out training images stand in the place of the test images, which are not read"
 _LOG = logging.getLogger(__name__)
 _FARTHEST_MEAN = 0.5
 _LARGEST_RATIO = 20.0
@@ -90,9 +91,13 @@ def load(data: Data, root: Path) -> Dataset:
             )
         validation = Split(train.images[held], train.labels[held])
         train = Split(train.images[~held], train.labels[~held])
+    test, remarks = cached.test, cached.remarks
+    if data.scored_on == "held_out":
+        assert validation is not None, "a recipe's rule"
+        test, test_files, remarks = validation, (), (*remarks, HELD_OUT)
     return Dataset(
-        *(data.name, data.label, cached.classes, train, validation, cached.test, cached.checksum, mean, std),
-        *(left_out, cached.remarks, cached.duplicates, test_files),
+        *(data.name, data.label, cached.classes, train, validation, test, cached.checksum, mean, std),
+        *(left_out, remarks, cached.duplicates, test_files),
     )
 
 

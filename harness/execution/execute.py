@@ -17,7 +17,7 @@ from harness.execution.run import ended, run, run_folder
 from harness.execution.stopping import Stop
 from harness.plans.plan import Plan, together, within
 from harness.plans.spec import Circumstances, Data, RunSpec
-from harness.records import checkpoint, journal
+from harness.records import checkpoint, journal, looks
 from harness.records.events import Finished, LRFound
 from harness.records.holding import is_held
 from harness.tracking.sync import Courier
@@ -150,12 +150,16 @@ def _summary(this: _Execution) -> Summary:
     return Summary(
         design=this.plan.design.model_copy(update={"seeds": seeds}),
         runs=tuple(PlannedRun(key=folder.name, variant=spec.variant, seed=spec.seed) for folder, spec in runs),
+        looks=looks.read(this.root / "runs" / this.plan.design.experiment),
+        tuned=this.plan.tuned,
     )
 
 
 def _warn_if_nothing_can_be_shown(this: _Execution) -> None:
     """Before hours are spent: n pairs of seeds give no p below 2^(1-n), corrected for all declared comparisons."""
     comparisons, seeds = len(this.plan.design.variants) - 1, len(this.plan.design.seeds)
+    if this.plan.design.trials_of:
+        return
     if comparisons > 0 and comparisons * 2.0 ** (1 - seeds) >= 0.05:
         enough = next(n for n in range(seeds, 100) if comparisons * 2.0 ** (1 - n) < 0.05)
         made = "1 seed" if seeds == 1 else f"{seeds} seeds"

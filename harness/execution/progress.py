@@ -77,9 +77,10 @@ class Progress:
         each = (time.monotonic() - self.began) / max(made - self.not_made_here, 1 / epochs)  # seconds
         left = each * (self.runs - made)
         seconds = done.train_seconds + done.evaluate_seconds
+        scored_on = spec.recipe.data.scored_on.replace("_", " ")
         self.say(
             f"{line}  epoch {done.epoch:>2}/{epochs}  train {done.train.loss:.4f} {done.train.accuracy:.2%}  "
-            f"test {done.test.loss:.4f} {done.test.accuracy:.2%}  {seconds:.1f} s  "
+            f"{scored_on} {done.test.loss:.4f} {done.test.accuracy:.2%}  {seconds:.1f} s  "
             f"{done.images_per_second:.0f} images/s  left about {tqdm.format_interval(left)}"
         )
 

@@ -1,16 +1,23 @@
-"""Looks at results as values: every number of seeds at which somebody saw how an experiment stands."""
+"""Looks at results as values: every time that somebody saw how an experiment stands."""
 
 from harness.values import Name, Values
 
 
 class Look(Values):
-    """Results were seen: by a report, or by a command that stops when it is decided."""
+    """Results were seen: in a report, or by a command that stops when it is decided."""
 
     time: float
     """Seconds since 1970."""
     seeds: tuple[int, ...]
     """Of the results that were seen, sorted."""
     variants: tuple[Name, ...]
-    """That had results."""
+    """That had results, sorted."""
+    runs: int
+    """How many results there were."""
     planned: bool = False
-    """Whether the look was declared before the first run, and its share of the error is paid for."""
+    """Whether it is one of the looks that were declared before the first run, whose error is paid for."""
+
+    @property
+    def results(self) -> tuple[tuple[int, ...], tuple[str, ...], int]:
+        """What was seen: who sees the same again learns nothing new."""
+        return self.seeds, self.variants, self.runs

@@ -11,7 +11,9 @@ from typing import Any
 
 from harness.environment import Machine
 from harness.plans import overrides
+from harness.plans.search import refuse_untunable
 from harness.plans.spec import Circumstances, Data, Design, Experiment, Model, Recipe, RunSpec
+from harness.plans.tuning import Tuned, Tuning
 from harness.values import SpecError, flatten, nearest
 
 
@@ -25,6 +27,10 @@ class Plan:
     """Of all runs alike; its `step` may still be "auto"."""
     declared: tuple[RunSpec, ...] = ()
     """The first declared seed's run of every declared variant, also of those that are not asked for."""
+    tune: Tuning | None = None
+    """What is to be tuned before these runs are made."""
+    tuned: Tuned | None = None
+    """The trials that the recipes' tuned values come from, once it is."""
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -45,6 +51,7 @@ def plan(
     seeds: int | Sequence[int] | None = None,
     variants: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
+    looks: Sequence[int] = (),
 ) -> Plan:
     """The runs that an experiment asks for.
 
@@ -53,6 +60,7 @@ def plan(
         seeds: which; or how many, the declared ones first, then the integers that follow them.
         variants: only these, in this order; all when empty.
         changes: dotted field → value, for every variant.
+        looks: numbers of seeds at which the results will be looked at; the last is how many seeds there are at most.
 
     Raises:
         SpecError: an unknown variant, an override of the factor, a variant that differs in more than the factor, a
@@ -70,8 +78,12 @@ def plan(
     _refuse_duplicates(experiment, recipes)
     _refuse_other_differences(experiment, recipes)
     _refuse_unmeasured(experiment, recipes)
+    _refuse_held_out(experiment, recipes)
+    refuse_untunable(experiment, changes, recipes)
     chosen = _choose(experiment, variants)
-    used_seeds = _seeds(experiment, seeds)
+    used_seeds = _seeds(experiment, looks[-1] if looks else seeds)
+    if looks and experiment.baseline not in chosen:
+        raise SpecError(f"VARIANTS must hold the baseline {experiment.baseline!r} where UNTIL=decided is given")
     design = Design(
         experiment=experiment.name,
         question=experiment.question,
@@ -85,8 +97,8 @@ def plan(
         changed=_changed(experiment.base, base, machine),
         compare=experiment.compare,
         expected=experiment.expected,
-        looks=experiment.looks,
-        max_seeds=experiment.max_seeds,
+        looks=tuple(looks),
+        max_seeds=looks[-1] if looks else None,
         cells=experiment.cells,
         tuned=tuple(experiment.tune.space) if experiment.tune else (),
     )
@@ -95,7 +107,8 @@ def plan(
         return RunSpec(experiment=experiment.name, variant=variant, seed=seed, recipe=recipes[variant])
 
     runs = tuple(run(name, seed) for seed in used_seeds for name in chosen)
-    return Plan(design, runs, circumstances, tuple(run(name, experiment.seeds[0]) for name in experiment.variants))
+    declared = tuple(run(name, experiment.seeds[0]) for name in experiment.variants)
+    return Plan(design, runs, circumstances, declared, experiment.tune)
 
 
 def resolve(recipe: Recipe, machine: Machine) -> Recipe:
@@ -133,16 +146,26 @@ def on_images(plan: Plan, checksums: Mapping[Data, str], models: Mapping[str, Mo
     return replace(plan, runs=tuple(map(complete, plan.runs)), declared=tuple(map(complete, plan.declared)))
 
 
-def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
-    """The plan with these peak rates in the recipes of the named variants."""
+def with_values(plan: Plan, values: Mapping[str, Mapping[str, Any]]) -> Plan:
+    """The plan with these values, dotted field → value, in the recipes of the named variants."""
 
     def settled(spec: RunSpec) -> RunSpec:
-        if spec.variant not in rates:
+        if not values.get(spec.variant):
             return spec
-        optimizer = spec.recipe.optimizer.model_copy(update={"lr": rates[spec.variant]})
-        return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"optimizer": optimizer})})
+        return spec.model_copy(update={"recipe": overrides.apply(spec.recipe, values[spec.variant])})
 
     return replace(plan, runs=tuple(map(settled, plan.runs)), declared=tuple(map(settled, plan.declared)))
+
+
+def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
+    """The plan with these peak rates in the recipes of the named variants."""
+    return with_values(plan, {variant: {"optimizer.lr": rate} for variant, rate in rates.items()})
+
+
+def with_seeds(plan: Plan, seeds: Sequence[int], variants: Sequence[str]) -> Plan:
+    """Those of the plan's runs that are of these seeds and variants."""
+    runs = tuple(spec for spec in plan.runs if spec.seed in seeds and spec.variant in variants)
+    return replace(plan, runs=runs)
 
 
 def together(plan: Plan) -> list[list[RunSpec]]:
@@ -247,6 +270,15 @@ def _refuse_unmeasured(experiment: Experiment, recipes: Mapping[str, Recipe]) ->
                     f"`data.validation_fraction` must be above 0, as primary_metric is 'validation_accuracy'; got 0 "
                     f"(experiment {experiment.name!r}, variant {name!r})"
                 )
+
+
+def _refuse_held_out(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
+    for name, recipe in recipes.items():
+        if recipe.data.scored_on != "test":
+            raise SpecError(
+                f"`data.scored_on` must be 'test', as 'held_out' is for the trials of a tuning alone; got "
+                f"{recipe.data.scored_on!r} (experiment {experiment.name!r}, variant {name!r})"
+            )
 
 
 def _choose(experiment: Experiment, variants: Sequence[str]) -> tuple[str, ...]:

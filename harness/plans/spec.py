@@ -55,6 +55,9 @@ class Data(Values):
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of the training images held out, stratified by class; 0 holds out none."""
     validation_seed: Annotated[int, Field(ge=0)] = 0
+    scored_on: Literal["test", "held_out"] = "test"
+    """"held_out" puts the held-out images in the place of the test images, which such a run never sees: it is a trial
+    of a tuning. An experiment's own recipe cannot ask for it."""
 
     @field_validator("name")
     @classmethod
@@ -70,6 +73,12 @@ class Data(Values):
     def _statistics_together(self) -> Self:
         if (self.mean is None) != (self.std is None) or (self.mean and self.std and len(self.mean) != len(self.std)):
             raise ValueError("mean and std must be given together, one number a channel")
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_images_are_there(self) -> Self:
+        if self.scored_on == "held_out" and not self.validation_fraction:
+            raise ValueError("scored_on 'held_out' needs a validation_fraction above 0")
         return self
 
     @property
@@ -201,9 +210,9 @@ class Experiment(Values):
     expected: dict[Name, Expected] = Field(default={})
     """Variant → what is predicted of it beside the baseline, recorded before the first run."""
     looks: Looks = ()
-    """Numbers of seeds at which UNTIL=decided looks at the results, in this order."""
+    """Numbers of seeds at which UNTIL=decided looks at the results, in this order; by default 7, 10, 14 and 20."""
     max_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """With UNTIL=decided, the most seeds a variant gets; by default the last look."""
+    """With UNTIL=decided, the most seeds that a variant gets: the last look. MAX_SEEDS sets it too."""
     tune: Tuning | None = None
     """Tuned for every variant alike, on held-out training images, before the declared seeds are run."""
     primary_metric: Literal["test_accuracy", "validation_accuracy"] = "test_accuracy"
@@ -255,9 +264,11 @@ class RunSpec(Values):
     def identity(self) -> dict[str, Any]:
         """Dotted field → value of all that is asked of the run: its recipe, its images by content, its seed.
 
-        How the images' place was typed and what reports call them are no part of it.
+        How the images' place was typed and what reports call them are no part of it; nor is that they are scored on
+        the test images, as all runs were before there was a choice.
         """
-        asked = {name: value for name, value in flatten(self.recipe).items() if name not in ("data.name", "data.title")}
+        aside = ("data.name", "data.title", *(["data.scored_on"] if self.recipe.data.scored_on == "test" else []))
+        asked = {name: value for name, value in flatten(self.recipe).items() if name not in aside}
         return asked | {"images": self.images, "seed": self.seed}
 
     @property
@@ -295,6 +306,8 @@ class Design(Values):
     """With several factors: variant → its level of each."""
     tuned: tuple[str, ...] = ()
     """Dotted fields that were tuned for each variant: in these, too, variants may differ."""
+    trials_of: Name | None = None
+    """Of the trials of a tuning: the experiment that they are made for, in whose report they stand."""
 
     @property
     def may_differ(self) -> tuple[str, ...]:

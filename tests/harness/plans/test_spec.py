@@ -131,6 +131,8 @@ def test_every_field_changes_the_key() -> None:
             tree = RECIPE.model_dump(mode="json")
             (tree[parent] if parent else tree)[field] = value
             changed[f"{parent}.{field}".strip(".")] = key(Recipe.model_validate_json(json.dumps(tree)))
+    held_out = RECIPE.data.model_copy(update={"validation_fraction": 0.1, "scored_on": "held_out"})
+    changed["data.scored_on"] = key(RECIPE.model_copy(update={"data": held_out}))
     assert changed.keys() == flatten(RECIPE).keys() - {"schedule.name"} | {"schedule"}
     assert changed.pop("data.name") == changed.pop("data.title") == key(RECIPE)
     others = {key(RECIPE), key(RECIPE, images="feed"), key(RECIPE, seed=4).replace("s4", "s3")}
