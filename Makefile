@@ -21,7 +21,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report compare sync ui list lr-find reproduce forget test lint house check publish report-check bench chaos clean
+.PHONY: help run report compare sync ui list new lr-find reproduce forget test lint house check publish report-check bench chaos clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ ui: .venv/requirements.stamp ## Browse the runs in MLflow's own pages on 127.0.0
 
 list: .venv/requirements.stamp ## Show every model and experiment, or one model's layers: make list MODEL=resnet
 	@$(PY) -m harness list --model="$$MODEL"
+
+new: .venv/requirements.stamp ## Write an experiment's file, from one that is there: make new EXP=my_question [FROM=norm_comparison]
+	@$(PY) -m harness new --from="$$FROM" -- "$$EXP"
 
 lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: make lr-find EXP=resnet_onecycle
 	@$(PY) -m harness lr-find --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"

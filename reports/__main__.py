@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.data.cache import open_cached
+from harness.environment import project
 from harness.tracking.store import Unreachable
 from harness.tracking.tracker import Tracker
 from harness.values import HarnessError
@@ -21,7 +22,7 @@ from reports.publish import publish
 from reports.select import Selection, select
 from reports.verify import check, holds_report
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = project()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
