@@ -11,13 +11,20 @@ from collections.abc import Sequence
 
 from harness.environment import project
 
-_REPORTS = {"report": "write", "publish": "publish", "report-check": "check", "compare": "compare"}
+_REPORTS = {
+    "report": "write",
+    "publish": "publish",
+    "report-check": "check",
+    "compare": "compare",
+    "results": "results",
+}
 """Verbs of `reports`, by the names that make has for them."""
 _HELP = {
     "report": "write a report from recorded runs",
     "publish": "keep a report with the data it was built from",
     "report-check": "rebuild every published report and compare",
     "compare": "judge results that another program trained",
+    "results": "show an experiment's tables",
 }
 _POSITIONAL = ("EXP", "RUN")
 _ENVIRONMENT = ("ALLOW", "UPDATE", "FIGURES")
