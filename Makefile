@@ -21,7 +21,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report compare sync ui list lr-find reproduce forget test lint house check publish report-check bench chaos clean
+.PHONY: help run report results compare sync ui list new lr-find reproduce forget test lint house check publish report-check bench chaos clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -37,8 +37,11 @@ run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart 
 	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --until="$$UNTIL" --max-seeds="$$MAX_SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" --allow="$$ALLOW" -- "$$EXP"; \
 	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports write -- "$$EXP" || exit $$?; fi; exit $$status
 
-report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b"
+report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b" [FIGURES=pdf]
 	@$(PY) -m reports write -- "$$EXP"
+
+results: .venv/requirements.stamp ## Show an experiment's tables in the terminal: make results EXP=quickstart
+	@$(PY) -m reports results -- "$$EXP"
 
 compare: .venv/requirements.stamp ## Judge results trained elsewhere: make compare CSV=results.csv [METRIC= BASELINE= MARGIN= LOWER=1], or MLFLOW=
 	@$(PY) -m reports compare --csv="$$CSV" --mlflow="$$MLFLOW" --variant="$$VARIANT" --seed="$$SEED" --metric="$$METRIC" \
@@ -52,6 +55,9 @@ ui: .venv/requirements.stamp ## Browse the runs in MLflow's own pages on 127.0.0
 
 list: .venv/requirements.stamp ## Show every model and experiment, or one model's layers: make list MODEL=resnet
 	@$(PY) -m harness list --model="$$MODEL"
+
+new: .venv/requirements.stamp ## Write an experiment's file, from one that is there: make new EXP=my_question [FROM=norm_comparison]
+	@$(PY) -m harness new --from="$$FROM" -- "$$EXP"
 
 lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: make lr-find EXP=resnet_onecycle
 	@$(PY) -m harness lr-find --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"

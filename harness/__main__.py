@@ -1,15 +1,18 @@
 """The command line: a thin layer over functions. `make help` shows the commands that people use."""
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
+from harness.environment import project
 from harness.values import HarnessError, SpecError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = project()
+OWN_FILES: tuple[str, ...] = ("new",)
+"""Verbs of which `harness.commands` has a file: `HELP`, `options(parser)` and `act(chosen, root)`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -17,10 +20,8 @@ class _Parser(argparse.ArgumentParser):
         raise SpecError(f"{message} (see: make help)")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 some failed or undelivered, 2 bad input, 130, 143 stopped."""
-    # torch's optimizers already import its compiler, which would make a folder in the temporary directory
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / "data" / "cache" / "compiled"))
+def parser() -> argparse.ArgumentParser:
+    """Every verb and its options."""
     parser = _Parser(prog="harness", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="make every run of an experiment")
@@ -43,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("forget", help="delete runs, in runs/ and in MLflow").add_argument("runs", help="their keys")
     commands.add_parser("sync", help="deliver to MLflow what runs/ has and it lacks")
     commands.add_parser("ui", help="the MLflow UI").add_argument("--port", default="5000")
+    for name in OWN_FILES:
+        file = importlib.import_module(f"harness.commands.{name}")
+        file.options(commands.add_parser(name, help=file.HELP))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 some failed or undelivered, 2 bad input, 130, 143 stopped."""
+    # torch's optimizers already import its compiler, which would make a folder in the temporary directory
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / "data" / "cache" / "compiled"))
     actions = {
         "run": _run,
         "lr-find": _lr_find,
@@ -53,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "forget": _forget,
     }
     try:
-        chosen = parser.parse_args(arguments)
+        chosen = parser().parse_args(arguments)
+        if chosen.command in OWN_FILES:
+            return importlib.import_module(f"harness.commands.{chosen.command}").act(chosen, ROOT)
         return actions[chosen.command](chosen)
     except HarnessError as error:
         return _refuse(error)

@@ -17,6 +17,21 @@ CODE = ("augmentation", "data", "training")
 """Packages of the harness that decide what a run computes; a model's own code is digested beside them."""
 
 
+CODE_ROOT = Path(__file__).resolve().parent.parent
+"""Where the packages lie that run: a repository, or an environment's site-packages."""
+
+
+def project() -> Path:
+    """The folder that experiments, runs, data and reports lie in: the working folder, or the repository around it."""
+    here = Path.cwd()
+    return CODE_ROOT if here.is_relative_to(CODE_ROOT) else here
+
+
+def code_of(root: Path) -> Path:
+    """The folder that holds the code of a project: its own, or that of the installed packages."""
+    return root if (root / "harness").is_dir() else CODE_ROOT
+
+
 @dataclass(frozen=True)
 class Machine:
     """What "auto" resolves to: a torch device name, whether it computes bf16 in hardware, and CPU threads."""
@@ -68,10 +83,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
 @functools.cache
 def code_at_start(root: Path) -> dict[str, Any]:
     """Commit, dirty flag and digest of the code as it was when a process first asked: files may be edited meanwhile."""
+    code = code_of(root)
     return {
         "commit": _git(root, "rev-parse", "HEAD"),
         "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
-        "code": source_digest(root, sorted(p for name in CODE for p in (root / "harness" / name).rglob("*.py"))),
+        "code": source_digest(code, sorted(p for name in CODE for p in (code / "harness" / name).rglob("*.py"))),
     }
 
 

@@ -9,26 +9,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.data.cache import open_cached
+from harness.environment import project
 from harness.tracking.store import Unreachable
 from harness.tracking.tracker import Tracker
 from harness.values import HarnessError
-from reports import compare, frames, prose
+from reports import compare, frames, prose, tables, terminal
 from reports.build import build
-from reports.external import Asked, from_csv, from_mlflow, read
+from reports.external import Asked, Table, from_csv, from_mlflow, read
 from reports.grids import Images
 from reports.note import note
 from reports.publish import publish
 from reports.select import Selection, select
 from reports.verify import check, holds_report
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = project()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 done, 2 bad input, runs that cannot be compared, or a report that no longer holds."""
     parser = argparse.ArgumentParser(prog="reports", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("write", "into reports/out"), ("publish", "into reports/published, with the data")):
+    for name, text in (
+        ("write", "into reports/out"),
+        ("publish", "into reports/published, with the data"),
+        ("results", "the tables alone, on the terminal"),
+    ):
         commands.add_parser(name, help=text).add_argument("experiments", help="names, separated by spaces")
     commands.add_parser("check", help="rebuild every published report and compare")
     elsewhere = commands.add_parser("compare", help="results that another program trained")
@@ -44,9 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = list(dict.fromkeys(chosen.experiments.split()))
         if not names:
             raise HarnessError('EXP must name one experiment or several, as in: make report EXP="a b"')
+        if chosen.command == "results":
+            return _results(names)
         return _write(names, allowed) if chosen.command == "write" else _publish(names, allowed)
     except Unreachable as error:
-        again = f'make {"report" if chosen.command == "write" else chosen.command} EXP="{chosen.experiments}"'
+        again = f"make {'report' if chosen.command == 'write' else chosen.command}"
+        again += f' EXP="{chosen.experiments}"' if "experiments" in chosen else " with the same variables"
         print(f"error: a report is made from the store: {error}; start it, then: make sync, {again}", file=sys.stderr)
         return 2
     except HarnessError as error:
@@ -69,7 +77,7 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     tracker.store.require_answer()
     selections = [select(tracker, name) for name in names]
     folder = ROOT / "reports" / "out" / "-".join(map(_folder_name, selections))
-    build(selections, folder, allowed, [images_of(selection) for selection in selections])
+    build(selections, folder, allowed, [images_of(selection) for selection in selections], _figures())
     for name, selection in zip(names, selections, strict=True):
         tracker.add_to_summary(name, folder)
         _describe(tracker, selection, allowed)
@@ -78,16 +86,45 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     return 0
 
 
+def _figures() -> str:
+    """FIGURES: a further form in which figures are written; "" for none."""
+    value = os.environ.get("FIGURES", "")
+    if value not in ("", "pdf", "svg"):
+        raise HarnessError(f"FIGURES must be pdf, svg or left out; got {value!r}")
+    return value
+
+
+def _results(names: Sequence[str]) -> int:
+    tracker = Tracker(ROOT)
+    tracker.store.require_answer()
+    for selection in [select(tracker, name) for name in names]:
+        print(f"{selection.design.experiment}: {selection.design.question}\n")
+        if not selection.records:
+            print("No run has a result yet.\n")
+            continue
+        made = frames.comparisons(selection)
+        shown = [tables.variants_table(selection), *([tables.comparisons_table(made)] if made else [])]
+        print("\n\n".join(map(terminal.render, [*shown, tables.runs_table(selection)])), end="\n\n")
+    return 0
+
+
 def _compare(chosen: argparse.Namespace) -> int:
     if bool(chosen.csv) == bool(chosen.mlflow):
         raise HarnessError("compare needs CSV=results.csv or MLFLOW=experiment, one of the two")
     given = {name: getattr(chosen, name) for name in Asked.__dataclass_fields__}
-    table = from_csv(Path(chosen.csv)) if chosen.csv else from_mlflow(Tracker(ROOT), chosen.mlflow)
-    external = read(table, Asked(**given))
+    external, also = read(_table(chosen), Asked(**given)), _figures()
     folder = ROOT / "reports" / "out" / f"compare-{_slug(external.name)}"
-    _print_sentences(compare.build(external, folder))
+    _print_sentences(compare.build(external, folder, also))
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
     return 0
+
+
+def _table(chosen: argparse.Namespace) -> Table:
+    if chosen.csv:
+        return from_csv(Path(chosen.csv))
+    tracker = Tracker(ROOT)
+    tracker.store.require_answer()
+    return from_mlflow(tracker, chosen.mlflow)
 
 
 def _slug(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.artifacts.spreadsheet import write_csv
 from harness.files import remove_leftovers
-from reports import errors, frames, guard, html, markdown, prose, sections, words
+from reports import errors, frames, guard, html, latex, markdown, prose, sections, words
 from reports.document import Banner, Block, Document, Heading, Text
 from reports.grids import Images
 from reports.sections import Report
@@ -16,13 +16,18 @@ from reports.select import Selection
 
 
 def build(
-    selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None]
+    selections: Sequence[Selection],
+    folder: Path,
+    allowed: Sequence[str],
+    images: Sequence[Images | None],
+    also: str = "",
 ) -> Document:
     """Put a report, its figures and its CSV files in the place of `folder`, all at once, and return its text.
 
     Args:
         allowed: dotted fields in which runs may differ although it could change results.
         images: for each selection its test images, if they are at hand.
+        also: "pdf" or "svg", for every figure in that form too.
 
     Raises:
         NotComparable: runs differ in more than the factor and `allowed` does not name it; nothing is written.
@@ -30,7 +35,7 @@ def build(
     for selection in selections:
         guard.refuse(guard.differences(selection.records, selection.design.may_differ), allowed)
     with replacing(folder) as fresh:
-        return _build(selections, fresh, allowed, images)
+        return _build(selections, fresh, allowed, images, also)
 
 
 _UNFINISHED = ".unfinished-"
@@ -57,15 +62,15 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def _build(
-    selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None]
+    selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None], also: str
 ) -> Document:
     blocks: list[Block] = []
     for selection, at_hand in zip(selections, images, strict=True):
         if len(selections) == 1:
-            report = Report(selection, folder)
+            report = Report(selection, folder, also=also)
         else:
             blocks.append(Heading(selection.design.experiment))
-            report = Report(selection, folder, f"{selection.design.experiment}_", level=3)
+            report = Report(selection, folder, f"{selection.design.experiment}_", level=3, also=also)
         _experiment(report, allowed, at_hand)
         blocks += report.blocks
     blocks += [Heading("Words"), words.table()]
@@ -100,3 +105,4 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     }
     for name, frame in files.items():
         write_csv(frame, report.folder / f"{report.prefix}{name}.csv")
+    latex.write(frames.measured(selection), comparisons, report.folder, report.prefix)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.artifacts.figures import save
 from harness.artifacts.spreadsheet import write_csv
-from reports import comparison_figures, frames, html, markdown, precision, prose, tables, words
+from reports import comparison_figures, frames, html, latex, markdown, precision, prose, tables, words
 from reports.build import replacing
 from reports.document import Banner, Block, Document, Heading, Picture, Table, Text
 from reports.external import External
@@ -16,8 +16,12 @@ from reports.verdicts import explain
 from reports.verdicts import measured as in_words
 
 
-def build(external: External, folder: Path) -> list[str]:
-    """Put the report, its figures and its tables in the place of `folder`; returns its first sentences."""
+def build(external: External, folder: Path, also: str = "") -> list[str]:
+    """Put the report, its figures and its tables in the place of `folder`; returns its first sentences.
+
+    Args:
+        also: "pdf" or "svg", for every figure in that form too.
+    """
     found = Measured(
         results=external.results,
         baseline=external.baseline,
@@ -30,13 +34,14 @@ def build(external: External, folder: Path) -> list[str]:
     comparisons = found.compared()
     answer = [prose.ranking(found, comparisons), *(explain(c, found.unit) for c in comparisons)]
     with replacing(folder) as fresh:
-        blocks = [*_opening(external, found, answer), *_pictures(found, comparisons, fresh)]
+        blocks = [*_opening(external, found, answer), *_pictures(found, comparisons, fresh, also)]
         blocks += _tables(external, found, comparisons)
         document = Document(external.name, tuple(blocks))
         (fresh / "report.md").write_text(markdown.render(document), encoding="utf-8")
         (fresh / "report.html").write_text(html.render(document, fresh), encoding="utf-8")
         write_csv(_summary(found), fresh / "summary.csv")
         write_csv(frames.comparisons_frame(comparisons), fresh / "comparisons.csv")
+        latex.write(found, comparisons, fresh)
     return answer
 
 
@@ -59,7 +64,7 @@ def _opening(external: External, found: Measured, answer: list[str]) -> list[Blo
     ]
 
 
-def _pictures(found: Measured, comparisons: tuple[Comparison, ...], folder: Path) -> list[Block]:
+def _pictures(found: Measured, comparisons: tuple[Comparison, ...], folder: Path, also: str) -> list[Block]:
     drawn = {
         "forest": (
             comparison_figures.forest(found.results, comparisons, found.unit),
@@ -76,7 +81,7 @@ def _pictures(found: Measured, comparisons: tuple[Comparison, ...], folder: Path
     for name, (figure, caption) in drawn.items():
         file = Path("figures") / f"{name}.png"
         (folder / file).parent.mkdir(exist_ok=True)
-        save(figure, folder / file)
+        save(figure, folder / file, also)
         blocks.append(Picture(file, caption))
     return blocks
 

@@ -40,6 +40,8 @@ class Report:
     """Of its files' names, where several experiments share a report."""
     level: int = 2
     """Of its headings."""
+    also: str = ""
+    """A further form of every figure, "pdf" or "svg"."""
     blocks: list[Block] = field(default_factory=list)
 
     def heading(self, text: str, deeper: int = 0) -> None:
@@ -51,7 +53,7 @@ class Report:
         for number, panel in enumerate((figure, *more), 1):
             files.append(Path("figures") / f"{self.prefix}{name}{f'_{number}' if more else ''}.png")
             (self.folder / files[-1]).parent.mkdir(parents=True, exist_ok=True)
-            save(panel, self.folder / files[-1])
+            save(panel, self.folder / files[-1], self.also)
         self.blocks.append(Picture(files[0], caption, tuple(files[1:])))
 
     def add(self, *blocks: Block) -> None:

@@ -54,8 +54,8 @@ def compare(published: Path, fresh: Path) -> None:
     _compare_files(published, fresh)
     for file in sorted(published.glob("*.csv")):
         _compare_file(_compare_tables, file, fresh / file.name)
-    for name in ("report.md", "report.html"):
-        _compare_file(_compare_text, published / name, fresh / name)
+    for file in (published / "report.md", published / "report.html", *sorted(published.glob("*.tex"))):
+        _compare_file(_compare_text, file, fresh / file.name)
 
 
 def _compare_file(compare: Callable[[Path, Path], None], old: Path, new: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -31,10 +32,18 @@ def new(width: float = 6.4, height: float = 4.0) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG at 100 dots an inch, the same bytes for the same figure. What the font lacks is drawn as a box."""
+def save(figure: Figure, path: Path, also: str = "") -> None:
+    """Write a PNG at 100 dots an inch, the same bytes for the same figure. What the font lacks is drawn as a box.
+
+    Args:
+        also: "pdf" or "svg", for the same figure in that form beside it.
+    """
     with _boxes_allowed():
         figure.savefig(path, dpi=100, metadata={"Software": None})
+        if also:
+            undated = {"CreationDate": None} if also == "pdf" else {"Date": None}
+            with rc_context({"svg.hashsalt": "harness"}):  # else the names inside are drawn by chance
+                figure.savefig(path.with_suffix(f".{also}"), metadata=undated)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.environment import code_of
 from harness.files import write_whole
 from harness.plans import catalog
 from harness.values import SpecError
@@ -37,7 +38,7 @@ def model_lines(root: Path) -> list[str]:
     Kept in data/cache until the models' code changes: whoever only looks need not wait for torch.
     """
     sha = hashlib.sha256(importlib.metadata.version("torch").encode())
-    for path in (Path(__file__), *sorted((root / "models").glob("*.py"))):
+    for path in (Path(__file__), *sorted((code_of(root) / "models").glob("*.py"))):
         sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     kept = root / "data" / "cache" / f"models-{sha.hexdigest()[:12]}.txt"
     with suppress(OSError):

@@ -16,6 +16,7 @@ from torch import nn
 
 import models
 from harness.environment import builder_digest, code_at_start, differences, provenance
+from harness.environment import project as project_folder
 from harness.execution.attempt import environment
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.spec import Circumstances, Recipe, Transform
@@ -99,10 +100,22 @@ def test_the_code_digest_ignores_what_changes_no_result(project: Path) -> None:
     assert code(project) == before
 
 
-def test_the_repositorys_own_code_is_digested() -> None:
-    """Its rooms are where the digest looks for them: each has files, and the digest is that of no empty project."""
+def test_the_repositorys_own_code_is_digested(tmp_path: Path) -> None:
+    """Its rooms are where the digest looks for them; a project that has none runs the same code, installed."""
+    (tmp_path / "empty" / "harness").mkdir(parents=True)
     assert re.fullmatch("[0-9a-f]{12}", code(ROOT))
-    assert code(ROOT) != code(ROOT / "no such folder")
+    assert code(ROOT) != code(tmp_path / "empty")
+    assert code(ROOT) == code(tmp_path)
+
+
+def test_a_project_is_the_working_folder_or_the_repository_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a folder inside the repository its own experiments are found; anywhere else those that lie there."""
+    monkeypatch.chdir(ROOT / "tests")
+    assert project_folder() == ROOT
+    monkeypatch.chdir(tmp_path)
+    assert project_folder() == tmp_path
 
 
 PACKAGE = {

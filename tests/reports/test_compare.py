@@ -59,6 +59,31 @@ def test_lower_is_better_turns_verdicts_not_differences() -> None:
     assert explain(made, PLAIN).startswith("b is 0.14 better than a (95% interval −0.16")
 
 
+@pytest.mark.parametrize("kind", ["pdf", "svg"])
+def test_figures_come_in_another_form_on_request(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the pictures of the page, dated by nothing: the same results give the same bytes."""
+    (tmp_path / "mine.csv").write_text("variant,seed,acc\na,0,0.70\na,1,0.72\nb,0,0.74\nb,1,0.75\n")
+    monkeypatch.setattr(reports.__main__, "ROOT", tmp_path)
+    monkeypatch.setenv("FIGURES", kind)
+    made = []
+    for _ in range(2):
+        assert main(["compare", f"--csv={tmp_path / 'mine.csv'}"]) == 0
+        figures = tmp_path / "reports" / "out" / "compare-mine" / "figures"
+        assert {path.name for path in figures.iterdir()} == {
+            f"{n}.{k}" for n in ("forest", "seeds") for k in ("png", kind)
+        }
+        made.append((figures / f"forest.{kind}").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_another_form_that_is_none_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIGURES", "eps")
+    assert main(["compare", f"--csv={PUBLISHED / 'runs.csv'}", "--metric=test_accuracy"]) == 2
+    assert capsys.readouterr().err == "error: FIGURES must be pdf, svg or left out; got 'eps'\n"
+
+
 def test_compare_wants_one_source(capsys: pytest.CaptureFixture[str]) -> None:
     """Neither, or both, is one line."""
     for arguments in ([], ["--csv=a.csv", "--mlflow=b"]):

@@ -1,8 +1,13 @@
 """The reports' command line: what stands in the way of a report is one line, and says how to go on."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
+import reports.__main__
 from reports.__main__ import main
+from tests.reports.records import selection
 
 NO_SERVER = "http://127.0.0.1:9"
 
@@ -21,3 +26,17 @@ def test_a_report_without_its_store_says_how_to_go_on(
         f"error: a report is made from the store: the tracking server '{NO_SERVER}' does not answer ("
     )
     assert line.endswith(f"); start it, then: make sync, {again}")
+
+
+def test_results_are_shown_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Variants, comparisons and runs, as text and nothing else, and no file."""
+    made, store = selection(tmp_path), SimpleNamespace(require_answer=lambda: None)
+    monkeypatch.setattr(reports.__main__, "Tracker", lambda _: SimpleNamespace(store=store))
+    monkeypatch.setattr(reports.__main__, "select", lambda *_: made)
+    assert main(["results", "norms"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("norms: Which norm?\n\nvariant  seeds  test accuracy %")
+    assert "\nR6   group " in shown
+    assert not {"\r", "\x1b", "|"} & set(shown)

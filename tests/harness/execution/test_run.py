@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -253,7 +254,7 @@ def test_a_checkpoint_of_other_data_or_code_is_refused(runs: Runs, dataset: Data
     assert ", data 0123 → 9876; put that back" in last.error
     assert last.error.endswith(f", or remove runs/tiny_trial/{stopped.spec.key} to begin anew")
     assert "\n" not in last.error
-    (stopped.root / "harness" / "data" / "new.py").unlink()
+    shutil.rmtree(stopped.root / "harness")
     code_at_start.cache_clear()
     assert stopped.finish().weights_sha256 == expected.weights_sha256
 

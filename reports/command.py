@@ -1,0 +1,88 @@
+"""The `harness` command of the installed package: make's verbs, and make's variables, in any folder.
+
+`harness run EXP=quickstart SEEDS=2` and `harness run quickstart --seeds=2` both do what `make run EXP=quickstart
+SEEDS=2` does in the repository.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from harness.environment import project
+
+_REPORTS = {
+    "report": "write",
+    "publish": "publish",
+    "report-check": "check",
+    "compare": "compare",
+    "results": "results",
+}
+"""Verbs of `reports`, by the names that make has for them."""
+_HELP = {
+    "report": "write a report from recorded runs",
+    "publish": "keep a report with the data it was built from",
+    "report-check": "rebuild every published report and compare",
+    "compare": "judge results that another program trained",
+    "results": "show an experiment's tables",
+}
+_POSITIONAL = ("EXP", "RUN")
+_ENVIRONMENT = ("ALLOW", "UPDATE", "FIGURES")
+"""Read from there by reports, and, but for ALLOW, no option of any verb."""
+_VARIABLE = re.compile(r"([A-Z][A-Z_]*)=(.*)", re.DOTALL)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what a verb says; returns the exit status, as `harness.__main__.main` has it."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    sys.path.append(str(project()))  # a model or an experiment of the project may be imported by name
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if not typed or typed[0] in ("help", "--help", "-h"):
+        return _help()
+    verb, *rest = typed
+    options = [each for word in rest for each in _option(word, verb)]
+    if verb in _REPORTS:
+        from reports.__main__ import main as report
+
+        return report([_REPORTS[verb], *options])
+    from harness.__main__ import main as harness
+
+    status = harness([verb, *options])
+    return _report_of(options, status) if verb == "run" and status in (0, 1) else status
+
+
+def _option(word: str, verb: str) -> list[str]:
+    """What one word of the command line is to argparse; a variable of the environment is nothing to it."""
+    found = _VARIABLE.fullmatch(word)
+    if not found:
+        return [word]
+    name, value = found.groups()
+    if name in _POSITIONAL:
+        return [value]
+    if name in _ENVIRONMENT:
+        os.environ[name] = value
+        if name != "ALLOW" or verb != "run":
+            return []
+    return [f"--{name.lower()}={value}"]
+
+
+def _report_of(options: Sequence[str], status: int) -> int:
+    """As `make run`: also where some runs have no result, the report is of those that have."""
+    from harness.__main__ import parser
+    from reports.__main__ import main as report
+
+    return report(["write", parser().parse_args(["run", *options]).experiment]) or status
+
+
+def _help() -> int:
+    from harness.__main__ import parser
+
+    print("harness VERB [NAME=value ...], with the verbs and variables of make, in the working folder.")
+    print("Where a message says make, write harness; harness VERB --help shows a verb's options.\n")
+    print(parser().format_help())
+    print("reports:\n" + "\n".join(f"    {verb:<20}{text}" for verb, text in _HELP.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
