@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -16,7 +16,10 @@ import models
 from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
 from harness.training.evaluate import predict
-from harness.values import HarnessError
+from harness.values import HarnessError, first_line
+
+_HEADER_BYTES = 16 << 20
+"""More than the header of a network of a hundred thousand tensors needs."""
 
 
 @dataclass(frozen=True)
@@ -58,23 +61,59 @@ def save_weights(
     save_file({name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}, path, metadata)
 
 
-def load_model(path: Path) -> Trained:
+def load_model(path: Path, parameters: int | None = None) -> Trained:
     """The network in a run's `weights.safetensors`, built through the registry.
 
+    The tensors that the file lists are compared with those of a network without memory first: a header can ask for a
+    network of any size.
+
+    Args:
+        parameters: how many the run recorded, where that is known.
+
     Raises:
-        HarnessError: a file without all that is needed, as those written before November 2026 are.
+        HarnessError: a file that is damaged, lacks what is needed, as those written before November 2026 do, or holds
+            other tensors than the network that it names.
     """
-    with safe_open(path, framework="pt") as file:
-        found = file.metadata() or {}
+    found, shapes = _header(path)
     if missing := [name for name in ("model", "options", "classes", "mean", "std", "flip") if name not in found]:
         raise HarnessError(
             f"{path} must say {', '.join(missing)} beside its tensors, as files made before November 2026 do not; "
             "make that run again, or take what is missing from its journal"
         )
-    kept = {name: json.loads(text) if name != "model" else text for name, text in found.items()}
+    try:
+        kept = {name: json.loads(text) if name != "model" else text for name, text in found.items()}
+        with torch.device("meta"):
+            bare = models.build(kept["model"], **kept["options"])
+    except (ValueError, TypeError) as error:  # JSON's, and a model's own refusal of its options
+        raise HarnessError(f"{path} names no network that can be built: {first_line(error)}") from error
+    _require_same(path, {name: tuple(tensor.shape) for name, tensor in bare.state_dict().items()}, shapes)
+    counted = sum(parameter.numel() for parameter in bare.parameters())
+    if parameters is not None and counted != parameters:
+        raise HarnessError(f"{path} must hold the {parameters} parameters that its run recorded; it has {counted}")
     network = models.build(kept["model"], **kept["options"])
     network.load_state_dict(load_file(path))
     return Trained(network.eval(), tuple(kept["classes"]), tuple(kept["mean"]), tuple(kept["std"]), kept["flip"])
+
+
+def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """A file's metadata, and its tensors' shapes; safetensors itself compares their sizes with the file's."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if size < 8 or length > min(size - 8, _HEADER_BYTES):
+        raise HarnessError(f"{path} is damaged: its header says {length} bytes, the file has {size}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise HarnessError(f"{path} is damaged: {first_line(error)}") from error
+
+
+def _require_same(path: Path, built: dict[str, tuple[int, ...]], listed: dict[str, tuple[int, ...]]) -> None:
+    wrong = [name for name in sorted({*built, *listed}) if built.get(name) != listed.get(name)]
+    if wrong:
+        named = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        raise HarnessError(f"{path} must hold the tensors of the network that it names; {named} are missing or not so")
 
 
 def weights_sha256(model: nn.Module) -> str:

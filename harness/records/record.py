@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.records import arrays
 from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Started
 from harness.values import HarnessError
 
@@ -82,5 +83,5 @@ class Record:
     @cached_property
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
         assert self.predictions is not None
-        with np.load(self.predictions, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        images, classes = self.started.data.test_images, len(self.started.data.classes)
+        return arrays.read(self.predictions, {"logits": (images, classes), "labels": (images,)})

@@ -68,7 +68,44 @@ def test_weights_that_do_not_fit_are_not_loaded(dataset: Dataset, tmp_path: Path
     """The file names its model and options; tensors that do not fit it are refused, none is left at random."""
     other = torch.nn.Conv2d(28, 10, 1, bias=False)
     save_weights(tmp_path / "w.safetensors", other, "norm_cnn", {"norm": "group"}, dataset, False)
-    with pytest.raises(RuntimeError, match=r"Missing key"):
+    with pytest.raises(HarnessError, match=r"must hold the tensors of the network that it names; .* and \d+ more are"):
+        load_model(tmp_path / "w.safetensors")
+
+
+def test_a_file_that_asks_for_gigabytes_is_refused_before_they_are_taken(dataset: Dataset, tmp_path: Path) -> None:
+    """A network of 72 GB by its options, in a file of a few hundred bytes; a header that says it is longer than the
+    file; a tensor that ends behind it; another number of parameters than the run recorded."""
+    path = tmp_path / "w.safetensors"
+    options: dict[str, object] = {"width": 65536}
+    save_weights(path, torch.nn.Conv2d(3, 8, 3, bias=False), "resnet", options, dataset, False)
+    assert path.stat().st_size < 2000
+    with pytest.raises(HarnessError, match="must hold the tensors of the network that it names"):
+        load_model(path)
+    for content in (
+        (1 << 40).to_bytes(8, "little") + b"{}",
+        b"",
+        _file({"t": {"dtype": "F32", "shape": [1 << 34], "data_offsets": [0, 1 << 36]}}),
+        _file({"t": {"dtype": "F32", "shape": [1 << 34], "data_offsets": [0, 4]}}) + bytes(4),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(HarnessError, match="is damaged: "):
+            load_model(path)
+    save_weights(path, models.build("norm_cnn", **OPTIONS), "norm_cnn", OPTIONS, dataset, False)
+    with pytest.raises(HarnessError, match="must hold the 7 parameters that its run recorded"):
+        load_model(path, parameters=7)
+
+
+def _file(header: dict[str, object]) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize("options", ['{"width": "many"}', "[1", '{"unknown": 1}', "3"])
+def test_a_network_that_cannot_be_built_is_one_line(tmp_path: Path, options: str) -> None:
+    """Options of another version, or none at all."""
+    texts = {"model": "resnet", "options": options, "classes": "[]", "mean": "[]", "std": "[]", "flip": "false"}
+    save_file({"head.weight": torch.zeros(1)}, tmp_path / "w.safetensors", texts)
+    with pytest.raises(HarnessError, match="names no network that can be built: "):
         load_model(tmp_path / "w.safetensors")
 
 

@@ -67,12 +67,12 @@ def test_a_journal_without_beginning_is_refused(events: list[Event]) -> None:
 
 def test_predictions_are_read_as_they_were_written(events: list[Event], tmp_path: Path) -> None:
     """Logits, labels and which images are right; a file that holds Python objects is not opened."""
-    logits = np.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0]], np.float32)
-    np.savez_compressed(tmp_path / "p.npz", logits=logits, labels=np.array([1, 1, 1], np.int32))
+    logits = np.array([[1.0, 2.0, 0.0], [3.0, 0.0, 1.0], [0.0, 1.0, 0.5]] * 8, np.float32)
+    np.savez_compressed(tmp_path / "p.npz", logits=logits, labels=np.array([1] * 24, np.int32))
     run = record(events, tmp_path / "p.npz")
     np.testing.assert_array_equal(run.logits, logits)
-    np.testing.assert_array_equal(run.labels, [1, 1, 1])
-    np.testing.assert_array_equal(run.correct, [True, False, True])
-    np.savez(tmp_path / "bad.npz", logits=np.array([{}], dtype=object), labels=np.array([0]))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    np.testing.assert_array_equal(run.labels, [1] * 24)
+    np.testing.assert_array_equal(run.correct, [True, False, True] * 8)
+    np.savez(tmp_path / "bad.npz", logits=np.full((24, 3), {}, dtype=object), labels=np.zeros(24, int))
+    with pytest.raises(HarnessError, match=r"must be numbers, \(24, 3\), as recorded; it holds object of \(24, 3\)$"):
         _ = record(events, tmp_path / "bad.npz").logits

@@ -1,0 +1,63 @@
+"""Arrays in an .npz file, read only if they are what the record of their run says: a few megabytes can unpack to
+gigabytes, and an array's header of a hundred bytes can ask for as much.
+
+Nothing of that size is allocated before the archive's list of members and each array's header have been compared with
+what is expected.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from harness.values import HarnessError
+
+_WIDEST = 8
+"""Bytes of the largest number that is kept."""
+_HEADER_BYTES = 10_000
+"""More than an array's header needs."""
+
+
+def read(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.generic]]:
+    """The arrays of numbers in a file, by name.
+
+    Args:
+        expected: every array's name → its shape.
+
+    Raises:
+        HarnessError: the file holds anything else, in number, names, shapes or sizes.
+        ValueError, EOFError, zipfile.BadZipFile, zlib.error: it is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in expected):
+            raise HarnessError(f"{path} must hold the arrays {', '.join(expected)} and nothing else")
+        return {name: _array(path, archive, name, shape) for name, shape in expected.items()}
+
+
+def _array(path: Path, archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise HarnessError(f"{path} must be compressed as NumPy does it; {name} is not")
+    if member.file_size > _HEADER_BYTES + _WIDEST * int(np.prod(shape, dtype=np.int64)):
+        raise HarnessError(f"{name} in {path} must be {shape}, as recorded; it unpacks to {member.file_size} bytes")
+    with archive.open(member) as file:
+        found, dtype = _header(file)
+    if found != shape or dtype.kind not in "fiu" or dtype.itemsize > _WIDEST:
+        raise HarnessError(f"{name} in {path} must be numbers, {shape}, as recorded; it holds {dtype} of {found}")
+    with archive.open(member) as file:
+        return npy.read_array(file, allow_pickle=False)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = npy.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = npy.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"an array's format {version} is not known")
+    return shape, dtype
