@@ -11,7 +11,7 @@ from harness.environment import project
 from harness.values import HarnessError, SpecError
 
 ROOT = project()
-OWN_FILES: tuple[str, ...] = ("new",)
+OWN_FILES: tuple[str, ...] = ("new", "ui")
 """Verbs of which `harness.commands` has a file: `HELP`, `options(parser)` and `act(chosen, root)`."""
 
 
@@ -43,7 +43,6 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--workers", default="", help="processes for augmentation")
     commands.add_parser("forget", help="delete runs, in runs/ and in MLflow").add_argument("runs", help="their keys")
     commands.add_parser("sync", help="deliver to MLflow what runs/ has and it lacks")
-    commands.add_parser("ui", help="the MLflow UI").add_argument("--port", default="5000")
     for name in OWN_FILES:
         file = importlib.import_module(f"harness.commands.{name}")
         file.options(commands.add_parser(name, help=file.HELP))
@@ -60,7 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "list": _list,
         "reproduce": _reproduce,
         "sync": _sync,
-        "ui": _ui,
         "forget": _forget,
     }
     try:
@@ -123,17 +121,6 @@ def _reproduce(chosen: argparse.Namespace) -> int:
     from harness.commands.reproduce import reproduce
 
     return reproduce(chosen.run, ROOT, workers(chosen))
-
-
-def _ui(chosen: argparse.Namespace) -> int:
-    from harness.commands.arguments import whole_number
-    from harness.tracking.store import serve_ui
-
-    port = whole_number(chosen.port, "PORT")
-    port = 5000 if port is None else port
-    if not 1 <= port <= 65535:
-        raise SpecError(f"PORT must be 1..65535; got {port}")
-    return serve_ui(ROOT, port)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,18 @@ def whole_number(text: str, name: str) -> int | None:
     return int(text)
 
 
+def port(text: str, default: int) -> int:
+    """PORT: where a server listens.
+
+    Raises:
+        SpecError: no port's number.
+    """
+    given = whole_number(text, "PORT")
+    if given is not None and not 1 <= given <= 65535:
+        raise SpecError(f"PORT must be 1..65535; got {given}")
+    return default if given is None else given
+
+
 def seeds(text: str) -> int | tuple[int, ...] | None:
     """SEEDS: how many, as in "5", or which, as in "0,1,7"; None when it was not given.
 

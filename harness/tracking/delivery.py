@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from harness.records import journal
-from harness.records.events import Event, Finished, Started
+from harness.records.events import EpochDone, Event, Finished, Started
 from harness.tracking import rows
 from harness.tracking.copies import Copies
 from harness.tracking.listing import DIGESTS, Listed
@@ -204,7 +204,7 @@ class Delivery:
             self._tracker.experiment_id(spec.experiment),
             start_time=rows.milliseconds(started),
             tags=tags,
-            run_name=f"{spec.variant} seed {spec.seed}",
+            run_name=_title(started),
         )
         return run.info.run_id
 
@@ -217,6 +217,9 @@ class Delivery:
         """What an ended run has besides its rows; the tags that make it count come last, in `_tell`."""
         copies.bring(with_artifacts=events[-1].kind == "finished")
         self._find(key, started, Receipt(run_id=run_id), ended=events[-1].kind)
+        if events[-1].kind == "finished":
+            last = next((event for event in reversed(events) if isinstance(event, EpochDone)), None)
+            self._client.update_run(run_id, name=_title(started, last))
         self._client.set_tag(run_id, DIGESTS, json.dumps(copies.digests))
         self._client.set_tag(run_id, "epochs_recorded", str(epochs(events)))
 
@@ -231,3 +234,9 @@ class Delivery:
     @property
     def _client(self) -> "MlflowClient":
         return self._tracker.client
+
+
+def _title(started: Started, last: EpochDone | None = None) -> str:
+    """A run's name in MLflow's tables: its variant, seed and images, and the result of its last epoch."""
+    result = [f"{last.test.accuracy:.1%}"] if last else []
+    return " · ".join([f"{started.spec.variant} seed {started.spec.seed}", started.data.label, *result])

@@ -141,9 +141,7 @@ class Tracker:
         name = summary.design.experiment
         experiment_id, tags = self.experiment_id(name), {"kind": "summary", "experiment": name}
         with self.store.lock():  # two processes would make two runs, or the same tag at the same time
-            run = self._summary_run(name) or listed(
-                self.client.create_run(experiment_id, tags=tags, run_name="summary")
-            )
+            run = self.summary_run(name) or listed(self.client.create_run(experiment_id, tags=tags, run_name="summary"))
             if _asked(run) < summary.asked:
                 self.client.log_text(run.id, summary.model_dump_json(indent=2), "plan.json")
                 self.describe(run.id, summary.design.question)
@@ -164,7 +162,7 @@ class Tracker:
         """`Summary.asked` of the last summary that the store has; 0 if it has none."""
         with failing_in_one_line("read"):
             found = self.client.get_experiment_by_name(experiment)
-            run = self._summary_run(experiment) if found else None
+            run = self.summary_run(experiment) if found else None
             return max(_asked(run), 0.0) if run else 0.0
 
     @failing_in_one_line("read")
@@ -175,7 +173,7 @@ class Tracker:
             TrackingError: nothing was ever run under that name.
         """
         found = self.client.get_experiment_by_name(experiment)
-        run = self._summary_run(experiment) if found else None
+        run = self.summary_run(experiment) if found else None
         if run is None:
             names = self.experiments()
             raise store.TrackingError(
@@ -187,7 +185,7 @@ class Tracker:
     @failing_in_one_line()
     def add_to_summary(self, experiment: str, folder: Path) -> None:
         """Put a report's files beside the plan in the experiment's summary run."""
-        run = self._summary_run(experiment)
+        run = self.summary_run(experiment)
         assert run is not None
         self.client.log_artifacts(run.id, str(folder), "report")
 
@@ -252,7 +250,7 @@ class Tracker:
             self._seen[run_id] = listed(self.client.get_run(run_id))
         return self._seen[run_id]
 
-    def _summary_run(self, experiment: str) -> Listed | None:
+    def summary_run(self, experiment: str) -> Listed | None:
         """The one that was asked last: two machines that begin at once on one server make two."""
         summaries = (run for run in self.listing(experiment) if run.tags.get("kind") == "summary" and not run.deleted)
         return max(summaries, key=_asked, default=None)

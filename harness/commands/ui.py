@@ -1,0 +1,36 @@
+"""`make ui`: MLflow's own pages over the local store, with a link to each experiment's summary."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.arguments import port
+
+if TYPE_CHECKING:
+    from harness.tracking.tracker import Tracker
+
+HELP = "the MLflow UI"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", default="5000")
+
+
+def act(chosen: argparse.Namespace, root: Path) -> int:
+    """Print the links and serve until Ctrl-C. Returns the exit status."""
+    from harness.tracking.store import local_uri, serve_ui
+    from harness.tracking.tracker import Tracker
+
+    at = port(chosen.port, 5000)
+    for line in links(Tracker(root, local_uri(root)), at):
+        print(line)
+    return serve_ui(root, at)
+
+
+def links(tracker: "Tracker", port: int) -> Iterator[str]:
+    """A line an experiment: the page of its summary run, that of the experiment last asked for first."""
+    summaries = [(name, run) for name in tracker.experiments() if (run := tracker.summary_run(name))]
+    asked = {name: tracker.client.get_run(run.id).info.end_time or 0 for name, run in summaries}
+    for name, run in sorted(summaries, key=lambda each: -asked[each[0]]):
+        yield f"{name}: http://127.0.0.1:{port}/#/experiments/{tracker.experiment_id(name)}/runs/{run.id}"
