@@ -98,7 +98,7 @@ def _figures() -> str:
 def _results(names: Sequence[str]) -> int:
     tracker = Tracker(ROOT)
     tracker.store.require_answer()
-    for selection in [select(tracker, name) for name in names]:
+    for selection in [looked(select(tracker, name), ROOT) for name in names]:
         print(f"{selection.design.experiment}: {selection.design.question}\n")
         if not selection.records:
             print("No run has a result yet.\n")

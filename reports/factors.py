@@ -109,7 +109,8 @@ def _sentence(contrast: Contrast, tested: Tested, metric: str) -> str:
     if len(fields) == 2:
         (other_base, other), other_field = contrast.levels[fields[1]], fields[1]
         more = "more" if tested.mean > 0 else "less"
-        said = f"{fields[0]} {level} instead of {base} adds {size} {more} with {other_field} {other} than with {other_base}"
+        said = f"{fields[0]} {level} instead of {base} adds {size} {more} with {other_field} {other} than with "
+        said += str(other_base)
         return f"{_shown(tested, said, 'interaction')} ({evidence})."
     return f"{_shown(tested, f'{contrast.name} comes to {number(tested.mean)} points', 'interaction')} ({evidence})."
 
@@ -141,9 +142,9 @@ def effects_table(found: list[Effect]) -> Table:
     return Table(
         ("effect", "kind", "verdict", "points", "95% interval", "seeds", "p"),
         rows,
-        "Each level stands in place of the baseline's, averaged over the levels of the other factors. Interaction: by how "
-        f"many points the first factor's effect is larger with the second's level. p is corrected for all {given} effects; "
-        "the comparisons of single cells with the baseline are a family of their own.",
+        "Each level stands in place of the baseline's, averaged over the levels of the other factors. Interaction: by "
+        f"how many points the first factor's effect is larger with the second's level. p is corrected for all {given} "
+        "effects; the comparisons of single cells with the baseline are a family of their own.",
     )
 
 
@@ -162,7 +163,7 @@ def cells_table(selection: Selection) -> Table:
 
 
 def interaction_panels(selection: Selection) -> list[Figure]:
-    """A panel a pair of factors: a line a level of the one over the levels of the other, of two factors with each run."""
+    """A panel a pair of factors: a line a level of the one over the levels of the other, a dot a run."""
     levels, made = levels_of(selection.design.cells, selection.design.baseline), []
     for line, across in combinations(levels, 2):
         figure = new(*(PANEL if len(levels) > 2 else (5.5, 4.0)))
@@ -180,14 +181,14 @@ def _lines(axes: Axes, selection: Selection, line: tuple[str, list[Scalar]], acr
     for n, level in enumerate(line[1]):
         shift, means = 0.04 * (n - (len(line[1]) - 1) / 2), []
         for place, other in enumerate(across[1]):
-            here = [
-                c
-                for c, own in cells.items()
-                if (repr(own[line[0]]), repr(own[across[0]])) == (repr(level), repr(other))
-            ]
+            here = [cell for cell, own in cells.items() if _is(own[line[0]], level) and _is(own[across[0]], other)]
             found = [np.mean(list(results[cell].values())) for cell in here if cell in results]
             means.append(float(np.mean(found)) if here and len(found) == len(here) else np.nan)
             runs = [value for cell in here for value in results.get(cell, {}).values()]
             axes.scatter([place + shift] * len(runs), runs, s=10, alpha=0.4, color=colour[str(level)])
         axes.plot(np.arange(len(means)) + shift, means, marker="D", color=colour[str(level)], label=plain(str(level)))
     axes.set_xticks(range(len(across[1])), [plain(str(level)) for level in across[1]])
+
+
+def _is(one: Scalar, other: Scalar) -> bool:
+    return repr(one) == repr(other)  # 1 and True are equal
