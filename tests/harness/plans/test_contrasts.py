@@ -91,7 +91,8 @@ def test_what_cannot_be_told_is_said_before_anything_trains() -> None:
         "model.norm group × model.dropout 0.1"
     )
     cells = {name: own for name, own in all_cells(FACTORS).items() if name != "batch_01"}
-    (said,) = notes(_planned(**CROSSED | {"cells": cells, "variants": cells}))
+    fewer: dict[str, Any] = CROSSED | {"cells": cells, "variants": cells}
+    (said,) = notes(_planned(**fewer))
     assert said.startswith("note: without the cells model.norm batch with model.dropout 0.1 these effects")
 
 
@@ -99,8 +100,8 @@ def test_a_variant_that_changes_two_factors_at_once_is_said() -> None:
     """Declared as they are, both may differ; but no run tells which of them makes the difference."""
     variants = {"batch": {}, "both": {"model.norm": "group", "model.dropout": 0.1}}
     more: dict[str, Any] = {"variants": variants, "factor": ("model.norm", "model.dropout"), "published": ()}
-    base = BASE.model_copy(update={"model": BASE.model.model_copy(update={"dropout": 0.0})})
-    (said,) = notes(_planned(**more | {"base": base}))
+    more["base"] = BASE.model_copy(update={"model": BASE.model.model_copy(update={"dropout": 0.0})})
+    (said,) = notes(_planned(**more))
     assert said == (
         "note: both differs from batch in model.norm and model.dropout at once; what each of them does, no run tells: "
         "`factors` would cross them"
