@@ -17,6 +17,7 @@ from reports import compare, frames, prose, tables, terminal
 from reports.build import build
 from reports.external import Asked, Table, from_csv, from_mlflow, read
 from reports.grids import Images
+from reports.looks_said import looked
 from reports.note import note
 from reports.publish import publish
 from reports.select import Selection, select
@@ -75,7 +76,7 @@ def _asked(name: str) -> bool:
 def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     tracker = Tracker(ROOT)
     tracker.store.require_answer()
-    selections = [select(tracker, name) for name in names]
+    selections = [looked(select(tracker, name), ROOT) for name in names]
     folder = ROOT / "reports" / "out" / "-".join(map(_folder_name, selections))
     build(selections, folder, allowed, [images_of(selection) for selection in selections], _figures())
     for name, selection in zip(names, selections, strict=True):
@@ -97,7 +98,7 @@ def _figures() -> str:
 def _results(names: Sequence[str]) -> int:
     tracker = Tracker(ROOT)
     tracker.store.require_answer()
-    for selection in [select(tracker, name) for name in names]:
+    for selection in [looked(select(tracker, name), ROOT) for name in names]:
         print(f"{selection.design.experiment}: {selection.design.question}\n")
         if not selection.records:
             print("No run has a result yet.\n")
@@ -158,7 +159,7 @@ def _print_sentences(sentences: Sequence[str]) -> None:
 def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:
     tracker = Tracker(ROOT)
     tracker.store.require_answer()
-    selections = [select(tracker, name) for name in names]
+    selections = [looked(select(tracker, name), ROOT) for name in names]
     folder = ROOT / "reports" / "published" / "-".join(names)
     publish(selections, folder, allowed, [images_of(selection) for selection in selections])
     print(f"published: {folder.relative_to(ROOT)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.artifacts.spreadsheet import write_csv
 from harness.files import remove_leftovers
-from reports import errors, frames, guard, html, latex, markdown, prose, sections, words
+from reports import errors, frames, guard, html, latex, looks_said, markdown, prose, sections, tuning, words
 from reports.document import Banner, Block, Document, Heading, Text
 from reports.grids import Images
 from reports.sections import Report
@@ -92,9 +92,12 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     sections.opening(report, found, allowed)
     comparisons = frames.comparisons(selection)
     sections.answer(report, comparisons)
+    looks_said.section(report)
+    tuning.section(report)
     sections.differs(report, found)
     sections.changed_hands(report, images)
     sections.cost(report, comparisons)
+    report.add(*tuning.cost(selection))
     sections.course(report)
     sections.closing(report)
     files = {

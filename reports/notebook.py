@@ -10,6 +10,7 @@ from harness.environment import project
 from harness.tracking.tracker import Tracker
 from reports import frames, guard
 from reports.build import build
+from reports.looks_said import looked
 from reports.select import select
 
 
@@ -34,7 +35,8 @@ def results(experiment: str, root: Path | None = None) -> pd.DataFrame:
     Raises:
         TrackingError: nothing is recorded under that name.
     """
-    selection = select(Tracker(root or project()), experiment)
+    place = root or project()
+    selection = looked(select(Tracker(place), experiment), place)
     frame = frames.runs_frame(selection)
     if not selection.records:
         return frame
@@ -53,5 +55,5 @@ def report(experiment: str, allow: Sequence[str] = (), root: Path | None = None)
     """
     place = root or project()
     folder = place / "reports" / "out" / f"{experiment}-notebook"
-    build([select(Tracker(place), experiment)], folder, allow, [None])
+    build([looked(select(Tracker(place), experiment), place)], folder, allow, [None])
     return Page(folder)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.plans.plan import within
-from reports import classes, frames, guard
+from reports import classes, frames, guard, recipe
 from reports.checkpoints import Flips
 from reports.document import Text
 from reports.inference import fewest_pairs
@@ -34,7 +34,7 @@ def asked_of(selection: Selection) -> Text | None:
 def answer(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text]:
     """The headline, and the sentences on each comparison."""
     verdicts = [Text(explain(c), selection.numbers(c.variant, c.baseline)) for c in comparisons]
-    return [headline(selection, comparisons), *verdicts]
+    return [headline(selection, comparisons), *verdicts, *recipe.too_narrow(selection)]
 
 
 def headline(selection: Selection, comparisons: Sequence[Comparison]) -> Text:
@@ -163,7 +163,7 @@ def what_differs(selection: Selection, found: Sequence[guard.Difference]) -> Tex
     others = "the images, the training code, the versions of packages, the machine, the number of threads and all "
     others += "other settings"
     many, differing = len(selection.variants) > 1, guard.factor_values(selection.records)
-    factor = [name for name in differing if within(name, selection.design.factor)] or ["name alone"]
+    factor = [name for name in differing if within(name, selection.design.may_differ)] or ["name alone"]
     runs = f"The variants differ in {listed(factor)}" if many else f"All runs are of {selection.baseline}"
     mattering = [difference.field for difference in found if not difference.harmless]
     if not found:

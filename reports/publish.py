@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from harness.records.events import EVENT
 from harness.records.record import Record
-from harness.tracking.tracker import PlannedRun, Summary
+from harness.tracking.tracker import PlannedRun
 from reports.build import build, replacing
 from reports.grids import Images
 from reports.select import Selection, arrange, from_folder
@@ -85,7 +85,7 @@ def _with_earlier(selection: Selection, published: Path) -> Selection:
     asked = [run for run in selection.summary.runs if (run.variant, run.seed) not in again]
     seeds = tuple(sorted({*selection.design.seeds, *(record.seed for record in earlier)}))
     design = selection.design.model_copy(update={"seeds": seeds})
-    summary = Summary(design=design, runs=(*asked, *planned), asked=selection.summary.asked)
+    summary = selection.summary.model_copy(update={"design": design, "runs": (*asked, *planned)})
     states = {run.key: run.why for run in selection.absent}
     return arrange(summary, {record.key: record for record in (*selection.records, *earlier)}, states)
 

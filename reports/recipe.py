@@ -14,8 +14,31 @@ def base_recipe(selection: Selection) -> Text:
     said = f"Base recipe, that of {selection.baseline}: {describe(recipe)}."
     if len(selection.variants) > 1:
         said += " The other variants use the same settings but for the factor"
-        said += "." if _searched(selection) else "; nothing was tuned for any of them."
+        said += _tuned(selection) or ("." if _searched(selection) else "; nothing was tuned for any of them.")
     return Text(" ".join([said, *_searched(selection)]), selection.numbers())
+
+
+def too_narrow(selection: Selection) -> list[Text]:
+    """That a variant's best trial lies at an end of its range, so that better values may lie beyond it."""
+    tuned = selection.summary.tuned
+    edges = {variant: tuned.at_edge(variant) for variant in selection.variants} if tuned else {}
+    said = [
+        f"The best {field} of {variant} lies at the {end} end of the range in which it was tuned: the range may be too "
+        "narrow, and this variant better than it is shown here."
+        for variant, ends in edges.items()
+        for field, end in ends.items()
+    ]
+    return [Text(" ".join(said), selection.numbers(*(v for v, ends in edges.items() if ends)))] if said else []
+
+
+def _tuned(selection: Selection) -> str:
+    """What was tuned, as the end of a sentence; "" where nothing was."""
+    tuned = selection.summary.tuned
+    if tuned is None or not tuned.trials:
+        return ""
+    fields, trials = " and ".join(tuned.asked.space), tuned.asked.trials
+    verb = "was" if len(tuned.asked.space) == 1 else "were"
+    return f" and {fields}, which {verb} tuned for each with {trials} trials."
 
 
 def _searched(selection: Selection) -> list[str]:

@@ -10,6 +10,7 @@ from harness.records import journal
 from harness.records.events import ENDS
 from harness.records.record import Record
 from harness.tracking.tracker import Damaged, Recorded, Summary, Tracker
+from harness.values import HarnessError
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,11 @@ def select(tracker: Tracker, experiment: str) -> Selection:
     """The runs that the experiment last asked for.
 
     Raises:
-        TrackingError: nothing is recorded under that name.
+        HarnessError: nothing is recorded under that name, or the trials of a tuning.
     """
     summary, recorded = tracker.summary(experiment), tracker.runs(experiment)
+    if whose := summary.design.trials_of:
+        raise HarnessError(f"{experiment!r} are trials, which stand in a report of {whose!r}: make report EXP={whose}")
     states = {key: run.state for key, run in recorded.items()}
     found: dict[str, Record] = {}
     for key in (run.key for run in summary.runs):

@@ -16,10 +16,13 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     from harness.execution.execute import execute
     from harness.execution.rates import find_shared
     from harness.execution.settle import settle
+    from harness.plans.foresight import notes
     from harness.tracking.tracker import Tracker
 
     code_at_start(root)
     planned, datasets = check(planned, root)
+    for line in notes(planned):
+        print(line, flush=True)
     tracker = Tracker(root)
     planned = settle(planned, datasets, root, asked)
     if planned.tune:

@@ -1,6 +1,6 @@
 """Optimisers, rate schedules and the LR range test as values; `harness.training` builds from them."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -122,3 +122,9 @@ class Constant(Values):
 
 Optimizer = Annotated[Adam | AdamW | SGD, Field(discriminator="name")]
 Schedule = Annotated[OneCycle | Step | Cosine | Constant, Field(discriminator="name")]
+
+
+def kinds(union: Any) -> dict[str, type[Values]]:
+    """Name → class, of a union of values that its `name` field tells apart: `Optimizer` or `Schedule`."""
+    arms, _ = get_args(union)
+    return {kind.model_fields["name"].default: kind for kind in get_args(arms)}

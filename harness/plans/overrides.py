@@ -13,14 +13,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
+from harness.plans.hyperparameters import LRFinder, Optimizer, Schedule, kinds
 from harness.plans.spec import Circumstances, Recipe
 from harness.values import SpecError, Values, nearest
 
-_KINDS: dict[str, dict[str, type[Values]]] = {
-    "optimizer": {"adam": Adam, "adamw": AdamW, "sgd": SGD},
-    "schedule": {"onecycle": OneCycle, "step": Step, "cosine": Cosine, "constant": Constant},
-}
+_KINDS = {"optimizer": kinds(Optimizer), "schedule": kinds(Schedule)}
 _UNION_ARM = re.compile(r"(bool|int|float|str|none|constrained-\w+|literal\[.*|tuple\[.*)")
 """What pydantic adds to an error's path to say which arm of a union it tried."""
 _SHOWN = 100
@@ -89,19 +86,19 @@ def explain(error: ValidationError) -> str:
     errors = error.errors(include_url=False)
     first, path = errors[0], _path(errors[0])
     dotted = ".".join(path)
-    kinds = _KINDS.get(path[-1], {}) if path else {}
+    known = _KINDS.get(path[-1], {}) if path else {}
     match first["type"]:
         case "extra_forbidden":
             return f"`{dotted}` is not a field{_near_field(error.title, first['loc'])}"
         case "missing":
             return f"`{dotted}` must be given"
         case "union_tag_not_found":
-            return f"`{dotted}.name` must be given, one of {', '.join(kinds)}"
+            return f"`{dotted}.name` must be given, one of {', '.join(known)}"
         case "union_tag_invalid":
             tag = str(first.get("ctx", {})["tag"])
-            return f"`{dotted}.name` must be one of {', '.join(kinds)}; got {tag!r}{nearest(tag, kinds)}"
+            return f"`{dotted}.name` must be one of {', '.join(known)}; got {tag!r}{nearest(tag, known)}"
         case "model_attributes_type":
-            rule = f"must be one of {', '.join(kind.__name__ for kind in kinds.values())}"
+            rule = f"must be one of {', '.join(kind.__name__ for kind in known.values())}"
         case _:  # each arm of a union brings a rule of its own
             rules = dict.fromkeys(_rule(each) for each in errors if _path(each) == path)
             rule = " or ".join(rule.removeprefix("must be ") if n else rule for n, rule in enumerate(rules))
@@ -135,7 +132,7 @@ def _short(value: Any) -> str:
 
 def _near_field(title: str, location: Sequence[str | int]) -> str:
     """The fields that could have been meant; title: the value that was being made when the last part was refused."""
-    tags: dict[Any, type[Values]] = {tag: kind for kinds in _KINDS.values() for tag, kind in kinds.items()}
+    tags: dict[Any, type[Values]] = {tag: kind for each in _KINDS.values() for tag, kind in each.items()}
     owner = {kind.__name__: kind for kind in Values.__subclasses__()}.get(title)
     for part in location[:-1]:
         field = owner.model_fields.get(str(part)) if owner else None

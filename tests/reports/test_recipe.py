@@ -1,5 +1,6 @@
 """The base recipe is told in words, and "nothing was tuned" only where it is so."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from harness.plans.hyperparameters import (
     Optimizer,
     Schedule,
     Step,
+    kinds,
 )
 from harness.plans.spec import Transform
 from harness.records.events import LRFound
+from harness.values import Values
 from reports.recipe import base_recipe, describe
 from reports.select import Selection
 from tests.reports import records
@@ -66,6 +69,24 @@ def test_optimisers_in_words(optimizer: Optimizer, said: str) -> None:
 def test_schedules_in_words(schedule: Schedule, said: str) -> None:
     recipe = records.recipe("batch").model_copy(update={"schedule": schedule})
     assert f"momentum 0.9, {said}; " in describe(recipe)
+
+
+@pytest.mark.parametrize("kind", kinds(Optimizer).values())
+def test_every_optimiser_has_words(kind: type[Values]) -> None:
+    """Whatever is added to the union: its own name and its rate stand in the sentence."""
+    recipe = records.recipe("batch").model_copy(update={"optimizer": kind.model_validate({"lr": 0.125})})
+    (said,) = re.findall(r"; (\S+), learning rate 0.125, ", describe(recipe))
+    assert said.lower() == kind.model_fields["name"].default
+
+
+@pytest.mark.parametrize("kind", kinds(Schedule).values())
+def test_every_schedule_has_words(kind: type[Values]) -> None:
+    """Whatever is added to the union, and no two of them the same."""
+    said = [
+        describe(records.recipe("batch").model_copy(update={"schedule": each()})) for each in kinds(Schedule).values()
+    ]
+    assert "None" not in describe(records.recipe("batch").model_copy(update={"schedule": kind()}))
+    assert len(set(said)) == len(said)
 
 
 def test_what_else_a_recipe_holds_is_told_where_it_holds_it() -> None:

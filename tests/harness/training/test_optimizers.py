@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from harness.plans import spec
-from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, OneCycle, Schedule, Step
+from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule, Step, kinds
 from harness.plans.spec import Recipe
 from harness.training.optimizers import build_optimizer, build_scheduler, check_schedule
-from harness.values import SpecError
+from harness.values import SpecError, Values
 
 SEED_003 = OneCycle(pct_start=5 / 24, anneal_strategy="linear", div_factor=100.0, final_div_factor=100.0)
 
@@ -136,3 +136,27 @@ def test_only_trainable_parameters_are_optimised(recipe: Recipe) -> None:
     model[0].requires_grad_(False)
     held = build_optimizer(model, recipe, lr=0.1).param_groups[0]["params"]
     assert [id(parameter) for parameter in held] == [id(parameter) for parameter in model[1].parameters()]
+
+
+@pytest.mark.parametrize("kind", kinds(Optimizer).values())
+def test_every_optimiser_is_built(kind: type[Values], recipe: Recipe) -> None:
+    """Whatever is added to the union: torch's own takes a step at the given rate."""
+    model = nn.Linear(2, 1)
+    asked = recipe.model_copy(update={"optimizer": kind.model_validate({"lr": 0.125})})
+    optimizer = build_optimizer(model, asked, 0.125)
+    model(torch.ones(1, 2)).sum().backward()
+    before = model.weight.detach().clone()
+    optimizer.step()
+    assert optimizer.param_groups[0]["lr"] == 0.125
+    assert not torch.equal(before, model.weight)
+
+
+@pytest.mark.parametrize("kind", kinds(Schedule).values())
+def test_every_schedule_is_built(kind: type[Values], recipe: Recipe) -> None:
+    """Whatever is added to the union: ten steps of it leave a rate between 0 and the peak."""
+    optimizer = torch.optim.SGD(nn.Linear(2, 1).parameters(), lr=0.125)
+    scheduler = build_scheduler(optimizer, Recipe(**dict(recipe) | {"schedule": kind()}).schedule, 0.125, 5, 2)
+    for _ in range(9):
+        optimizer.step()
+        scheduler.step()
+    assert 0 <= scheduler.get_last_lr()[0] <= 0.125

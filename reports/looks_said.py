@@ -1,0 +1,74 @@
+"""Looks at results: remembered whenever a report is written, and told where they were declared."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from harness.evidence.looks import decide
+from harness.plans.looks import Look
+from harness.records import looks as journal
+from reports import frames
+from reports.document import Table, Text
+from reports.prose import count, listed
+from reports.sections import Report
+from reports.select import Selection
+
+
+def looked(selection: Selection, root: Path) -> Selection:
+    """The selection with every look at its experiment so far, this one included: whoever reads a report has looked.
+
+    Args:
+        root: the project's folder.
+    """
+    if not selection.records:
+        return selection
+    now = Look(
+        time=time.time(),
+        seeds=tuple(sorted({record.seed for record in selection.records})),
+        variants=tuple(sorted(selection.variants)),
+        runs=len(selection.records),
+    )
+    looks = journal.note(root / "runs" / selection.design.experiment, now)
+    return replace(selection, summary=selection.summary.model_copy(update={"looks": looks}))
+
+
+def section(report: Report) -> None:
+    """When a number of seeds was not fixed: which looks there were, what each spent, and why each variant stopped."""
+    selection = report.selection
+    if not selection.design.looks:
+        return
+    report.heading("Looks")
+    report.add(Text(declared(selection), selection.numbers()), table(selection))
+
+
+def declared(selection: Selection) -> str:
+    """Which looks were declared, and whether every run was recorded with them."""
+    design = selection.design
+    at = listed([f"{look:,}" for look in design.looks])
+    others = sum(record.started.design.looks != design.looks for record in selection.records)
+    when = "before the first run" if not others else f"but {count(others, 'run')} began without them or with others"
+    unplanned = sum(not look.planned for look in selection.summary.looks)
+    was = "was" if unplanned == 1 else "were"
+    more = f" There {was} {count(unplanned, 'look')} more that nobody declared." if unplanned else ""
+    return (
+        f"Seeds were added until it was decided. Looks at {at} seeds were declared, {when}; together, over all looks "
+        f"and variants, they err with 5%.{more}"
+    )
+
+
+def table(selection: Selection) -> Table:
+    """A row a variant: what was decided, at which look, what had been spent by then, and why it stopped."""
+    design, results = selection.design, frames.results(selection)
+    base = results[selection.baseline]
+    differences = {
+        variant: {seed: found[seed] - base[seed] for seed in found.keys() & base}
+        for variant, found in results.items()
+        if variant != selection.baseline
+    }
+    made = decide(differences, design.seeds, design.looks, design.smallest_difference_points)
+    rows = [
+        (variant, decision.outcome, decision.seeds or None, f"{decision.spent:.0%}", decision.reason)
+        for variant, decision in made.items()
+    ]
+    columns = ("variant", "outcome", "seeds at that look", "error spent by then", "because")
+    return Table(columns, rows, "Error spent: the share of the 5%. Futile and open are not decided.")

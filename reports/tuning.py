@@ -1,0 +1,242 @@
+"""What tuning found: each variant's trials, whether its best lies inside the range, and what another budget would give.
+
+Trials are scored on held-out training images and never compared with results; reports read them from the summary.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from harness.artifacts.figures import new, plain
+from harness.plans.tuning import Choice, LogUniform, Range, Trial, Tuned, best_of
+from reports import frames
+from reports.document import Table, Text
+from reports.figures import PANEL, colours
+from reports.prose import count, listed
+from reports.sections import Report
+from reports.select import Selection
+
+
+def section(report: Report) -> None:
+    """How the values that were tuned came about; nothing where nothing was tuned."""
+    selection = report.selection
+    tuned = selection.summary.tuned
+    if tuned is None or not tuned.trials:
+        return
+    report.heading("Tuning")
+    report.add(Text(how(tuned)), best_table(tuned), *([ranks_table(selection, tuned)] if _from_base(tuned) else []))
+    first, *more = trial_panels(tuned)
+    report.draw(
+        "tuning", first, "Validation accuracy of every trial; a ring marks a variant's best, × one that diverged", *more
+    )
+    report.add(Text(budget_in_words(tuned)))
+    caption = "Expected best validation accuracy by the number of trials: the mean over all subsets of the trials made"
+    report.draw("tuning_budget", budget_figure(tuned), caption)
+    report.add(trials_table(tuned))
+
+
+def how(tuned: Tuned) -> str:
+    """What was tuned, with what budget, and on which images."""
+    asked = tuned.asked
+    ranges = listed([f"{field} {_range(asked.space[field])}" for field in asked.space])
+    points = "The variants tried the same points" if _same_points(tuned) else "The variants tried points of their own"
+    own = "; the first has the values of the experiment's file" if _from_base(tuned) else ""
+    return (
+        f"Tuned for each variant alike, with {count(asked.trials, 'trial')}: {ranges}. A trial is one run with a seed "
+        f"of its own, trained on {1 - asked.validation_fraction:.0%} of the training images and scored on the other "
+        f"{asked.validation_fraction:.0%} after its last epoch; no trial saw a test image, and no result has a trial's "
+        f"seed. {points}{own}. The values of each variant's best trial were then run with the seeds that are compared, "
+        "on all training images."
+    )
+
+
+def cost(selection: Selection) -> list[Text]:
+    """What tuning took beside the runs that are compared."""
+    tuned = selection.summary.tuned
+    if tuned is None or not tuned.trials:
+        return []
+    spent, results = (
+        sum(trial.train_seconds for trial in tuned.trials),
+        frames.runs_frame(selection)["train_seconds"].sum(),
+    )
+    trained = f"{spent:,.0f} s of training, beside {results:,.0f} s for the runs that are compared"
+    return [Text(f"Tuning took {count(len(tuned.trials), 'trial')} and {trained}.", selection.numbers())]
+
+
+def best_table(tuned: Tuned) -> Table:
+    """A row a variant: the values of its best trial, and where they lie in their ranges."""
+    rows = []
+    for variant in _variants(tuned):
+        best, edges = tuned.best(variant), tuned.at_edge(variant)
+        values = [None if best is None else _value(best.values[field]) for field in tuned.asked.space]
+        where = listed([f"{field}: {end} end" for field, end in edges.items()]) if edges else "inside"
+        diverged = sum(trial.diverged for trial in tuned.of(variant))
+        number = best.number + 1 if best else None
+        rows.append((variant, *values, _percent(best), number, diverged, where if best else None))
+    columns = ("variant", *tuned.asked.space, "validation accuracy %", "best trial", "diverged", "in its range")
+    return Table(
+        columns,
+        rows,
+        "The best trial of each variant by held-out images: one run, the highest of several, so its accuracy is too "
+        "high to be a result. In its range: at an end if in the outer tenth.",
+    )
+
+
+def ranks_table(selection: Selection, tuned: Tuned) -> Table:
+    """Untuned and tuned ranks side by side; untuned is the first trial, which has the file's own values."""
+    variants = [variant for variant in _variants(tuned) if variant in selection.variants]
+    untuned = {variant: tuned.of(variant)[0] for variant in variants}
+    best = {variant: tuned.best(variant) for variant in variants}
+    results = {variant: float(np.mean(list(found.values()))) for variant, found in frames.results(selection).items()}
+    scored = [_ranked({v: _score(untuned[v]) for v in variants}), _ranked({v: _score(best[v]) for v in variants})]
+    scored.append(_ranked({v: results[v] for v in variants}))
+    rows = [(variant, *(column[variant] for column in scored)) for variant in variants]
+    columns = ("variant", "untuned, validation %", "tuned, validation %", "tuned, test % over seeds")
+    return Table(
+        columns,
+        rows,
+        "Ranks in brackets. Untuned: the first trial, which has the values of the experiment's file. The first two "
+        "columns are of one run each, so their order alone shows nothing.",
+    )
+
+
+def trials_table(tuned: Tuned) -> Table:
+    """Every trial, with the key of its run."""
+    rows = [
+        (trial.variant, trial.number + 1, *map(_value, trial.values.values()), _percent(trial), trial.seed, trial.key)
+        for variant in _variants(tuned)
+        for trial in tuned.of(variant)
+    ]
+    columns = (
+        "variant",
+        "trial",
+        *tuned.asked.space,
+        "validation accuracy %",
+        "seed",
+        "run key (tag run_key in MLflow)",
+    )
+    return Table(columns, rows, "A dash for the accuracy: the trial diverged.", folded=f"All {len(rows)} trials")
+
+
+def budget_in_words(tuned: Tuned) -> str:
+    """Which variant is expected to come out highest at each budget: whether the winner depends on it."""
+    curves, budgets = _curves(tuned), range(1, tuned.asked.trials + 1)
+    leaders = [
+        [v for v in curves if np.isclose(curves[v][n - 1], max(c[n - 1] for c in curves.values()))] for n in budgets
+    ]
+    spans: list[tuple[list[str], int, int]] = []
+    for n, leading in zip(budgets, leaders, strict=True):
+        if spans and spans[-1][0] == leading:
+            spans[-1] = (leading, spans[-1][1], n)
+        else:
+            spans.append((leading, n, n))
+    if len(curves) == 1:
+        return "One variant was tuned, so no budget is compared."
+    if len(spans) == 1:
+        first = listed(spans[0][0])
+        return (
+            f"On held-out images {first} would be expected highest with any budget from 1 to {tuned.asked.trials} "
+            "trials: as far as these trials tell, who comes first does not depend on the budget."
+        )
+    parts = [f"{listed(leading)} with {_span(first, last)}" for leading, first, last in spans]
+    return f"On held-out images the variant expected highest depends on the budget: {listed(parts)}."
+
+
+def budget_figure(tuned: Tuned) -> Figure:
+    """A line a variant: the expected best validation accuracy of so many trials."""
+    figure = new(6, 3.8)
+    axes, colour = figure.subplots(), colours(_variants(tuned))
+    for variant, curve in _curves(tuned).items():
+        axes.plot(
+            range(1, len(curve) + 1), curve, marker="o", markersize=4, color=colour[variant], label=plain(variant)
+        )
+    axes.set(xlabel="trials", ylabel="expected best validation accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+def trial_panels(tuned: Tuned) -> list[Figure]:
+    """A panel a tuned field: every trial's validation accuracy against its value."""
+    made = []
+    for field in tuned.asked.space:
+        made.append(new(*PANEL))
+        _panel(made[-1].subplots(), tuned, field)
+    return made
+
+
+def _panel(axes: Axes, tuned: Tuned, field: str) -> None:
+    span, colour = tuned.asked.space[field], colours(_variants(tuned))
+    places = {repr(value): n for n, value in enumerate(span.values)} if isinstance(span, Choice) else {}
+
+    def at(trial: Trial) -> float:
+        value = trial.values[field]
+        return places[repr(value)] if places else float(value)
+
+    scored = [100 * t.validation_accuracy for t in tuned.trials if t.validation_accuracy is not None]
+    floor = min(scored, default=0.0)
+    for variant in _variants(tuned):
+        trials, best = tuned.of(variant), tuned.best(variant)
+        points = [(at(t), 100 * t.validation_accuracy) for t in trials if t.validation_accuracy is not None]
+        axes.scatter(*zip(*points, strict=True), s=22, color=colour[variant], label=plain(variant)) if points else None
+        lost = [at(trial) for trial in trials if trial.diverged]
+        axes.scatter(lost, [floor] * len(lost), marker="x", color=colour[variant])
+        if best is not None:
+            axes.scatter([at(best)], [_score(best)], s=110, facecolors="none", edgecolors=[colour[variant]])
+    if isinstance(span, LogUniform):
+        axes.set_xscale("log")
+    if places:
+        axes.set_xticks(range(len(places)), [plain(_value(value)) for value in getattr(span, "values", ())])
+    axes.set(xlabel=field, ylabel="validation accuracy (%)")
+    axes.legend()
+
+
+def _curves(tuned: Tuned) -> dict[str, list[float]]:
+    """Variant → expected best validation accuracy in percent, of 1, 2, … trials; one that diverged is worth 0."""
+    scores = {variant: tuple(map(_score, tuned.of(variant))) for variant in _variants(tuned)}
+    return {variant: [best_of(each, n) for n in range(1, len(each) + 1)] for variant, each in scores.items()}
+
+
+def _variants(tuned: Tuned) -> list[str]:
+    return list(dict.fromkeys(trial.variant for trial in tuned.trials))
+
+
+def _score(trial: Trial | None) -> float:
+    return 100 * (trial.validation_accuracy or 0.0) if trial else 0.0
+
+
+def _percent(trial: Trial | None) -> str | None:
+    return None if trial is None or trial.validation_accuracy is None else f"{100 * trial.validation_accuracy:.2f}"
+
+
+def _ranked(scores: dict[str, float]) -> dict[str, str]:
+    """74.20 (2); equal scores share a rank."""
+    return {v: f"{score:.2f} ({1 + sum(other > score for other in scores.values())})" for v, score in scores.items()}
+
+
+def _same_points(tuned: Tuned) -> bool:
+    points = [[trial.values for trial in tuned.of(variant)] for variant in _variants(tuned)]
+    return all(each == points[0] for each in points)
+
+
+def _from_base(tuned: Tuned) -> bool:
+    """Whether the first trial of every variant has the values of the experiment's file."""
+    return all(tuned.of(variant)[0].values == tuned.base for variant in _variants(tuned))
+
+
+def _range(span: Range) -> str:
+    if isinstance(span, Choice):
+        return f"of {', '.join(map(_value, span.values))}"
+    scale = " by its logarithm" if isinstance(span, LogUniform) else ""
+    return f"from {span.low:g} to {span.high:g}{scale}"
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _span(first: int, last: int) -> str:
+    if first == last:
+        return count(first, "trial")
+    return f"{first} to {last} trials"
