@@ -99,7 +99,8 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
          "memory_format, step, augment_backend"),
         (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
         (["quickstart", "--data=digts"],
-         "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist or folder:PATH; got 'digts'; "
+         "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, folder:PATH, csv:PATH, "
+         "npz:PATH or torchvision/<name>; got 'digts'; "
          "did you mean 'digits'?"),
         (["broken"], "experiments/broken.py line 3: '(' was never closed; correct it and run again"),
     ],
@@ -128,7 +129,7 @@ def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) 
 def test_other_commands_refuse_alike(refuse: Refuse, arguments: list[str], said: str) -> None:
     """Also where argparse would print its usage and end the program itself."""
     line = refuse(*arguments)
-    names = ", ".join(["run, lr-find, list, reproduce, forget, sync, ui", *command_line.OWN_FILES])
+    names = ", ".join(["run, lr-find, list, data, reproduce, forget, sync, ui", *command_line.OWN_FILES])
     choices = (re.sub(r"[a-z-]+", r"'\g<0>'", names), names)  # Python 3.12 changed its mind
     assert line in [said.replace("{choices}", each) for each in choices]
 

@@ -9,6 +9,7 @@ import models
 from harness.artifacts.weights import load_model, save_weights
 from harness.data.load import Dataset, load
 from harness.execution.attempt import environment
+from harness.plans.hyperparameters import Adam
 from harness.plans.spec import Data, Model
 from harness.records import journal
 from harness.records.events import EpochDone, Started
@@ -23,7 +24,7 @@ ZOO = (
     "torchvision/shufflenet_v2_x0_5",
     "torchvision/squeezenet1_1",
     "torchvision/regnet_y_400mf",
-    "torchvision/mnasnet0_5",
+    "torchvision/googlenet",
     "torchvision/convnext_tiny",
     "torchvision/vit_b_16",
     "timm/resnet18",
@@ -41,8 +42,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def _train(runs: Runs, name: str, digits: Dataset, batch_size: int = 128) -> list[EpochDone]:
-    recipe = runs.spec.recipe.model_copy(update={"model": Model(name=name), "epochs": 1, "batch_size": batch_size})
-    runs.spec = runs.spec.model_copy(update={"recipe": recipe.model_copy(update={"data": Data(name="digits")})})
+    changes = {"model": Model(name=name), "epochs": 1, "batch_size": batch_size, "optimizer": Adam(lr=1e-3)}
+    recipe = runs.spec.recipe.model_copy(update=changes | {"data": Data(name="digits")})
+    runs.spec = runs.spec.model_copy(update={"recipe": recipe})
     runs.of(digits).finish()
     return [event for event in journal.read(runs.folder) if isinstance(event, EpochDone)]
 
@@ -61,12 +63,13 @@ def test_an_epoch_on_digits(runs: Runs, digits: Dataset, name: str) -> None:
 @pytest.mark.zoo
 @pytest.mark.parametrize("name", ZOO)
 def test_the_zoo_learns(runs: Runs, digits: Dataset, name: str) -> None:
-    """`make zoo`: the training loss of the epoch is below that of a guess among ten classes, ln 10 = 2.3026."""
+    """`make zoo`: over the epoch, its beginning included, twice as many training images are right as by a guess."""
     (done,) = _train(runs, name, digits, batch_size=32)
     print(
-        f"{name}: train loss {done.train.loss:.3f}, test accuracy {done.test.accuracy:.1%}, {done.train_seconds:.0f} s"
+        f"{name}: accuracy of training images {done.train.accuracy:.1%}, of test images {done.test.accuracy:.1%}, "
+        f"{done.train_seconds:.0f} s"
     )
-    assert done.train.loss < np.log(10)
+    assert done.train.accuracy > 0.2
 
 
 def test_the_weights_file_gives_the_network_back(digits: Dataset, tmp_path: Path) -> None:
