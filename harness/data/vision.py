@@ -49,9 +49,7 @@ def origin(data: Data, root: Path) -> Origin:
         return published_origin(PUBLISHED[name], data, root)
     if name not in SETS:
         known = sorted({*SETS, *PUBLISHED})
-        near = next(
-            (f"; did you mean {each!r}?" for each in known if each.lower() == name.lower()), nearest(name, known)
-        )
+        same = [each for each in known if each.lower() == name.lower()]
         raise DataError(
             f"`data.name` must be torchvision/ and one of {', '.join(known)}, which are read without unpickling what "
             f"nobody has verified; got {name!r}{nearest(same[0] if same else name, known)}"
