@@ -21,7 +21,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report results compare sync ui list new lr-find reproduce forget test lint house check publish report-check bench chaos clean
+.PHONY: help run report results compare sync ui list data new lr-find reproduce forget test lint house check publish report-check bench chaos zoo clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,8 @@ list: .venv/requirements.stamp ## Show every model and experiment, or one model'
 
 new: .venv/requirements.stamp ## Write an experiment's file, from one that is there: make new EXP=my_question [FROM=norm_comparison]
 	@$(PY) -m harness new --from="$$FROM" -- "$$EXP"
+data: .venv/requirements.stamp ## Show what a data set holds, with a sample of its images: make data DATA=folder:PATH [SET=data.image_size=32]
+	@$(PY) -m harness data --data="$$DATA" --set="$$SET"
 
 lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: make lr-find EXP=resnet_onecycle
 	@$(PY) -m harness lr-find --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"
@@ -93,6 +95,9 @@ bench: .venv/requirements-bench.stamp ## Speed beside what people use instead, i
 
 chaos: .venv/requirements-dev.stamp ## Kill it, damage it, fill its disk, into reports/out/chaos (hours) [SECTIONS="kills disk"]
 	@$(PY) -m tests.chaos "$$SECTIONS"
+
+zoo: .venv/requirements-dev.stamp ## Train fifteen networks of torchvision and timm for an epoch on digits; ten minutes
+	@$(PY) -m pytest -m zoo -n 0 -s -q tests/harness/execution/test_models_from_outside.py
 
 clean: ## Remove the environment and caches; recorded runs, data and reports stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--allow", default="", help="fields in which runs may differ all the same")
     listing = commands.add_parser("list", help="every model and every experiment")
     listing.add_argument("--model", default="", help="one model's layers")
+    images = commands.add_parser("data", help="what a data set holds")
+    images.add_argument("--data", default="", help="its name")
+    images.add_argument("--set", default="", help="data.image_size=32 ...")
     again = commands.add_parser("reproduce", help="replay a recorded run and compare")
     again.add_argument("run", help="its key in runs/ or its id in MLflow")
     again.add_argument("--workers", default="", help="processes for augmentation")
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "run": _run,
         "lr-find": _lr_find,
         "list": _list,
+        "data": _data,
         "reproduce": _reproduce,
         "sync": _sync,
         "forget": _forget,
@@ -99,6 +103,12 @@ def _lr_find(chosen: argparse.Namespace) -> int:
 
 def _list(chosen: argparse.Namespace) -> int:
     from harness.commands.listing import show
+
+    return show(chosen, ROOT)
+
+
+def _data(chosen: argparse.Namespace) -> int:
+    from harness.commands.data import show
 
     return show(chosen, ROOT)
 

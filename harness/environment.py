@@ -96,8 +96,10 @@ def builder_digest(builder: Callable[..., Any]) -> str:
     """Digest of the file that defines a model's builder and of the files of its own package that it imports.
 
     A builder in an experiment's file, or in a package outside the repository, is covered like one in `models/`; what it
-    imports from there counts too.
+    imports from there counts too. One called `package/architecture` is of a published package: its version comes first.
     """
+    package, published, _ = builder.__name__.partition("/")
+    version = f"{package} {importlib.metadata.version(package)}, " if published else ""
     found: dict[str, Path] = {}
     code = getattr(inspect.unwrap(builder), "__code__", None)
     own = Path(code.co_filename if code else sys.modules[builder.__module__].__file__ or "")
@@ -109,7 +111,7 @@ def builder_digest(builder: Callable[..., Any]) -> str:
         found[name] = path
         waiting += _imported(name, path)
     names = sorted(found)
-    return _digest([(name, found[name]) for name in names])
+    return version + _digest([(name, found[name]) for name in names])
 
 
 def _imported(name: str, path: Path) -> Iterable[tuple[str, Path]]:

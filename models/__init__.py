@@ -1,14 +1,17 @@
 """Networks by name: images (B, in_channels, image_size, image_size) → logits (B, classes).
 
-Importing this package registers every family. It needs torch only and knows nothing of data or training.
+Importing this package imports every file in it, which registers its networks. It needs torch only, until a network of
+torchvision or timm is asked for, and knows nothing of data or training.
 """
 
-from models import mnist_cnn, norm_cnn, resnet  # noqa: F401 — importing a family registers it
+from models.families import BROKEN, import_all
 from models.layers import fit_to
-from models.registry import ModelError, build, builder, check, names, options, register
+from models.lookup import build, builder, check, names, options
+from models.registry import ModelError, register
 from models.summary import LayerSummary, ModelSummary, format_summary, summarize
 
 __all__ = [
+    "BROKEN",
     "LayerSummary",
     "ModelError",
     "ModelSummary",
@@ -22,3 +25,5 @@ __all__ = [
     "register",
     "summarize",
 ]
+
+import_all()

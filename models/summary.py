@@ -8,9 +8,11 @@ import copy
 import operator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.overrides import TorchFunctionMode
 
 Shape = tuple[int, ...]
 _WHOLE = ""  # the name that `named_modules` gives the network itself
@@ -36,7 +38,8 @@ class ModelSummary:
 
     parameters: int
     multiply_adds: int
-    """Per image, forward, of convolutions and linear layers: each weight and each bias once an output position."""
+    """Per image, forward, of convolutions and linear layers: each weight and each bias once an output position. Those
+    inside torch's attention, which have no row of their own, count; the products of queries, keys and values do not."""
     receptive_field: int | None
     """Pixels (of one side) that a logit sees, whatever the image's own size; norms count as pointwise, though the
     statistics of some span the map. None where the network cannot be traced or has a layer that is not known here."""
@@ -55,12 +58,18 @@ def summarize(model: nn.Module, input_shape: tuple[int, int, int]) -> ModelSumma
     """
     shown = copy.deepcopy(model).to("cpu", torch.float32).eval()
     image = torch.zeros(1, *input_shape)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        layers = _layers(shown, image)
-        fields = _receptive_fields(shown, image)
+    counter, fused = _Counter(), torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one call, in which no linear layer can be seen
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with counter:
+                layers = _layers(shown, image)
+            fields = _receptive_fields(shown, image)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return ModelSummary(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        multiply_adds=counter.multiply_adds,
         receptive_field=fields.get(_WHOLE),
         layers=tuple(replace(layer, receptive_field=fields.get(layer.name)) for layer in layers),
     )
@@ -116,6 +125,28 @@ def _multiply_adds(module: nn.Module, parameters: int, output: torch.Size) -> in
             return 0
 
 
+class _Counter(TorchFunctionMode):
+    """Adds up the multiply-adds of every convolution and linear map of one image, whoever calls it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.multiply_adds = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func in (nn.functional.linear, nn.functional.conv2d):
+            named = dict(zip(("input", "weight", "bias"), args, strict=False)) | (kwargs or {})
+            positions = output[0, 0].numel() if func is nn.functional.conv2d else output.numel() // output.shape[-1]
+            self.multiply_adds += positions * _numbers_in(named["weight"], named.get("bias"))
+        elif func is nn.functional.multi_head_attention_forward:  # query, key, value, embed_dim, heads, in_proj, …
+            self.multiply_adds += args[0].numel() // args[3] * _numbers_in(args[5], args[6], args[11], args[12])
+        return output
+
+
+def _numbers_in(*tensors: torch.Tensor | None) -> int:
+    return sum(tensor.numel() for tensor in tensors if tensor is not None)
+
+
 @dataclass(frozen=True)
 class _Field:
     size: int
@@ -158,9 +189,9 @@ def _receptive_fields(model: nn.Module, image: torch.Tensor) -> dict[str, int | 
     """Module name → receptive field in pixels; the logits' under _WHOLE. Empty where the network cannot be traced."""
     try:
         traced = fx.GraphModule(model, _Tracer().trace(model))
+        _Shapes(traced).run(image)
     except Exception:  # the model's own code runs on stand-ins for tensors, and may fail in any way
         return {}
-    _Shapes(traced).run(image)
     fields: dict[fx.Node, _Field | None] = {}
     named: dict[str, int | None] = {}
     for node in traced.graph.nodes:

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from models import ModelSummary
 
 
+_BROKEN = "cannot be imported: "
+
+
 def show(chosen: argparse.Namespace, root: Path) -> int:
-    """Print what there is; an experiment that cannot be read is listed with the reason. Returns the exit status."""
+    """Print what there is; what cannot be read is listed with the reason. Returns the exit status."""
     if chosen.model:
         print(layers(chosen.model))
         return 0
-    print("\n".join(model_lines(root)), end="\n\n")
-    status = 0
+    lines = model_lines(root)
+    print("\n".join(lines), end="\n\n")
+    status = 2 if any(line.startswith(_BROKEN) for line in lines) else 0
     for name in catalog.names(root):
         try:
             said = catalog.load(name, root).question
@@ -46,6 +50,7 @@ def model_lines(root: Path) -> list[str]:
     import models
 
     lines = [_model_line(name) for name in models.names()]
+    lines += [f"{_BROKEN}{why}" for why in models.BROKEN.values()]
     with suppress(OSError):  # a project that cannot be written to can still be listed
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, "\n".join(lines).encode())
@@ -53,15 +58,17 @@ def model_lines(root: Path) -> list[str]:
 
 
 def layers(model: str) -> str:
-    """A registered model's table of layers, at its default options.
+    """A model's table of layers, at its default options.
 
     Raises:
-        SpecError: there is no model of that name.
+        SpecError: there is no model of that name, or it cannot be built with its defaults.
     """
     import models
 
-    if model not in models.names():
-        raise SpecError(f"MODEL must be one of {', '.join(models.names())}; got {model!r}")
+    try:
+        models.check(model, models.options(model))
+    except models.ModelError as error:
+        raise SpecError(str(error).replace("`model.name`", "MODEL")) from error
     return models.format_summary(_summary(model))
 
 

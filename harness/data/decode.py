@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Only these decoders are called: PIL has dozens, one of which runs Ghostscript."""
 _GREY_MODES = ("1", "L", "LA")
 _LONGEST = 2**15
@@ -135,7 +135,7 @@ class _Decoder:
             return _decode(self.folder, file, self.image_size)
         except Exception as error:  # on a damaged file PIL raises nearly anything: OSError, SyntaxError, struct.error
             said = in_one_line(error)
-            unknown = f"it is none of {', '.join(_FORMATS)}"
+            unknown = f"it is none of {', '.join(FORMATS)}"
             self.damaged[file.name] = unknown if "cannot identify" in said else said
             return None
 
@@ -161,7 +161,7 @@ class _Decoder:
 def _decode(folder: Folder, file: File, image_size: int | None) -> _Image:
     from PIL import Image, ImageOps
 
-    with Image.open(folder.path / file.name, formats=_FORMATS) as image:
+    with Image.open(folder.path / file.name, formats=FORMATS) as image:
         _refuse(image, file.bytes)
         changes: list[str] = []
         if image.getexif().get(_ORIENTATION, 1) in range(2, 9):

@@ -3,12 +3,20 @@
 E. Alpaydin and C. Kaynak, UCI "Optical Recognition of Handwritten Digits", 1998 (its test part).
 """
 
+from pathlib import Path
+
 import numpy as np
 
-from harness.data.split import Decoded, Split, resized, stratified
+from harness.data.origin import Origin, drawn
+from harness.data.split import Decoded, Split, resized
+from harness.plans.spec import Data
 
 SIZE = 32
-TEST_FRACTION = 0.2
+
+
+def origin(data: Data, root: Path) -> Origin:
+    """They come with scikit-learn; root is not looked into."""
+    return Origin([data.name, data.image_size], lambda: decode_digits(data.image_size))
 
 
 def decode_digits(image_size: int | None) -> Decoded:
@@ -19,6 +27,6 @@ def decode_digits(image_size: int | None) -> Decoded:
     small = np.rint(np.asarray(pixels) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     images = resized(small, image_size or SIZE).repeat(3, axis=3)
     labels = np.asarray(targets, np.int64)
-    test = stratified(labels, TEST_FRACTION, seed=0)
+    test = drawn(labels)
     classes = tuple(str(digit) for digit in range(10))
     return Decoded(classes, Split(images[~test], labels[~test]), Split(images[test], labels[test]))

@@ -16,6 +16,8 @@ from harness.values import HarnessError, nearest
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """In any mixture of upper and lower case."""
+_INSTEAD = ("val", "valid", "validation")
+"""Folders that hold the test images of a set without test/."""
 _CLUTTER = ("._", "Thumbs.db", "desktop.ini")
 """What systems leave in folders: files whose names begin so are no one's images."""
 _SHOWN = 10
@@ -51,6 +53,8 @@ class Folder:
     train: tuple[File, ...]
     test: tuple[File, ...]
     left_out: tuple[LeftOut, ...]
+    tested: str = "test"
+    """The folder of the test images: test, or val where there is no test/."""
 
 
 @dataclass
@@ -66,7 +70,9 @@ class _Listing:
 
 
 def list_folder(path: Path, allow_missing_test_classes: bool = False) -> Folder:
-    """The images under path/train/<class>/ and path/test/<class>/; names that differ in Unicode's form alone are one.
+    """The images under path/train/<class>/ and path/test/<class>/, or val/ where there is no test/.
+
+    Names that differ in Unicode's form alone are one.
 
     allow_missing_test_classes: a class of train/ may have no images in test/; each class of test/ must be in train/.
 
@@ -76,30 +82,35 @@ def list_folder(path: Path, allow_missing_test_classes: bool = False) -> Folder:
     """
     path = _existing(path)
     listing = _Listing(path)
-    names = {split: _class_names(listing, split) for split in ("train", "test")}
-    classes = sorted({**names["train"], **names["test"]})
-    optional = {"train": False, "test": allow_missing_test_classes}
+    tested = _tested(path)
+    names = {split: _class_names(listing, split) for split in ("train", tested)}
+    classes = sorted({**names["train"], **names[tested]})
+    optional = {"train": False, tested: allow_missing_test_classes}
     for split in names:
         for missing in () if optional[split] else sorted(set(classes) - set(names[split])):
             raise DataError(
-                f"`data.name`: train/ and test/ must hold the same classes; {split}/ of {str(path)!r} has no folder "
-                f"{missing!r}{nearest(missing, names[split])}"
+                f"`data.name`: train/ and {tested}/ must hold the same classes; {split}/ of {str(path)!r} has no "
+                f"folder {missing!r}{nearest(missing, names[split])}"
             )
     if len(classes) < 2:
         raise DataError(
             f"`data.name`: at least 2 classes are needed; {str(path)!r} holds {len(classes)}: put one folder a class "
-            "in train/ and in test/"
+            f"in train/ and in {tested}/"
         )
-    files: dict[str, list[File]] = {"train": [], "test": []}
+    files: dict[str, list[File]] = {"train": [], tested: []}
     for split, folders in names.items():
         for label, name in enumerate(classes):
             if name in folders:
                 files[split] += _files(listing, f"{split}/{folders[name]}", label, optional[split])
-    if not files["test"]:
-        raise DataError(f"`data.name`: test/ of {str(path)!r} holds no image of any class")
-    _leave_the_rest(listing)
+    if not files[tested]:
+        raise DataError(f"`data.name`: {tested}/ of {str(path)!r} holds no image of any class")
+    _leave_the_rest(listing, tested)
     left_out = tuple(LeftOut(folder, count, reason) for (folder, reason), count in sorted(listing.left_out.items()))
-    return Folder(path, tuple(classes), tuple(files["train"]), tuple(files["test"]), left_out)
+    return Folder(path, tuple(classes), tuple(files["train"]), tuple(files[tested]), left_out, tested)
+
+
+def _tested(path: Path) -> str:
+    return "test" if (path / "test").is_dir() else next((n for n in _INSTEAD if (path / n).is_dir()), "test")
 
 
 def left_out_line(path: Path, left_out: tuple[LeftOut, ...]) -> str:
@@ -192,11 +203,11 @@ def _files(listing: _Listing, folder: str, label: int, may_be_empty: bool) -> li
     return files
 
 
-def _leave_the_rest(listing: _Listing) -> None:
+def _leave_the_rest(listing: _Listing, tested: str) -> None:
     """Images beside train/ and test/: a val/ that nobody reads."""
     for entry in _scan(listing.root, ".", check_links=False):
-        if entry.name not in ("train", "test") and not entry.is_symlink() and entry.is_dir():
-            listing.leave(entry.name, "in neither train/ nor test/", _images_below(entry))
+        if entry.name not in ("train", tested) and not entry.is_symlink() and entry.is_dir():
+            listing.leave(entry.name, f"in neither train/ nor {tested}/", _images_below(entry))
 
 
 def _images_below(entry: os.DirEntry[str] | Path) -> int:

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data import cache
+from harness.data import arrays, cache, digits, images, table, vision
 from harness.data.cache import Cached, open_cached
-from harness.data.decode import decode_folder
-from harness.data.digits import decode_digits
 from harness.data.duplicates import Duplicates
-from harness.data.folders import DataError, LeftOut, left_out_line, list_folder
-from harness.data.published import decode_published
-from harness.data.split import Decoded, Split, stratified
+from harness.data.folders import DataError, LeftOut, left_out_line
+from harness.data.origin import Origin
+from harness.data.split import Split, stratified
 from harness.plans.spec import Data
 
 __all__ = ["Cached", "DataError", "Dataset", "Duplicates", "LeftOut", "Split", "load", "open_cached"]
@@ -75,9 +73,11 @@ def load(data: Data, root: Path) -> Dataset:
     Raises:
         DataError: it is missing, incomplete or damaged, cannot be downloaded or stored, or does not fit `data`.
     """
-    key, decode, left_out, test_files = _source(data, root)
-    folder = root / "data" / "cache" / key
-    cached = cache.read(folder) or cache.store(decode(), folder)
+    found = origin(data, root)
+    if found.left_out:
+        _LOG.warning(left_out_line(Path(str(found.facts[0])), found.left_out))
+    folder = root / "data" / "cache" / cache.key(found.facts)
+    cached = cache.read(folder) or cache.store(found.decode(), folder)
     for remark in cached.remarks:
         _LOG.warning("%s: %s", data.label, remark)
     mean, std = _normalisation(data, cached)
@@ -91,29 +91,36 @@ def load(data: Data, root: Path) -> Dataset:
             )
         validation = Split(train.images[held], train.labels[held])
         train = Split(train.images[~held], train.labels[~held])
-    test, remarks = cached.test, cached.remarks
+    test, test_files, remarks = cached.test, found.test_files, cached.remarks
     if data.scored_on == "held_out":
         assert validation is not None, "a recipe's rule"
         test, test_files, remarks = validation, (), (*remarks, HELD_OUT)
     return Dataset(
         *(data.name, data.label, cached.classes, train, validation, test, cached.checksum, mean, std),
-        *(left_out, remarks, cached.duplicates, test_files),
+        *(found.left_out, remarks, cached.duplicates, test_files),
     )
 
 
-def _source(data: Data, root: Path) -> tuple[str, Callable[[], Decoded], tuple[LeftOut, ...], tuple[str, ...]]:
-    """The cache key, what to call when the cache has nothing under it, what is not read, and the test images' files."""
-    size = data.image_size
-    if data.name.startswith("folder:"):
-        folder = list_folder(root / _expand(data.name.removeprefix("folder:")), data.allow_missing_test_classes)
-        if folder.left_out:
-            _LOG.warning(left_out_line(folder.path, folder.left_out))
-        facts = [str(folder.path), size, folder.train, folder.test]
-        names = tuple(file.name for file in folder.test)
-        return cache.key(facts), lambda: decode_folder(folder, size), folder.left_out, names
-    if data.name == "digits":
-        return cache.key([data.name, size]), lambda: decode_digits(size), (), ()
-    return cache.key([data.name, size]), lambda: decode_published(data.name, root / "data" / data.name, size), (), ()
+_BY_PATH: dict[str, Callable[[Data, Path], Origin]] = {
+    "folder:": images.origin,
+    "csv:": table.origin,
+    "npz:": arrays.origin,
+}
+"""What stands before a path → what finds the images there."""
+
+
+def origin(data: Data, root: Path) -> Origin:
+    """Where the images that `data` names come from; nothing is decoded yet.
+
+    Raises:
+        DataError: there are none, or what is there cannot be a data set.
+    """
+    for start, find in _BY_PATH.items():
+        if data.name.startswith(start):
+            return find(data, root / _expand(data.name.removeprefix(start)))
+    if data.name.startswith("torchvision/"):
+        return vision.origin(data, root)
+    return digits.origin(data, root) if data.name == "digits" else vision.published_origin(data.name, data, root)
 
 
 def _expand(path: str) -> Path:

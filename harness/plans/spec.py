@@ -27,6 +27,8 @@ from harness.values import (
 )
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
+PLACES = ("folder:", "csv:", "npz:", "torchvision/")
+"""What stands before a path, or before torchvision's name for a data set."""
 Expected = Literal["better", "worse", "equivalent"]
 
 
@@ -40,7 +42,8 @@ Looks = Annotated[tuple[Annotated[int, Field(ge=2, le=1000)], ...], AfterValidat
 
 
 class Data(Values):
-    """Which images. `name` is one of DATASETS or `folder:PATH` (`PATH/train/<class>/*`, `PATH/test/<class>/*`)."""
+    """Which images. `name` is one of DATASETS, `folder:PATH` (`PATH/train/<class>/*`, `PATH/test/<class>/*`),
+    `csv:PATH` (columns path, label[, split]), `npz:PATH` (x_train, y_train, x_test, y_test) or `torchvision/<name>`."""
 
     name: str
     title: str | None = Field(default=None, max_length=80)
@@ -51,7 +54,7 @@ class Data(Values):
     """Per channel, 0..1, subtracted after augmentation; None takes all training images' own (held out or not)."""
     std: tuple[PositiveFloat, ...] | None = None
     allow_missing_test_classes: bool = False
-    """Whether a folder's test/ may lack classes that train/ has."""
+    """Whether the test images of a folder, table or file of arrays may lack classes that are trained on."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of the training images held out, stratified by class; 0 holds out none."""
     validation_seed: Annotated[int, Field(ge=0)] = 0
@@ -62,11 +65,12 @@ class Data(Values):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name.startswith("folder:") and len(name) > len("folder:"):
+        if any(name.startswith(place) and len(name) > len(place) for place in PLACES):
             return name
         if name not in DATASETS:
             meant = f"; did you mean 'folder:{name}'?" if "/" in name else nearest(name, DATASETS)
-            raise ValueError(f"must be one of {', '.join(DATASETS)} or folder:PATH{meant}")
+            forms = "folder:PATH, csv:PATH, npz:PATH or torchvision/<name>"
+            raise ValueError(f"must be one of {', '.join(DATASETS)}, {forms}{meant}")
         return name
 
     @model_validator(mode="after")
@@ -84,7 +88,8 @@ class Data(Values):
     @property
     def label(self) -> str:
         """The name that tables and figures use."""
-        return self.title or self.name.removeprefix("folder:").rstrip("/").rsplit("/", 1)[-1]
+        place = self.name.partition(":")[2] or self.name
+        return self.title or place.rstrip("/").rsplit("/", 1)[-1]
 
 
 class Model(BaseModel):

@@ -9,7 +9,7 @@ from torch import nn
 import models
 from models import registry
 
-NAMES = ", ".join(models.names())
+NAMES = ", ".join(models.names()) + ", torchvision/<name>, timm/<name> or <module>:<function>"
 NORM_OPTIONS = "norm, dropout, head, in_channels, image_size, classes"
 
 

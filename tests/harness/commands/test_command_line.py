@@ -23,6 +23,7 @@ from harness.plans import catalog
 from harness.values import SpecError
 
 ROOT = Path(__file__).parents[3]
+MODELS = ", ".join(models.names()) + ", torchvision/<name>, timm/<name> or <module>:<function>"
 NO_ADDRESS = "http://127.0.0.1:abc"
 Refuse = Callable[..., str]
 
@@ -91,14 +92,15 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
          "did you mean 'dropout'?"),
         (["quickstart", "--set=model.dropout=high"], "`model.dropout` must be a number; got 'high'"),
         (["resnet_dropout", "--data=digits", "--set=model.name=resnt"],
-         f"`model.name` must be one of {', '.join(models.names())}; got 'resnt'; did you mean 'resnet'?"),
+         f"`model.name` must be one of {MODELS}; got 'resnt'; did you mean 'resnet'?"),
         (["quickstart", "--set='a\nb'=1"],
          "`a b` is not a field; its fields: data, model, optimizer, schedule, augmentation, lr_finder, epochs, "
          "batch_size, label_smoothing, clip_norm, ema_decay, test_time_flip, precision, device, threads, "
          "memory_format, step, augment_backend"),
         (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
         (["quickstart", "--data=digts"],
-         "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist or folder:PATH; got 'digts'; "
+         "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, folder:PATH, csv:PATH, "
+         "npz:PATH or torchvision/<name>; got 'digts'; "
          "did you mean 'digits'?"),
         (["broken"], "experiments/broken.py line 3: '(' was never closed; correct it and run again"),
     ],
@@ -112,7 +114,7 @@ def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["list", "--model=resnt"], f"MODEL must be one of {', '.join(models.names())}; got 'resnt'"),
+        (["list", "--model=resnt"], f"MODEL must be one of {MODELS}; got 'resnt'; did you mean 'resnet'?"),
         (["forget", " "], "RUN must name one run or several by their keys, as a report's table of runs has them"),
         (["ui", "--port=http"], "PORT must be a whole number below a billion; got 'http'"),
         (["ui", "--port=0"], "PORT must be 1..65535; got 0"),
@@ -127,7 +129,7 @@ def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) 
 def test_other_commands_refuse_alike(refuse: Refuse, arguments: list[str], said: str) -> None:
     """Also where argparse would print its usage and end the program itself."""
     line = refuse(*arguments)
-    names = ", ".join(["run, lr-find, list, reproduce, forget, sync, ui", *command_line.OWN_FILES])
+    names = ", ".join(["run, lr-find, list, data, reproduce, forget, sync, ui", *command_line.OWN_FILES])
     choices = (re.sub(r"[a-z-]+", r"'\g<0>'", names), names)  # Python 3.12 changed its mind
     assert line in [said.replace("{choices}", each) for each in choices]
 
@@ -247,25 +249,30 @@ def test_list_goes_on_past_a_broken_experiment(
     assert any(line.startswith("quickstart ") for line in lines)
 
 
-def test_a_model_that_cannot_be_registered_is_one_line(project: Path) -> None:
-    """The real program, with a model whose option has no annotation: no traceback, status 2."""
-    file = project / "models" / "mine.py"
-    file.write_text("from models.registry import register\n\n\n@register\ndef mine(depth=3):\n    ...\n")
-    family = project / "models" / "__init__.py"
-    before = family.read_text()
-    family.write_text(before.replace("from models import mnist_cnn,", "from models import mine, mnist_cnn,"))
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "harness", "run", "--", "quickstart"], cwd=project, capture_output=True, text=True
-        )
-    finally:
-        family.write_text(before)
-        file.unlink()
-    said = (
-        "model 'mine' in models.mine must take the keyword arguments classes, image_size, in_channels, which the data"
+def test_a_broken_models_file_is_named_and_harms_no_other(project: Path) -> None:
+    """The real program: its line stands among the models, and one beside it is found by itself."""
+    broken, whole = project / "models" / "mine.py", project / "models" / "yours.py"
+    broken.write_text("from models.registry import register\n\n\n@register\ndef mine(depth=3):\n    ...\n")
+    options = "in_channels: int = 3, image_size: int = 32, classes: int = 10"
+    whole.write_text(
+        "from torch import nn\n\nfrom models.registry import register\n\n\n@register\n"
+        f"def yours({options}) -> nn.Module:\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, classes))\n"
     )
-    assert _one_line(done.stderr).startswith(said)
-    assert done.returncode == 2
+
+    command = [sys.executable, "-m", "harness", "list"]
+    try:
+        listed = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    finally:
+        broken.unlink()
+        whole.unlink()
+    said = (
+        "models/mine.py: model 'mine' in models.mine must take the keyword arguments classes, image_size, in_channels, "
+        "which the data fill in"
+    )
+    assert f"cannot be imported: {said}" in listed.stdout.splitlines()
+    assert any(line.startswith("yours            30,730 parameters") for line in listed.stdout.splitlines())
+    assert listed.returncode == 2
 
 
 def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

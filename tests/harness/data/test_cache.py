@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import harness.data.load
+import harness.data.images
 from harness.data.decode import decode_folder
 from harness.data.folders import list_folder
 from harness.data.load import Cached, DataError, load, open_cached
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 def test_second_load_maps_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second load decodes nothing and gives the same, memory-mapped."""
     first = load(Data(name=f"folder:{folder}"), tmp_path)
-    monkeypatch.setattr(harness.data.load, "decode_folder", refuse_to_decode)
+    monkeypatch.setattr(harness.data.images, "decode_folder", refuse_to_decode)
     second = load(Data(name=f"folder:{folder}", title="Pets"), tmp_path)
     assert isinstance(second.train.images, np.memmap)
     np.testing.assert_array_equal(first.train.images, second.train.images)
@@ -70,7 +70,7 @@ def test_key_covers_what_decoding_depends_on(
         shutil.copy(file, folder / "train" / "cat" / "99.png")
     elif change == "rename":
         file.rename(folder / "train" / "cat" / "zz.png")
-    monkeypatch.setattr(harness.data.load, "decode_folder", refuse_to_decode)
+    monkeypatch.setattr(harness.data.images, "decode_folder", refuse_to_decode)
     with pytest.raises(AssertionError, match="decoded again"):
         load(Data(name=f"folder:{folder}", image_size=16 if change == "image_size" else None), tmp_path)
 
@@ -138,7 +138,7 @@ def test_one_folder_has_one_entry_however_it_is_typed(
     """A trailing slash, a relative path and a link lead to the same cached images."""
     (tmp_path / "link").symlink_to(folder)
     load(Data(name="folder:pets"), tmp_path)
-    monkeypatch.setattr(harness.data.load, "decode_folder", refuse_to_decode)
+    monkeypatch.setattr(harness.data.images, "decode_folder", refuse_to_decode)
     assert len(load(Data(name=f"folder:{typed.replace('ABSOLUTE', str(folder))}"), tmp_path).train.labels) == 20
 
 
@@ -192,14 +192,15 @@ def test_full_disk_is_one_line_and_leaves_nothing(
 def test_two_processes_load_a_fresh_folder_at_once(folder: Path, tmp_path: Path) -> None:
     """Both decode, one publishes, both get the same data, and no temporary folder stays."""
     code = (
-        "import sys, time; from pathlib import Path; import harness.data.load as d\n"
+        "import sys, time; from pathlib import Path\n"
+        "import harness.data.images as d; from harness.data.load import load\n"
         "from harness.plans.spec import Data\n"
         "root, me, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]; decode = d.decode_folder\n"
         "def wait(*arguments):\n"
         "    decoded = decode(*arguments); (root / me).touch()\n"
         "    while not (root / other).exists(): time.sleep(0.01)\n"
         "    return decoded\n"
-        "d.decode_folder = wait; print(d.load(Data(name='folder:pets'), root).checksum)"
+        "d.decode_folder = wait; print(load(Data(name='folder:pets'), root).checksum)"
     )
     pairs = (("a", "b"), ("b", "a"))
     commands = [[sys.executable, "-c", code, str(tmp_path), *pair] for pair in pairs]
@@ -216,7 +217,7 @@ def test_open_cached_finds_by_checksum_alone(folder: Path, tmp_path: Path, monke
     dataset = load(Data(name=f"folder:{folder}"), tmp_path)
     load(Data(name=f"folder:{folder}", image_size=16), tmp_path)
     shutil.copytree(tmp_path / "data" / "cache", tmp_path / "data" / "cache" / ".half-written")
-    monkeypatch.setattr(harness.data.load, "decode_folder", refuse_to_decode)
+    monkeypatch.setattr(harness.data.images, "decode_folder", refuse_to_decode)
     found = open_cached(dataset.checksum, tmp_path)
     assert isinstance(found, Cached)
     assert (found.classes, found.mean, found.std) == (dataset.classes, dataset.mean, dataset.std)

@@ -116,7 +116,8 @@ def test_no_change_is_the_same_recipe() -> None:
 
 
 MODEL_OPTION = "must be a valid boolean or a valid integer or a finite number or a valid string"
-DATA_NAME = "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist or folder:PATH"
+DATA_NAME = "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, "
+DATA_NAME += "folder:PATH, csv:PATH, npz:PATH or torchvision/<name>"
 REFUSED = [
     ("epochs=0", "`epochs` must be greater than or equal to 1; got 0"),
     ("epochs=2.0", "`epochs` must be a valid integer; got 2.0"),

@@ -1,0 +1,80 @@
+"""Networks from outside train like our own: one epoch on scikit-learn's digits, from the name to the weights' file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models
+from harness.artifacts.weights import load_model, save_weights
+from harness.data.load import Dataset, load
+from harness.execution.attempt import environment
+from harness.plans.hyperparameters import Adam
+from harness.plans.spec import Data, Model
+from harness.records import journal
+from harness.records.events import EpochDone, Started
+from tests.harness.runs import Runs
+
+QUICK = ("torchvision/mobilenet_v3_small", "timm/mobilenetv3_small_050")
+ZOO = (
+    "torchvision/resnet18",
+    "torchvision/densenet121",
+    "torchvision/efficientnet_b0",
+    "torchvision/mobilenet_v2",
+    "torchvision/shufflenet_v2_x0_5",
+    "torchvision/squeezenet1_1",
+    "torchvision/regnet_y_400mf",
+    "torchvision/googlenet",
+    "torchvision/convnext_tiny",
+    "torchvision/vit_b_16",
+    "timm/resnet18",
+    "timm/vit_tiny_patch16_224",
+    "timm/convnext_atto",
+    "timm/efficientnet_lite0",
+    "timm/swin_tiny_patch4_window7_224",
+)
+"""Ten of torchvision's and five of timm's."""
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load(Data(name="digits"), tmp_path_factory.mktemp("digits"))
+
+
+def _train(runs: Runs, name: str, digits: Dataset, batch_size: int = 128) -> list[EpochDone]:
+    changes = {"model": Model(name=name), "epochs": 1, "batch_size": batch_size, "optimizer": Adam(lr=1e-3)}
+    recipe = runs.spec.recipe.model_copy(update=changes | {"data": Data(name="digits")})
+    runs.spec = runs.spec.model_copy(update={"recipe": recipe})
+    runs.of(digits).finish()
+    return [event for event in journal.read(runs.folder) if isinstance(event, EpochDone)]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_an_epoch_on_digits(runs: Runs, digits: Dataset, name: str) -> None:
+    """And the package's version is in the run's record, beside the digest of what fits it to small images."""
+    (done,) = _train(runs, name, digits, batch_size=512)
+    assert np.isfinite([done.train.loss, done.test.loss]).all()
+    (started,) = [event for event in journal.read(runs.folder) if isinstance(event, Started)]
+    package, version, digest = started.environment["model_code"].split(" ")
+    assert (package, version[0].isdigit(), len(digest)) == (name.split("/")[0], True, 12)
+    assert started.environment == environment(runs.root, started.spec.recipe, started.circumstances)
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("name", ZOO)
+def test_the_zoo_learns(runs: Runs, digits: Dataset, name: str) -> None:
+    """`make zoo`: over the epoch, its beginning included, twice as many training images are right as by a guess."""
+    (done,) = _train(runs, name, digits, batch_size=32)
+    print(
+        f"{name}: accuracy of training images {done.train.accuracy:.1%}, of test images {done.test.accuracy:.1%}, "
+        f"{done.train_seconds:.0f} s"
+    )
+    assert done.train.accuracy > 0.2
+
+
+def test_the_weights_file_gives_the_network_back(digits: Dataset, tmp_path: Path) -> None:
+    options: dict[str, object] = {"in_channels": 3, "image_size": 32, "classes": 10}
+    network = models.build("torchvision/mobilenet_v3_small", **options)
+    save_weights(tmp_path / "w.safetensors", network, "torchvision/mobilenet_v3_small", options, digits, False)
+    trained = load_model(tmp_path / "w.safetensors")
+    assert trained.logits(digits.test.images[:4]).shape == (4, 10)
