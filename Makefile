@@ -1,6 +1,6 @@
 # Every target that needs packages sets up its own environment first. Variables reach the program as environment
 # variables, quoted by the shell, never as text that make or the shell would read.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES UNTIL MAX_SEEDS
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES UNTIL MAX_SEEDS ROPE
 # What one target alone reads: typed with another, VARIANT or SEED would be VARIANTS or SEEDS mistyped.
 READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER
 READ_predict := IMAGES
@@ -37,7 +37,7 @@ run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart 
 	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --until="$$UNTIL" --max-seeds="$$MAX_SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" --allow="$$ALLOW" -- "$$EXP"; \
 	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports write -- "$$EXP" || exit $$?; fi; exit $$status
 
-report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b" [FIGURES=pdf]
+report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b" [FIGURES=pdf ROPE=1]
 	@$(PY) -m reports write -- "$$EXP"
 
 results: .venv/requirements.stamp ## Show an experiment's tables in the terminal: make results EXP=quickstart

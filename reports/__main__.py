@@ -13,7 +13,7 @@ from harness.environment import project
 from harness.tracking.store import Unreachable
 from harness.tracking.tracker import Tracker
 from harness.values import HarnessError
-from reports import compare, frames, prose, tables, terminal
+from reports import compare, comparison_tables, frames, prose, tables, terminal
 from reports.build import build
 from reports.external import Asked, Table, from_csv, from_mlflow, read
 from reports.grids import Images
@@ -78,7 +78,8 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     tracker.store.require_answer()
     selections = [looked(select(tracker, name), ROOT) for name in names]
     folder = ROOT / "reports" / "out" / "-".join(map(_folder_name, selections))
-    build(selections, folder, allowed, [images_of(selection) for selection in selections], _figures())
+    images = [images_of(selection) for selection in selections]
+    build(selections, folder, allowed, images, _figures(), rope=_asked("ROPE"))
     for name, selection in zip(names, selections, strict=True):
         tracker.add_to_summary(name, folder)
         _describe(tracker, selection, allowed)
@@ -104,7 +105,7 @@ def _results(names: Sequence[str]) -> int:
             print("No run has a result yet.\n")
             continue
         made = frames.comparisons(selection)
-        shown = [tables.variants_table(selection), *([tables.comparisons_table(made)] if made else [])]
+        shown = [tables.variants_table(selection), *([comparison_tables.comparisons_table(made)] if made else [])]
         print("\n\n".join(map(terminal.render, [*shown, tables.runs_table(selection)])), end="\n\n")
     return 0
 

@@ -21,6 +21,7 @@ def build(
     allowed: Sequence[str],
     images: Sequence[Images | None],
     also: str = "",
+    rope: bool = False,
 ) -> Document:
     """Put a report, its figures and its CSV files in the place of `folder`, all at once, and return its text.
 
@@ -28,6 +29,7 @@ def build(
         allowed: dotted fields in which runs may differ although it could change results.
         images: for each selection its test images, if they are at hand.
         also: "pdf" or "svg", for every figure in that form too.
+        rope: whether Bayesian probabilities of each difference stand beside the verdicts.
 
     Raises:
         NotComparable: runs differ in more than the factor and `allowed` does not name it; nothing is written.
@@ -35,7 +37,7 @@ def build(
     for selection in selections:
         guard.refuse(guard.differences(selection.records, selection.design.may_differ), allowed)
     with replacing(folder) as fresh:
-        return _build(selections, fresh, allowed, images, also)
+        return _build(selections, fresh, allowed, images, also, rope)
 
 
 _UNFINISHED = ".unfinished-"
@@ -62,7 +64,12 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def _build(
-    selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None], also: str
+    selections: Sequence[Selection],
+    folder: Path,
+    allowed: Sequence[str],
+    images: Sequence[Images | None],
+    also: str,
+    rope: bool,
 ) -> Document:
     blocks: list[Block] = []
     for selection, at_hand in zip(selections, images, strict=True):
@@ -71,7 +78,7 @@ def _build(
         else:
             blocks.append(Heading(selection.design.experiment))
             report = Report(selection, folder, f"{selection.design.experiment}_", level=3, also=also)
-        _experiment(report, allowed, at_hand)
+        _experiment(report, allowed, at_hand, rope)
         blocks += report.blocks
     blocks += [Heading("Words"), words.table()]
     title = " and ".join(selection.design.experiment for selection in selections)
@@ -81,7 +88,7 @@ def _build(
     return document
 
 
-def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -> None:
+def _experiment(report: Report, allowed: Sequence[str], images: Images | None, rope: bool) -> None:
     selection = report.selection
     if not selection.records:
         asked = [text for text in (Text(selection.design.question), prose.asked_of(selection)) if text]
@@ -91,7 +98,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     found = guard.differences(selection.records, selection.design.may_differ)
     sections.opening(report, found, allowed)
     comparisons = frames.comparisons(selection)
-    sections.answer(report, comparisons)
+    sections.answer(report, comparisons, rope)
     looks_said.section(report)
     tuning.section(report)
     sections.differs(report, found)
@@ -103,7 +110,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None) -
     files = {
         "runs": frames.runs_frame(selection),
         "summary": frames.summary_frame(selection),
-        "comparisons": frames.comparisons_frame(comparisons),
+        "comparisons": frames.comparisons_frame(frames.every_comparison(selection)),
         "flips": errors.flips_frame(selection),
     }
     for name, frame in files.items():

@@ -6,7 +6,18 @@ import pandas as pd
 
 from harness.artifacts.figures import save
 from harness.artifacts.spreadsheet import write_csv
-from reports import comparison_figures, frames, html, latex, markdown, precision, prose, tables, words
+from reports import (
+    comparison_figures,
+    comparison_tables,
+    frames,
+    html,
+    latex,
+    markdown,
+    precision,
+    prose,
+    tables,
+    words,
+)
 from reports.build import replacing
 from reports.document import Banner, Block, Document, Heading, Picture, Table, Text
 from reports.external import External
@@ -87,7 +98,7 @@ def _pictures(found: Measured, comparisons: tuple[Comparison, ...], folder: Path
 
 
 def _tables(external: External, found: Measured, comparisons: tuple[Comparison, ...]) -> list[Block]:
-    blocks: list[Block] = [_variants(found), tables.comparisons_table(comparisons, found.unit)]
+    blocks: list[Block] = [_variants(found), comparison_tables.comparisons_table(comparisons, found.unit)]
     if made := precision.of_results(found.results, found.baseline):
         blocks += [*(Text(text) for text in precision.gain(made)), precision.table(made, found.unit)]
     rows = [

@@ -140,6 +140,9 @@ def measured(selection: Selection) -> Measured:
         metric=design.primary_metric.replace("_", " "),
         variants=design.variants,
         smallest_difference=design.smallest_difference_points,
+        every_pair=design.compare == "all",
+        looks=design.looks,
+        seeds=design.seeds,
     )
 
 
@@ -149,13 +152,19 @@ def unpaired(selection: Selection) -> tuple[str, ...]:
 
 
 def comparisons(selection: Selection) -> tuple[Comparison, ...]:
-    """Every variant but the unpaired against the baseline, by the primary metric; corrected for all declared ones."""
+    """Every variant but the unpaired against the baseline, by the primary metric."""
     return measured(selection).compared()
+
+
+def every_comparison(selection: Selection) -> tuple[Comparison, ...]:
+    """As `comparisons`, and where the design compares all variants with each other, then the pairs of the others."""
+    return measured(selection).every_comparison()
 
 
 def comparisons_frame(made: Sequence[Comparison]) -> pd.DataFrame:
     """One row a comparison: what `comparisons.csv` holds; differences in percentage points."""
-    columns = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value", "p_holm"]
-    columns += ["smallest_p", "probability_better", "detectable_difference"]
+    columns = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value"]
+    columns += ["p_adjusted", "p_equivalent", "smallest_p", "probability_better", "success_low", "success_high"]
+    columns += ["detectable_difference"]
     columns += ["seeds_needed", "seeds_low", "seeds_high", "verdict"]
     return pd.DataFrame([{name: getattr(c, name) for name in columns} for c in made], columns=columns)

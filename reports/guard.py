@@ -1,14 +1,16 @@
 """Are these runs comparable? What differs between them beyond the declared factor, and whether it could matter.
 
 Checked on what was recorded, before anything is compared. What could change a result refuses the comparison unless the
-reader allows it by name; what cannot is only listed.
+reader allows it by name; what cannot, and what differs between seeds alone (a block), is only listed.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.plans.plan import within
+from harness.records.blocks import is_block
 from harness.records.record import Record
 from harness.values import HarnessError, flatten
 from reports.select import Selection
@@ -43,6 +45,13 @@ class Difference:
     field: str
     values: tuple[tuple[str, int], ...]
     harmless: bool
+    block: bool = False
+    """It differs between seeds alone, and is the same for all variants of each."""
+
+    @property
+    def matters(self) -> bool:
+        """Whether it could explain a difference between variants."""
+        return not (self.harmless or self.block)
 
     def __str__(self) -> str:
         shown = "; ".join(f"{value} ({count} run{'s' if count > 1 else ''})" for value, count in self.values)
@@ -65,17 +74,18 @@ def provenance(record: Record) -> dict[str, Any]:
 
 def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Difference, ...]:
     """Every field on which runs disagree, outside the factor and what follows from it."""
-    flat = [provenance(record) for record in records]
-    fields = dict.fromkeys(name for values in flat for name in values)
+    flat = [(record, provenance(record)) for record in records]
+    fields = dict.fromkeys(name for _, values in flat for name in values)
     found = []
     for name in fields:
-        counts: dict[str, int] = {}
-        for values in flat:
-            if name in values or not name.startswith(("environment.", "model.")):  # what is not recorded tells nothing
-                shown = repr(values.get(name))
-                counts[shown] = counts.get(shown, 0) + 1
+        told = [  # what is not recorded tells nothing
+            (record.seed, record.variant, values.get(name))
+            for record, values in flat
+            if name in values or not name.startswith(("environment.", "model."))
+        ]
+        counts = Counter(repr(value) for _, _, value in told)
         if len(counts) > 1 and not within(name, _with_consequences(factor)):
-            found.append(Difference(name, tuple(counts.items()), within(name, HARMLESS)))
+            found.append(Difference(name, tuple(counts.items()), within(name, HARMLESS), is_block(name, told)))
     return tuple(found)
 
 
@@ -118,7 +128,7 @@ def refuse(found: Sequence[Difference], allowed: Sequence[str]) -> tuple[Differe
     Raises:
         NotComparable: one was not allowed.
     """
-    mattering = [difference for difference in found if not difference.harmless]
+    mattering = [difference for difference in found if difference.matters]
     refused = [difference for difference in mattering if not within(difference.field, allowed)]
     if refused:
         names = " ".join(difference.field for difference in refused)

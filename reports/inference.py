@@ -1,22 +1,23 @@
 """Tests, intervals and power for few differences paired by seed: arrays in, numbers out.
 
-The mean difference is tested by flipping signs (Fisher 1935, The Design of Experiments, §21), p-values are corrected
-by Holm's method (1979), intervals are BCa bootstrap (Efron 1987). Differences, spreads and intervals are in one unit,
-the caller's. Resampling uses a fixed seed: it is part of the arithmetic, and the same runs always give the same report.
+One mean difference is tested by flipping signs (Fisher 1935, The Design of Experiments, §21), several by flipping the
+signs of whole seeds (`harness.evidence.signs`). Differences, spreads and intervals are in one unit, the caller's.
+Sampling uses a fixed seed: it is part of the arithmetic, and the same runs always give the same report.
 """
 
 import bisect
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-EXACT_SEEDS = 20  # up to here all sign patterns are tried, at most 2^19 sums; above, a random sample of them
+from harness.evidence.signs import ALPHA, EXACT_SEEDS, TIE, one_sided, statistics, step_down
+
 MOST_SEEDS = 10_000
 _HUGE = 100.0  # standard deviations; any test that can show a difference at all shows this one
-_SEED = 0
+_FINEST = 1_000_000
+"""The most steps that a sum of differences may have for its exact distribution."""
 
 
 def subtract(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
@@ -28,79 +29,75 @@ def subtract(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
 def sign_flip_p(differences: ArrayLike) -> float:
     """Two-sided p of "the mean difference is 0": the share of all 2^n sign patterns with a mean at least as far from 0.
 
-    Exact up to 20 differences; above, 100,000 random patterns. It assumes only that each difference is as likely to
-    be d as -d when the recipes are equally good.
+    Exact up to 20 differences, and above where all are multiples of one step, as accuracies over N images are: there
+    the distribution of the sum is a convolution. Otherwise a sample of patterns. It assumes only that each difference
+    is as likely to be d as -d when the recipes are equally good.
     """
     array = np.sort(np.asarray(differences, dtype=np.float64))
     assert array.ndim == 1, array.shape
     assert len(array), "the test needs a difference"
-    if not array.any():
-        return 1.0
-    if len(array) > EXACT_SEEDS:
-        rng = np.random.default_rng(_SEED)
-        test = stats.permutation_test(
-            (array,), np.mean, permutation_type="samples", n_resamples=100_000, batch=1_000, rng=rng
-        )
-        return float(test.pvalue)
-    sums = array[:1]  # the first sign stays: a pattern and its opposite are equally far from 0
-    for difference in array[1:]:
-        sums = np.concatenate([sums + difference, sums - difference])
-    tie = 1e-9 * np.abs(array).sum()  # far above rounding, far below a step in accuracy: equal sums count as equal
-    return float(np.mean(np.abs(sums) >= abs(array.sum()) - tie))
+    steps = _steps(array) if len(array) > EXACT_SEEDS else None
+    return float(step_down(statistics(array[None]))[0]) if steps is None else _convolved_p(steps)
 
 
-def smallest_p(n: int, comparisons: int = 1) -> float:
-    """The least two-sided p of `sign_flip_p` for n pairs, after Holm over so many comparisons: 0.031 for 6 and 1."""
-    return min(1.0, comparisons * 2.0 ** (1 - n))
+def _steps(differences: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """The differences as multiples of their greatest common step; None if they have none, or one that is too fine."""
+    step, largest = 0.0, float(np.abs(differences).max())
+    for value in np.abs(differences):
+        while value > 1e-7 * largest:  # Euclid's algorithm, to the nearest multiple
+            step, value = value, abs(step - value * round(step / value))
+    multiples = np.rint(differences / step) if step else np.zeros_like(differences)
+    whole = np.allclose(multiples * step, differences, rtol=0, atol=1e-9 * largest)
+    return multiples.astype(np.int64) if whole and np.abs(multiples).sum() <= _FINEST else None
 
 
-def fewest_pairs(comparisons: int, alpha: float = 0.05) -> int:
-    """The least number of pairs with which so many comparisons can show anything, all corrected by Holm.
+def _convolved_p(steps: NDArray[np.int64]) -> float:
+    chances, seen = np.ones(1), int(abs(steps.sum()))
+    for step in np.abs(steps):
+        grown = np.zeros(len(chances) + 2 * step)
+        grown[: len(chances)] += chances / 2
+        grown[2 * step :] += chances / 2
+        chances = grown
+    middle = len(chances) // 2
+    return min(1.0, 2 * float(chances[middle + seen :].sum())) if seen else 1.0
 
-    6 for one comparison, 7 for two or three, 8 for four to six: a design with fewer seeds can decide nothing.
+
+def equivalence_p(rows: NDArray[np.float64], there: NDArray[np.bool_], margin: float) -> NDArray[np.float64]:
+    """For each comparison, the p of "the difference is margin or more, either way", corrected for all comparisons.
+
+    Two one-sided tests (Schuirmann 1987) by sign flips of the distances to the margin: that on the nearer side, which
+    decides, is corrected by the step-down maximum; that on the farther side has to reject as well.
+
+    Args:
+        rows: differences (comparisons, seeds).
+        there: where there is a pair; other seeds count for nothing.
+        margin: the smallest difference that matters, above 0.
     """
-    return next(n for n in range(2, 64) if smallest_p(n, max(1, comparisons)) < alpha)
+    side = np.where(rows.sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+    near, far = (np.where(there, margin - sign * side * rows, 0.0) for sign in (1, -1))
+    farther = [float(np.mean(found >= found[0] - TIE)) for found in one_sided(far)]
+    return np.maximum(step_down(one_sided(near)), farther)
 
 
-def bca_interval(
-    differences: ArrayLike, confidence: float = 0.95, resamples: int = 10_000
-) -> tuple[float, float] | None:
-    """Bias-corrected and accelerated bootstrap interval of the mean difference, widened for few pairs.
+def success_interval(wins: float, pairs: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the chance that a variant is ahead at a new seed, from wins of so many pairs, ties counted half
+    (Clopper & Pearson 1934)."""
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, wins, pairs - wins + 1)) if wins > 0 else 0.0
+    high = float(stats.beta.isf(tail, wins + 1, pairs - wins)) if wins < pairs else 1.0
+    return low, high
 
-    Plain BCa is too short here: its 95% interval covered 87% at 6 normal differences and 90% at 10. Taken at the
-    level that makes a normal interval as wide as Student's (Hesterberg 2015, arXiv:1411.5279), 93 and 94%.
 
-    None if n pairs cannot give this confidence. Resampled means stay within the range of the differences, and that
-    range holds their median with probability 1 - 2^(1-n): 75% at 3 pairs. So 95% needs the 6 pairs that p < 0.05 needs.
+def rope(differences: ArrayLike, margin: float) -> tuple[float, float, float]:
+    """Posterior probabilities that the true difference is below -margin, within ±margin and above margin.
+
+    Student's t about the mean, n - 1 degrees: the Bayesian t test of Benavoli et al. (2017, JMLR 18:77) for results
+    that are independent over seeds, their correlation ρ = 0. At least two differences, not all equal.
     """
-    array = np.sort(np.asarray(differences, dtype=np.float64))
-    n = len(array)
-    if 1 - smallest_p(n) < confidence:
-        return None
-    if np.ptp(array) <= 1e-9 * np.abs(array).max():
-        return float(array.mean()), float(array.mean())
-    width = stats.t.isf((1 - confidence) / 2, n - 1) * math.sqrt(n / (n - 1))
-    level = 1 - 2 * float(stats.norm.sf(width))
-    interval = stats.bootstrap(
-        (array,), np.mean, n_resamples=resamples, confidence_level=level, rng=np.random.default_rng(_SEED), method="BCa"
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """P-values adjusted by Holm's step-down method, in the order given: reject where adjusted < alpha."""
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return tuple(adjusted)
-
-
-def probability_of_superiority(values: Sequence[float], baseline: Sequence[float]) -> float:
-    """P(value > baseline) + P(value = baseline) / 2 over all pairs of runs, 0..1; Mann and Whitney's U / (n m)."""
-    differences = subtract(np.asarray(values)[:, None], np.asarray(baseline)[None, :])
-    return float(np.mean((np.sign(differences) + 1) / 2))
+    array = np.asarray(differences, dtype=np.float64)
+    posterior = stats.t(len(array) - 1, array.mean(), array.std(ddof=1) / math.sqrt(len(array)))
+    low, high = float(posterior.cdf(-margin)), float(posterior.sf(margin))
+    return low, max(0.0, 1 - low - high), high
 
 
 def t_power(noncentrality: float, degrees: int, alpha: float = 0.05) -> float:
@@ -111,37 +108,39 @@ def t_power(noncentrality: float, degrees: int, alpha: float = 0.05) -> float:
     return float(stats.nct.sf(stats.t.isf(alpha / 2, degrees), degrees, noncentrality))
 
 
-def sign_flip_power(effect: float, n: int, alpha: float = 0.05) -> float:
-    """Probability that `sign_flip_p` < alpha when n differences are normal with mean = effect standard deviations.
+def sign_flip_power(effect: float, n: int, comparisons: int = 1, alpha: float = ALPHA) -> float:
+    """Probability that the joint test shows a difference whose n pairs are normal with mean = effect standard
+    deviations, while the other comparisons have none.
 
-    Exact where only "all signs alike" rejects (6 pairs at 0.05), 0 with fewer pairs. Above that it is the paired
-    t test's power at the level that n pairs attain: within 5 points of simulation from 7 pairs on.
+    Exact for one comparison where only "all signs alike" rejects (6 pairs at 0.05), 0 with fewer pairs. Otherwise the
+    paired t test's power at the level that n pairs attain, shared by Šidák's rule: an approximation, within 5 points
+    of simulation from 7 pairs on (up to 12 above it at 6 pairs), below it where the others differ too.
     """
     patterns = 2 ** (min(n, 50) - 1)  # beyond 50 the steps are far too small to matter
     rejecting = math.ceil(alpha * patterns) - 1  # p is a multiple of 1 / patterns, and must be below alpha
-    if rejecting == 0:
+    if rejecting <= 0:
         return 0.0
-    if rejecting == 1:
+    if rejecting == comparisons == 1:
         return float(stats.norm.cdf(effect) ** n)
-    return t_power(effect * math.sqrt(n), n - 1, rejecting / patterns)
+    return t_power(effect * math.sqrt(n), n - 1, 1 - (1 - rejecting / patterns) ** (1 / comparisons))
 
 
-def detectable_difference(std_of_differences: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float | None:
+def detectable_difference(std_of_differences: float, n: int, comparisons: int = 1, power: float = 0.8) -> float | None:
     """The true mean difference that n pairs show with this power; None if n pairs can show none at all.
 
     A spread estimated from n pairs is itself uncertain, by half at 3 pairs and by a quarter at 10: a rough plan.
     """
-    if smallest_p(n) >= alpha:
+    if sign_flip_power(_HUGE, n, comparisons) < power:
         return None
-    effect, result = optimize.brentq(lambda d: sign_flip_power(d, n, alpha) - power, 0, _HUGE, full_output=True)
+    effect, result = optimize.brentq(lambda d: sign_flip_power(d, n, comparisons) - power, 0, _HUGE, full_output=True)
     assert result.converged
     return std_of_differences * float(effect)
 
 
-def seeds_needed(std_of_differences: float, difference: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Pairs of seeds that show this difference with this power: at least 6 at alpha 0.05, at most MOST_SEEDS."""
+def seeds_needed(std_of_differences: float, difference: float, comparisons: int = 1, power: float = 0.8) -> int:
+    """Pairs of seeds that show this difference with this power: at least 6, at most MOST_SEEDS."""
     effect = min(_HUGE, difference / std_of_differences) if std_of_differences else _HUGE
-    return bisect.bisect_left(range(MOST_SEEDS), power, key=lambda n: sign_flip_power(effect, n, alpha))
+    return bisect.bisect_left(range(MOST_SEEDS), power, key=lambda n: sign_flip_power(effect, n, comparisons))
 
 
 def spread_interval(std: float, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -73,7 +73,7 @@ def comparisons_table(found: Measured, comparisons: Sequence[Comparison]) -> str
         low, high = (None if end is None else _signed(unit.signed(end)) for end in (c.ci_low, c.ci_high))
         interval = "--" if low is None or high is None else f"{low} to {high}"
         name = rf"\textbf{{{escape(c.variant)}}}" if c.variant == top else escape(c.variant)
-        cells = [_signed(unit.signed(c.mean_difference)), interval, str(c.n_pairs), escape(p_value(c.p_holm))]
+        cells = [_signed(unit.signed(c.mean_difference)), interval, str(c.n_pairs), escape(p_value(c.p_adjusted))]
         rows.append([name, *cells, c.verdict])
     titles = (f"minus {found.baseline}", unit.of("difference"), r"95% interval", "pairs", "p", "verdict")
     return _tabular("lrrrrl", titles, rows, "p is corrected for all comparisons.")

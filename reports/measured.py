@@ -1,14 +1,10 @@
 """Results by variant and seed, whoever measured them: all that comparing variants needs to know."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reports.statistics import Comparison, compare
-
-Results = Mapping[str, Mapping[int, float]]
-"""Variant → seed → result, in the metric's unit."""
+from reports.statistics import Comparison, Results, compare
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,12 @@ class Measured:
     """The smallest difference that matters, in the unit of differences."""
     unit: Unit = POINTS
     lower_is_better: bool = False
+    every_pair: bool = False
+    """Whether all variants are compared with each other, in one family."""
+    looks: tuple[int, ...] = ()
+    """The numbers of seeds at which results were to be looked at; empty if the number of seeds was fixed."""
+    seeds: tuple[int, ...] = ()
+    """In the order in which they were run; by default sorted."""
 
     @property
     def best(self) -> tuple[str, ...]:
@@ -72,20 +74,31 @@ class Measured:
         return tuple(variant for variant, runs in self.results.items() if not runs.keys() & base)
 
     def compared(self) -> tuple[Comparison, ...]:
-        """Every variant but the unpaired against the baseline, corrected for all declared ones.
+        """Every variant but the unpaired against the baseline, corrected for all comparisons that are made.
 
         Differences keep their sign, variant minus baseline; "better" and "worse" are as the metric means them.
 
         Raises:
             HarnessError: see `compare`.
         """
+        return tuple(c for c in self.every_comparison() if c.baseline == self.baseline)
+
+    def every_comparison(self) -> tuple[Comparison, ...]:
+        """As `compared`, and with `every_pair` then the pairs of the others."""
         sign = -1 if self.lower_is_better else 1
         paired = {
             variant: {seed: sign * value for seed, value in runs.items()}
             for variant, runs in self.results.items()
             if variant not in self.unpaired
         }
-        made = compare(paired, self.baseline, self.smallest_difference, len(self.variants) - 1)
+        made = compare(
+            paired,
+            self.baseline,
+            self.smallest_difference,
+            every_pair=self.every_pair,
+            looks=self.looks,
+            seeds=self.seeds,
+        )
         return tuple(map(_mirrored, made)) if self.lower_is_better else made
 
 

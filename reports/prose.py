@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.evidence.signs import fewest_pairs
 from harness.plans.plan import within
 from reports import classes, frames, guard, recipe
 from reports.checkpoints import Flips
 from reports.document import Text
-from reports.inference import fewest_pairs
 from reports.measured import Measured
 from reports.select import Selection
 from reports.statistics import Comparison, summarize
@@ -71,7 +71,7 @@ def _unranked(measured: Measured) -> str:
     return (
         f"One seed ranks nothing, and {who} has run with one: {measured.metric} is "
         f"{least if least == most else f'{least} to {most}'}. It takes at least "
-        f"{fewest_pairs(len(measured.variants) - 1)} seeds to show a difference."
+        f"{fewest_pairs()} seeds to show a difference."
     )
 
 
@@ -97,7 +97,7 @@ def _is_it_real(best: str, measured: Measured, comparisons: Sequence[Comparison]
         return f"These runs do not show that it is better than {listed(open_, 'or')}."
     shown = any(c.variant == best and c.verdict == "better" for c in comparisons)
     said = f"It is shown to be better than {baseline}" if shown else f"It is not shown to be better than {baseline}"
-    return f"{said}, the baseline, with which alone variants are compared."
+    return f"{said}, the baseline{', with which alone variants are compared' * (not measured.every_pair)}."
 
 
 def setting(selection: Selection) -> Text:
@@ -115,26 +115,6 @@ def setting(selection: Selection) -> Text:
         matters = measured(selection.design.smallest_difference_points)
         said.append(f"Differences below {matters} are taken not to matter.")
     return Text(" ".join(said), selection.numbers())
-
-
-def correction(selection: Selection, comparisons: Sequence[Comparison], joined: bool) -> Text | None:
-    """What intervals and verdicts are corrected for; None where there is nothing to correct for.
-
-    Args:
-        joined: the report holds other experiments too.
-    """
-    said, many = [], comparisons[0].comparisons if comparisons else 0
-    if many > 1:
-        if any(c.ci_low is not None for c in comparisons):
-            said.append("Each 95% interval is of one comparison alone.")
-        declared = "" if many == len(comparisons) else f" that are declared, of which {len(comparisons)} could be made"
-        said.append(f"The verdicts better and worse are corrected for all {many} comparisons{declared} (Holm).")
-        if any(c.verdict == "equivalent" for c in comparisons):
-            said.append("Equivalence is judged for each variant alone, without correction.")
-    if many and joined:
-        family = count(many, "comparison")
-        said.append(f"The family is the {family} of {selection.design.experiment}; other experiments do not count.")
-    return Text(" ".join(said), selection.numbers()) if said else None
 
 
 def changed(selection: Selection) -> Text | None:
@@ -165,9 +145,13 @@ def what_differs(selection: Selection, found: Sequence[guard.Difference]) -> Tex
     many, differing = len(selection.variants) > 1, guard.factor_values(selection.records)
     factor = [name for name in differing if within(name, selection.design.may_differ)] or ["name alone"]
     runs = f"The variants differ in {listed(factor)}" if many else f"All runs are of {selection.baseline}"
-    mattering = [difference.field for difference in found if not difference.harmless]
+    mattering = [difference.field for difference in found if difference.matters]
+    blocks = [difference.field for difference in found if difference.block and not difference.harmless]
     if not found:
         text = f"{runs}. Nothing {'else ' * many}differs between these runs: {others} are the same."
+    elif blocks and not mattering:
+        same = "alike for all variants of each, so pairs stay pairs (blocks)"
+        text = f"{runs}. Seeds differ in {listed(blocks)}, {same}."
     elif not mattering:
         text = f"{runs}. What {'else ' * many}differs, listed below, cannot change a result."
     else:

@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 
 from harness.artifacts.figures import READABLE, save
 from reports import (
+    certainty,
     classes,
     comparison_figures,
+    comparison_tables,
     costs,
     errors,
     figures,
@@ -76,11 +78,14 @@ def absent_table(selection: Selection) -> Table:
     return Table(("variant", "seed", "no result because"), [(a.variant, a.seed, a.why) for a in selection.absent])
 
 
-def answer(report: Report, comparisons: Sequence[Comparison]) -> None:
+def answer(report: Report, comparisons: Sequence[Comparison], rope: bool) -> None:
     """Which variant is best, and is it real?"""
     selection, results = report.selection, frames.results(report.selection)
     report.heading("Answer")
     report.add(*prose.answer(selection, comparisons))
+    if len(comparisons) > 1 and selection.design.compare == "all":
+        report.add(certainty.best(selection, frames.every_comparison(selection)))
+    report.add(*certainty.predictions(selection, comparisons))
     if comparisons:
         caption = (
             f"Differences from {selection.baseline}: a dot for each pair of runs of one seed, a diamond for their "
@@ -90,14 +95,19 @@ def answer(report: Report, comparisons: Sequence[Comparison]) -> None:
         )
         report.draw("forest", comparison_figures.forest(results, comparisons), caption)
     said = (
-        prose.correction(selection, comparisons, joined=bool(report.prefix)),
+        certainty.correction(selection, comparisons, joined=bool(report.prefix)),
+        certainty.looks(selection, comparisons),
         prose.setting(selection),
         recipe.base_recipe(selection),
         prose.changed(selection),
     )
     report.add(*(text for text in said if text), tables.variants_table(selection))
     if comparisons:
-        report.add(tables.comparisons_table(comparisons))
+        report.add(comparison_tables.comparisons_table(comparisons))
+        if others := frames.every_comparison(selection)[len(comparisons) :]:
+            report.add(comparison_tables.pairs_table(others))
+        if rope:
+            report.add(comparison_tables.posterior_table(results, comparisons))
         found = precision.precisions(selection)
         report.add(*precision.text(selection, found), *([precision.table(found)] if found else []))
     metric = prose.metric_name(selection)
@@ -113,8 +123,14 @@ def differs(report: Report, found: Sequence[guard.Difference]) -> None:
     if len(report.selection.variants) > 1:
         report.add(tables.parameters_table(report.selection))
     if found:
-        rows = [(d.field, "; ".join(f"{v} ({n})" for v, n in d.values), "no" if d.harmless else "yes") for d in found]
+        rows = [(d.field, "; ".join(f"{v} ({n})" for v, n in d.values), _could_matter(d)) for d in found]
         report.add(Table(("also differs", "values (runs)", "could change results"), rows))
+
+
+def _could_matter(difference: guard.Difference) -> str:
+    if difference.harmless:
+        return "no"
+    return "block: alike for all variants of each seed" if difference.block else "yes"
 
 
 def changed_hands(report: Report, images: Images | None) -> None:

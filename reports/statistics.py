@@ -1,38 +1,29 @@
 """Compares recipes: what runs with several seeds say about the difference between two variants.
 
 Variants are run with the same seeds, so the quantity is the difference paired by seed, variant minus baseline, in the
-caller's unit (reports use percentage points). The tests and intervals are those of `reports.inference`; equivalence is
-two one-sided tests (Schuirmann 1987) read off a 90% interval.
+caller's unit (reports use percentage points). All comparisons of an experiment are tested at once by flipping the signs
+of whole seeds (`harness.evidence.signs`); the intervals are of the same test (`reports.intervals`).
 
 `reports.checkpoints` answers another question: what these two checkpoints do on these test images.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.evidence.looks import Decision
+from harness.evidence.signs import ALPHA, smallest_p
 from harness.values import HarnessError
-from reports.inference import (
-    bca_interval,
-    detectable_difference,
-    fewest_pairs,
-    holm,
-    probability_of_superiority,
-    seeds_needed,
-    sign_flip_p,
-    smallest_p,
-    spread_interval,
-    subtract,
-)
+from reports.family import Tested, Verdict, judge_together
+from reports.inference import detectable_difference, seeds_needed, spread_interval, subtract, success_interval
 
-Verdict = Literal["better", "worse", "equivalent", "not decided"]
+Results = Mapping[str, Mapping[int, float]]
+"""Variant → seed → result, in the metric's unit."""
 
-ALPHA = 0.05
-PAIRS_FOR_EQUIVALENCE = 6
 PAIRS_FOR_A_SPREAD = 4
 """With fewer, a standard deviation is too uncertain to plan with: at 3 pairs the true one may be 6 times as large."""
 
@@ -51,22 +42,29 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the runs say about one variant against the baseline. Differences are variant minus baseline."""
+    """What the runs say about one variant against another, the baseline. Differences are variant minus baseline."""
 
     variant: str
     baseline: str
     n_pairs: int
     mean_difference: float
     ci_low: float | None
-    """95% interval of the mean difference, of this comparison alone; None where so few pairs cannot give one (see
-    `bca_interval`), and where all pairs are equal."""
+    """95% interval of the mean difference by the test that decides: it leaves 0 out if, and only if, the verdict is
+    better or worse. None where so few pairs cannot give one (see `intervals`), and where all pairs are equal."""
     ci_high: float | None
     p_value: float
-    p_holm: float
+    """Of this comparison, were it the only one."""
+    p_adjusted: float
+    """Corrected for all comparisons."""
+    p_equivalent: float
+    """Of "they differ by smallest_difference or more", corrected for all comparisons."""
     probability_better: float
-    """The probability that a run of the variant beats a run of the baseline, ties counted half."""
+    """The share of pairs in which the variant is ahead, ties counted half: its chance to be so at a new seed."""
+    success_low: float
+    """95% interval of that chance, of this comparison alone."""
+    success_high: float
     smallest_p: float
-    """The least p_holm that so many pairs, of this variant and the others, can give, whatever the difference."""
+    """The least p that so many pairs can give, whatever the difference and the other comparisons."""
     smallest_difference: float
     """The smallest difference that matters, as the experiment declared it."""
     detectable_difference: float | None
@@ -77,8 +75,6 @@ class Comparison:
     seeds_low: int | None
     """seeds_needed were the spread at either end of its own 95% interval."""
     seeds_high: int | None
-    fewest_pairs: int
-    """With fewer, no difference can be shown."""
     comparisons: int
     """How many comparisons the p-values are corrected for, this one included."""
     agreeing: int
@@ -86,8 +82,10 @@ class Comparison:
     all_equal: bool
     """All pairs have the same difference: there is no spread, and so no interval."""
     negligible: bool
-    """The 90% interval lies within ±smallest_difference: whatever the verdict, it hardly matters."""
+    """Shown to differ by less than smallest_difference: whatever the verdict, it hardly matters."""
     verdict: Verdict
+    decision: Decision | None = None
+    """What the declared looks decided, where there are any: the verdict is theirs."""
 
     @property
     def planned_difference(self) -> float:
@@ -110,91 +108,101 @@ def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> NDArra
 
 
 def compare(
-    results: Mapping[str, Mapping[int, float]], baseline: str, smallest_difference: float, family: int = 0
+    results: Results,
+    baseline: str,
+    smallest_difference: float,
+    *,
+    every_pair: bool = False,
+    looks: Sequence[int] = (),
+    seeds: Sequence[int] = (),
 ) -> tuple[Comparison, ...]:
-    """Every other variant against the baseline, in the order of `results` (variant → seed → value; higher is better).
+    """Every other variant against the baseline, in the order of `results`; with `every_pair` then all others' pairs.
 
-    "better" and "worse" need p_holm < ALPHA. Otherwise "equivalent" needs 6 pairs and a 90% interval within
-    ±smallest_difference; this is said of each variant alone, without correction. All else is "not decided". A
-    difference may be both shown and too small to matter: its verdict is its sign, and `negligible` is set.
+    Higher is better.
+
+    All comparisons that are made are one family, as `family.judge_together` has it. A difference may be both shown and
+    too small to matter: its verdict is its sign, and `negligible` is set.
 
     Args:
-        family: comparisons that the experiment declares, for which p-values are corrected although some are not made.
+        looks: the numbers of seeds at which results were to be looked at; empty if the number of seeds was fixed.
+        seeds: in the order in which they were run; by default sorted.
 
     Raises:
         HarnessError: no results of the baseline, a result that is not finite, no seed in common with the baseline.
     """
     _check(results, baseline)
     others = [variant for variant in results if variant != baseline]
-    differences = [paired(results[variant], results[baseline]) for variant in others]
-    p_values = [sign_flip_p(array) for array in differences]
-    family = max(family, len(others))
-    not_made = [1.0] * (family - len(others))
-    smallest = holm([smallest_p(len(array)) for array in differences] + not_made)[: len(others)]
-    made = []
-    for variant, array, p_value, p_holm, least in zip(
-        others, differences, p_values, holm(p_values + not_made)[: len(others)], smallest, strict=True
-    ):
-        level = abs(array.sum()) <= 1e-9 * np.abs(array).sum()  # rounding decides no sign
-        mean = 0.0 if level else float(array.mean())
-        narrow = bca_interval(array, 0.90)
-        negligible = narrow is not None and max(map(abs, narrow)) < smallest_difference
-        all_equal = len(array) > 1 and bool(np.ptp(array) <= 1e-9 * np.abs(array).max())
-        low, high = (None if all_equal else bca_interval(array)) or (None, None)
-        verdict = _verdict(p_holm < ALPHA, mean > 0, negligible, len(array))
-        std = None if verdict != "not decided" or len(array) < PAIRS_FOR_A_SPREAD else float(array.std(ddof=1))
-        planned = _seeds(std, max(abs(mean), smallest_difference), len(array), family)
-        made.append(
-            Comparison(
-                variant=variant,
-                baseline=baseline,
-                n_pairs=len(array),
-                mean_difference=mean,
-                ci_low=low,
-                ci_high=high,
-                p_value=p_value,
-                p_holm=p_holm,
-                probability_better=probability_of_superiority(
-                    list(results[variant].values()), list(results[baseline].values())
-                ),
-                smallest_p=least,
-                smallest_difference=smallest_difference,
-                detectable_difference=_detectable(array, family),
-                seeds_needed=planned[0],
-                seeds_low=planned[1],
-                seeds_high=planned[2],
-                fewest_pairs=fewest_pairs(family, ALPHA),
-                comparisons=family,
-                agreeing=int(np.sum(np.sign(array) == np.sign(mean))) if mean else 0,
-                all_equal=all_equal,
-                negligible=negligible,
-                verdict=verdict,
-            )
-        )
-    return tuple(made)
+    pairs = [(variant, baseline) for variant in others]
+    if every_pair:
+        pairs += [(b, a) for a, b in itertools.combinations(others, 2) if results[a].keys() & results[b].keys()]
+    found = {" ".join(pair): _differences(results, *pair) for pair in pairs}
+    tested = judge_together(found, smallest_difference, looks, seeds)
+    return tuple(
+        _comparison(pair, each, smallest_difference, len(pairs)) for pair, each in zip(pairs, tested, strict=True)
+    )
 
 
-def _detectable(differences: NDArray[np.float64], comparisons: int) -> float | None:
-    n = len(differences)
-    return detectable_difference(float(differences.std(ddof=1)), n, alpha=ALPHA / comparisons) if n > 1 else None
+def best_group(comparisons: Sequence[Comparison], variants: Sequence[str]) -> tuple[str, ...]:
+    """The variants that none is shown to beat, in their order: the best is among them, with the verdicts' certainty.
+
+    Args:
+        comparisons: of every pair.
+    """
+    beaten = {
+        c.variant if c.verdict == "worse" else c.baseline for c in comparisons if c.verdict in ("better", "worse")
+    }
+    return tuple(variant for variant in variants if variant not in beaten)
+
+
+def _differences(results: Results, variant: str, baseline: str) -> dict[int, float]:
+    seeds = sorted(results[variant].keys() & results[baseline].keys())
+    return dict(zip(seeds, paired(results[variant], results[baseline]).tolist(), strict=True))
+
+
+def _comparison(pair: tuple[str, str], tested: Tested, smallest_difference: float, comparisons: int) -> Comparison:
+    differences, n, mean = tested.differences, len(tested.differences), tested.mean
+    all_equal = n > 1 and bool(np.ptp(differences) <= 1e-9 * np.abs(differences).max())
+    low, high = (None if all_equal else tested.bounds) or (None, None)
+    wins = float(np.mean((np.sign(differences) + 1) / 2))
+    spread = float(differences.std(ddof=1)) if n > 1 else None
+    plannable = spread if tested.verdict == "not decided" and n >= PAIRS_FOR_A_SPREAD else None
+    needed = _seeds(plannable, max(abs(mean), smallest_difference), n, comparisons)
+    success = success_interval(wins * n, n)
+    return Comparison(
+        *pair,
+        n_pairs=n,
+        mean_difference=mean,
+        ci_low=low,
+        ci_high=high,
+        p_value=tested.p_value,
+        p_adjusted=tested.p_adjusted,
+        p_equivalent=tested.p_equivalent,
+        probability_better=wins,
+        success_low=success[0],
+        success_high=success[1],
+        smallest_p=smallest_p(n),
+        smallest_difference=smallest_difference,
+        detectable_difference=None if spread is None else detectable_difference(spread, n, comparisons),
+        seeds_needed=needed[0],
+        seeds_low=needed[1],
+        seeds_high=needed[2],
+        comparisons=comparisons,
+        agreeing=int(np.sum(np.sign(differences) == np.sign(mean))) if mean else 0,
+        all_equal=all_equal,
+        negligible=tested.p_equivalent < ALPHA,
+        verdict=tested.verdict,
+        decision=tested.decision,
+    )
 
 
 def _seeds(
     std: float | None, difference: float, n: int, comparisons: int
 ) -> tuple[int, int, int] | tuple[None, None, None]:
-    """Pairs that show a difference at Holm's first step, for the spread of n pairs and either end of its interval."""
+    """Pairs that show a difference, for the spread of n pairs and either end of its interval."""
     if std is None:
         return None, None, None
-    needed, low, high = (
-        seeds_needed(value, difference, alpha=ALPHA / comparisons) for value in (std, *spread_interval(std, n))
-    )
+    needed, low, high = (seeds_needed(value, difference, comparisons) for value in (std, *spread_interval(std, n)))
     return needed, low, high
-
-
-def _verdict(shown: bool, improves: bool, negligible: bool, n_pairs: int) -> Verdict:
-    if shown:
-        return "better" if improves else "worse"
-    return "equivalent" if negligible and n_pairs >= PAIRS_FOR_EQUIVALENCE else "not decided"
 
 
 def _check(results: Mapping[str, Mapping[int, float]], baseline: str) -> None:

@@ -1,17 +1,13 @@
 """The tables of a report: the numbers of `frames` as readers see them. Pure: selections in, tables out."""
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 
 from reports import guard
 from reports.document import Cell, Table
 from reports.frames import held_out, runs_frame, summary_frame
-from reports.measured import POINTS, Unit
 from reports.select import Selection
-from reports.statistics import Comparison
-from reports.verdicts import measured
 
 
 def variants_table(selection: Selection) -> Table:
@@ -50,60 +46,6 @@ def smoothing(selection: Selection) -> str:
         return ""
     alike = "" if len(rates) == 1 else "; as its rates differ, the variants' train losses do not compare"
     return f" Train loss has label smoothing in it, test loss has not{alike}."
-
-
-def comparisons_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Table:
-    """Paired differences from the baseline."""
-    rows = [
-        (
-            c.variant,
-            c.verdict,
-            unit.signed(c.mean_difference),
-            None if c.ci_low is None or c.ci_high is None else f"{unit.signed(c.ci_low)} to {unit.signed(c.ci_high)}",
-            c.n_pairs,
-            p_value(c.p_value),
-            p_value(c.p_holm),
-            p_value(c.smallest_p),
-            f"{c.probability_better:.0%}" if c.n_pairs > 1 else None,
-            unit.plain(c.detectable_difference) if c.detectable_difference is not None else None,
-            _planned(c),
-        )
-        for c in comparisons
-    ]
-    columns = (
-        "variant",
-        "verdict",
-        _in_unit("difference", unit),
-        "95% interval",
-        "pairs",
-        "p",
-        "p (Holm)",
-        "smallest p",
-        "beats baseline",
-        _in_unit("detectable", unit),
-        "seeds needed",
-    )
-    baseline, matters = comparisons[0].baseline, measured(comparisons[0].smallest_difference, unit)
-    return Table(
-        columns,
-        rows,
-        f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p (Holm), "
-        "which is corrected for all comparisons, and, where it says equivalent, from the 90% interval; each interval "
-        "is of one comparison alone. Smallest p: the least that so many pairs can give. Beats baseline: how often a "
-        f"run of the variant is ahead of one of {baseline}. Detectable: the true difference that so many pairs find "
-        "four times in five. Seeds needed, while nothing is decided: to find the difference that was seen, or "
-        f"{matters} if that is larger, four times in five (in brackets: at either end of the spread's own 95% "
-        "interval). Every word is explained at the end.",
-    )
-
-
-def _in_unit(title: str, unit: Unit) -> str:
-    return f"{title}, {unit.many}" if unit.many else title
-
-
-def _planned(c: Comparison) -> str | None:
-    """14 (7 to 63); None where nothing is planned."""
-    return None if c.seeds_needed is None else f"{c.seeds_needed:,} ({c.seeds_low:,} to {c.seeds_high:,})"
 
 
 def parameters_table(selection: Selection) -> Table:

@@ -4,30 +4,39 @@ import math
 
 import numpy as np
 
+from harness.evidence.signs import ALPHA, fewest_pairs
 from reports.inference import MOST_SEEDS
 from reports.measured import POINTS, Unit
-from reports.statistics import ALPHA, Comparison
+from reports.statistics import Comparison
 
 
 def explain(comparison: Comparison, unit: Unit = POINTS) -> str:
     """The verdict on one variant, and the evidence for it."""
     c = comparison
     size, matters = measured(abs(c.mean_difference), unit), measured(c.smallest_difference, unit)
-    evidence = f"p = {number(c.p_holm, bound=ALPHA)}{_corrected(c)}, {c.n_pairs} pairs of seeds"
     if c.verdict in ("better", "worse"):
         interval = f"95% interval {number(c.ci_low)} to {number(c.ci_high)}, " if c.ci_low is not None else ""
-        practical = f"; less than the {matters} that matter" if c.negligible else ""
-        said = f"{c.variant} is {size} {c.verdict} than {c.baseline} ({interval}{evidence}){practical}."
+        practical = f"; shown to be less than the {matters} that matter" if c.negligible else ""
+        said = (
+            f"{c.variant} is {size} {c.verdict} than {c.baseline} ({interval}{_evidence(c, c.p_adjusted)}){practical}."
+        )
     elif c.verdict == "equivalent":
-        within = "" if c.all_equal else f": the 90% interval of their difference lies within ±{matters}"
-        said = f"{c.variant} and {c.baseline} are equivalent{within} ({evidence})."
+        evidence = _evidence(c, c.p_equivalent)
+        said = f"{c.variant} and {c.baseline} are equivalent: shown to differ by less than {matters} ({evidence})."
     else:
         side = "level with" if c.mean_difference == 0 else f"{size} {'below' if c.mean_difference < 0 else 'above'}"
-        reason = f"within what chance does ({evidence})"
+        within = ", within what chance does" if c.p_adjusted >= ALPHA else ""
+        reason = f"{within} ({_evidence(c, c.p_adjusted)})"
         if c.smallest_p >= ALPHA:
-            reason = f"but {_pairs(c.n_pairs)} of seeds cannot show any difference"
-        said = f"Not decided: {c.variant} came out {side} {c.baseline}, {reason}."
+            reason = f", but {_pairs(c.n_pairs)} of seeds cannot show any difference"
+        said = f"Not decided: {c.variant} came out {side} {c.baseline}{reason}."
     return " ".join([said, *_agreement(c, unit), *_next_step(c, unit)])
+
+
+def _evidence(c: Comparison, p_value: float) -> str:
+    corrected = f" corrected for {c.comparisons} comparisons" if c.comparisons > 1 else ""
+    look = " at one look" if c.decision else ""
+    return f"p = {number(p_value, bound=ALPHA)}{corrected}{look}, {c.n_pairs} pairs of seeds"
 
 
 def measured(value: float, unit: Unit = POINTS) -> str:
@@ -52,17 +61,19 @@ def _agreement(c: Comparison, unit: Unit) -> list[str]:
     if c.n_pairs < 2 or c.agreeing < c.n_pairs:
         return []
     said = f"All {c.agreeing} of {c.n_pairs} pairs agree in sign"
-    if c.smallest_p < ALPHA and c.p_holm <= c.smallest_p:
-        many = "1 comparison" if c.comparisons == 1 else f"{c.comparisons} comparisons"
-        said += f": this p is the least that {c.n_pairs} pairs and {many} can give"
+    if c.smallest_p < ALPHA and c.p_adjusted <= c.smallest_p and c.verdict != "equivalent":
+        said += f": this p is the least that {c.n_pairs} pairs can give"
     return [f"{said}."]
 
 
 def _next_step(c: Comparison, unit: Unit) -> list[str]:
-    """The fewest pairs that can show anything; from four pairs on, how many a difference would take."""
+    """What the looks decided, where there are any; else, while nothing is decided, the fewest pairs that can show
+    anything, and from four pairs on how many a difference would take."""
+    if c.decision:
+        return [f"{c.decision.reason[0].upper()}{c.decision.reason[1:]}."]
     if c.verdict != "not decided":
         return []
-    least = [] if c.smallest_p < ALPHA else [f"It takes at least {c.fewest_pairs} pairs."]
+    least = [] if c.smallest_p < ALPHA else [f"It takes at least {fewest_pairs()} pairs."]
     if c.seeds_needed is None or c.all_equal:
         return least
     if c.detectable_difference is not None and c.seeds_needed <= c.n_pairs:
@@ -84,7 +95,3 @@ def _capped(seeds: int) -> str:
 
 def _pairs(n: int) -> str:
     return "1 pair" if n == 1 else f"{n} pairs"
-
-
-def _corrected(c: Comparison) -> str:
-    return " after Holm" if c.comparisons > 1 else ""

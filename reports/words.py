@@ -9,29 +9,29 @@ WORDS = (
     ("points", "Percentage points of accuracy: from 73% to 74% is one point."),
     ("±", "The standard deviation over seeds: how far single runs lie from their mean."),
     (
-        "95% interval",
-        "Where the true mean difference lies, if 19 such intervals in 20 are right: of each comparison alone, while "
-        "verdicts are corrected for all (BCa bootstrap over the pairs, widened as Student's t is for few pairs; none "
-        "below 6 pairs, nor where all pairs are equal).",
-    ),
-    (
         "p",
-        "How often pairs without any true difference would come out at least as far apart, were each one's sign a "
-        "toss of a coin (exact two-sided sign-flip test).",
+        "How often tossing a coin for each seed's signs, one coin for all variants, would bring out a difference as "
+        "large as this one in some comparison, were there no true difference (two-sided sign-flip test, step-down "
+        "maximum; every pattern of signs up to 20 seeds, 65,536 random ones above). It is corrected for all "
+        "comparisons, and assumes that each seed's vector of differences is as likely as its mirror image. Below 0.05 "
+        "a difference counts as shown; 6 pairs are the fewest that can give such a p.",
+    ),
+    ("p, alone", "The same, were this the only comparison. No verdict rests on it."),
+    (
+        "p, equivalent",
+        "How often chance would put a difference so far inside the smallest that matters, were the true one just as "
+        "large as that (two one-sided sign-flip tests, corrected for all comparisons).",
     ),
     (
-        "p (Holm)",
-        "p, made larger because several variants are tested at once. Below 0.05 a difference counts as shown.",
+        "95% interval",
+        "The values that the same test would not reject in place of 0: it leaves 0 out exactly where a difference is "
+        "shown. Each holds alone with at least 95%; none below 6 pairs, nor where all pairs are equal.",
     ),
-    (
-        "smallest p",
-        "The least p (Holm) that so many pairs can give. At 0.05 or above they can show no difference at all.",
-    ),
-    ("better, worse", "p (Holm) is below 0.05, and the mean difference has this sign."),
+    ("better, worse", "p is below 0.05, and the mean difference has this sign."),
     (
         "equivalent",
-        "Not shown to differ, and from 6 pairs the 90% interval lies within the smallest difference that matters "
-        "(two one-sided tests), judged for each variant alone.",
+        "Not shown to differ, at least 6 pairs, and p, equivalent is below 0.05: the difference is shown to be smaller "
+        "than the smallest that matters.",
     ),
     ("not decided", "Neither: these runs cannot tell."),
     ("calibration", "Whether networks that say 80% are right on 80% of such images."),

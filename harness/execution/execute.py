@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.data.load import Dataset
+from harness.evidence.signs import fewest_pairs
 from harness.execution.attempt import changed_since, environment, in_words, sweep
 from harness.execution.made import Made, find_made, made_before, repair
 from harness.execution.progress import Progress
@@ -18,6 +19,7 @@ from harness.execution.stopping import Stop
 from harness.plans.plan import Plan, together, within
 from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.records import checkpoint, journal, looks
+from harness.records.blocks import confounded
 from harness.records.events import Finished, LRFound
 from harness.records.holding import is_held
 from harness.tracking.sync import Courier
@@ -156,14 +158,11 @@ def _summary(this: _Execution) -> Summary:
 
 
 def _warn_if_nothing_can_be_shown(this: _Execution) -> None:
-    """Before hours are spent: n pairs of seeds give no p below 2^(1-n), corrected for all declared comparisons."""
-    comparisons, seeds = len(this.plan.design.variants) - 1, len(this.plan.design.seeds)
-    if this.plan.design.trials_of:
-        return
-    if comparisons > 0 and comparisons * 2.0 ** (1 - seeds) >= 0.05:
-        enough = next(n for n in range(seeds, 100) if comparisons * 2.0 ** (1 - n) < 0.05)
+    """Before hours are spent: n pairs of seeds give no p below 2^(1-n)."""
+    variants, seeds = len(this.plan.design.variants), len(this.plan.design.seeds)
+    if variants > 1 and seeds < fewest_pairs() and not this.plan.design.trials_of:
         made = "1 seed" if seeds == 1 else f"{seeds} seeds"
-        this.show.say(f"note: {made} cannot show any difference between {comparisons + 1} variants; {enough} can")
+        this.show.say(f"note: {made} cannot show any difference between {variants} variants; {fewest_pairs()} can")
 
 
 def _groups(this: _Execution) -> Iterator[list[RunSpec]]:
@@ -220,10 +219,12 @@ def _finished(this: _Execution, spec: RunSpec) -> bool:
 
 def _refuse_incomparable(this: _Execution, allowed: Sequence[str]) -> None:
     missing = [spec for spec in this.plan.runs if spec.key not in this.made]
-    made = [*this.made.values(), *this.before]
-    for each in made if missing else ():
-        names = {_recorded_as(name): pair for name, pair in this.changed(each).items()}
-        changed = {name: pair for name, pair in names.items() if not within(name, allowed)}
+    made = [*this.made.values(), *this.before] if missing else []
+    names = [{_recorded_as(name): pair for name, pair in this.changed(each).items()} for each in made]
+    specs = [each.started.spec for each in made]
+    mixed = confounded(list(zip(specs, names, strict=True)), missing)
+    for each, pairs in zip(made, names, strict=True):
+        changed = {name: pair for name, pair in pairs.items() if name in mixed and not within(name, allowed)}
         if changed:
             raise SpecError(
                 f"{len(made)} runs of {this.plan.design.experiment} are made already, and a report would refuse to "

@@ -58,7 +58,7 @@ def test_every_sentence_that_claims_something_cites_its_runs(tmp_path: Path) -> 
     assert len(uncited) == 2
     assert uncited[0] == "Which norm?"
     assert uncited[1].startswith("The pictures show up to 16 images each.")
-    assert sum(isinstance(block, Text) for block in document.blocks) == 12
+    assert sum(isinstance(block, Text) for block in document.blocks) == 13
 
 
 def test_missing_and_diverged_runs_stand_in_the_report(tmp_path: Path) -> None:

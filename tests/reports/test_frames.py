@@ -50,7 +50,7 @@ def test_csv_columns_are_those_that_readers_rely_on(tmp_path: Path) -> None:
     assert {"variant", "seed", "test_accuracy", "run_id", "commit"} <= set(frames.runs_frame(selection))
     summary = list(frames.summary_frame(selection))
     assert [name for name in summary if name in ("variant", "n", "mean", "std")] == ["variant", "n", "mean", "std"]
-    promised = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value", "p_holm"]
+    promised = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value", "p_adjusted"]
     assert list(comparisons)[: len(promised)] == promised
     assert list(comparisons)[-1] == "verdict"
     assert list(comparisons["variant"]) == ["group"]

@@ -174,3 +174,21 @@ def test_what_a_run_found_is_part_of_what_it_was(tmp_path: Path) -> None:
 
 def found(rate: float) -> LRFound:
     return LRFound(time=0.0, lrs=(0.01, rate), losses=(1.0, 0.5), suggestion=rate, seconds=1.0)
+
+
+def with_code(folder: Path, variant: str, seed: int, code: str) -> Record:
+    environment = records.ENVIRONMENT | {"code": code}
+    return records.record(folder, variant, seed, records.started(variant, seed, environment=environment))
+
+
+def test_later_seeds_by_later_code_are_a_block_and_no_reason_to_refuse(tmp_path: Path) -> None:
+    """Alike for both runs of each seed: listed, and pairs stay pairs. One run by other code refuses."""
+    runs = [with_code(tmp_path, v, seed, "old" if seed < 2 else "new") for v in ("batch", "group") for seed in range(3)]
+    (found,) = differences(runs, FACTOR)
+    assert (found.field, found.block, found.matters) == ("environment.code", True, False)
+    assert refuse([found], ()) == ()
+    mixed = [*runs[:-1], with_code(tmp_path, "group", 2, "old")]
+    (found,) = differences(mixed, FACTOR)
+    assert (found.block, found.matters) == (False, True)
+    with pytest.raises(NotComparable, match=r"environment\.code"):
+        refuse([found], ())

@@ -8,20 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from harness.evidence.signs import smallest_p, statistics, step_down
 from reports.inference import (
     MOST_SEEDS,
-    bca_interval,
     correlation_interval,
     detectable_difference,
-    fewest_pairs,
-    holm,
-    probability_of_superiority,
+    equivalence_p,
     ratio_interval,
+    rope,
     seeds_needed,
     sign_flip_p,
     sign_flip_power,
-    smallest_p,
     spread_interval,
+    success_interval,
     t_power,
 )
 
@@ -29,7 +28,6 @@ from reports.inference import (
 MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 
 hundredths = st.lists(st.integers(-300, 300).map(lambda steps: steps / 100), min_size=1, max_size=10)
-p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
 def rejections(effect: float, n: int, simulations: int, alpha: float = 0.05) -> float:
@@ -41,19 +39,6 @@ def rejections(effect: float, n: int, simulations: int, alpha: float = 0.05) -> 
 def test_fishers_maize_example():
     """Fisher counted 863 of 32,768 patterns on one side: 5.267% on both."""
     assert sign_flip_p(MAIZE) == pytest.approx(2 * 863 / 32768, abs=1e-12)
-
-
-@pytest.mark.parametrize(("n", "expected"), [(1, 1.0), (3, 0.25), (5, 0.0625), (6, 0.03125)])
-def test_smallest_p_is_the_table_and_is_attained(n: int, expected: float):
-    assert smallest_p(n) == expected
-    assert sign_flip_p(np.arange(1, n + 1)) == expected
-
-
-def test_smallest_p_after_holm_grows_with_the_comparisons():
-    """With two variants against a baseline 6 pairs can no longer show anything; 7 can."""
-    assert smallest_p(6, comparisons=2) == 0.0625
-    assert smallest_p(7, comparisons=2) == 0.03125
-    assert smallest_p(1, comparisons=3) == 1.0
 
 
 def test_equal_results_give_p_1():
@@ -73,14 +58,35 @@ def test_sign_flip_equals_scipys_exact_test(n: int):
     assert sign_flip_p(differences) == pytest.approx(float(theirs.pvalue), abs=1e-12)
 
 
-def test_sampled_patterns_agree_with_the_t_test_and_repeat():
-    """Above 20 differences patterns are sampled: two calls agree exactly, and normal data give nearly t's p."""
+def accuracies(n: int, mean: float, images: int) -> np.ndarray:
+    """n differences of accuracies over so many images, in points."""
+    return 100 * np.rint(np.random.default_rng(n).normal(mean, 0.5, n) * images / 100) / images
+
+
+@pytest.mark.parametrize(("n", "images"), [(21, 359), (24, 10_000), (60, 359)])
+def test_above_twenty_accuracies_have_their_exact_p(n: int, images: int):
+    """A convolution over the steps of 1 / images: nearly t's p, the same for d and -d and in any order."""
+    differences = accuracies(n, 0.15, images)
+    p = sign_flip_p(differences)
+    assert p == sign_flip_p(-differences) == sign_flip_p(differences[::-1])
+    assert p == pytest.approx(float(tuple(stats.ttest_1samp(differences, 0))[1]), abs=0.02)
+    assert 0.001 < p < 0.5
+
+
+def test_the_convolution_is_the_count_of_all_patterns():
+    """Twenty differences by all 2^20 patterns; the same and a pair that is level, by the convolution."""
+    differences = accuracies(20, 0.2, 359)
+    assert sign_flip_p([*differences, 0.0]) == pytest.approx(sign_flip_p(differences), abs=1e-12)
+    assert sign_flip_p(np.zeros(30)) == 1.0
+    assert sign_flip_p(np.ones(21)) == 2.0**-20
+
+
+def test_differences_without_a_step_are_sampled_and_repeat():
+    """Above 20 differences that are no accuracies: two calls agree exactly, and normal data give nearly t's p."""
     differences = np.random.default_rng(1).normal(0.2, 1, 24)
-    statistic = differences.mean() / differences.std(ddof=1) * math.sqrt(24)
     p = sign_flip_p(differences)
     assert p == sign_flip_p(differences)
-    assert p == pytest.approx(2 * stats.t.sf(abs(statistic), 23), abs=0.01)
-    assert 0.01 < p < 0.5
+    assert p == pytest.approx(float(tuple(stats.ttest_1samp(differences, 0))[1]), abs=0.01)
 
 
 @settings(deadline=None)
@@ -98,15 +104,6 @@ def test_sign_flip_rejects_at_its_attainable_rate_without_a_difference(n: int, a
     assert rejections(0.0, n, 4000) == pytest.approx(attainable, abs=allowed)
 
 
-def test_holm_keeps_the_familywise_rate():
-    """Three variants equal to one baseline, 8 seeds: any of them is called different at most 5% of the time."""
-    rng, wrong = np.random.default_rng(3), 0
-    for _ in range(2000):
-        runs = rng.normal(0, 1, (4, 8))
-        wrong += min(holm([sign_flip_p(variant - runs[0]) for variant in runs[1:]])) < 0.05
-    assert 0.005 < wrong / 2000 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 2000)
-
-
 def test_planted_difference_is_found_as_often_as_planned():
     """0.5 points at a spread of differences of 0.4: planned power against simulated power.
 
@@ -118,12 +115,24 @@ def test_planted_difference_is_found_as_often_as_planned():
         assert rejections(0.5 / 0.4, n, 1500) == pytest.approx(planned, abs=allowed), n
 
 
+@pytest.mark.parametrize(
+    ("n", "comparisons", "effect", "off"), [(6, 3, 1.5, 0.12), (7, 3, 1.8, 0.07), (8, 6, 1.5, 0.07), (10, 3, 1.2, 0.07)]
+)
+def test_the_plan_for_several_comparisons_is_near_the_joint_test(n: int, comparisons: int, effect: float, off: float):
+    """One variant of several differs: its power by the formula, and simulated, with a common baseline."""
+    draws = np.random.default_rng(n).normal(0, 1, (600, comparisons + 1, n))
+    found = (draws[:, 1:] - draws[:, :1]) / math.sqrt(2)
+    found[:, 0] += effect
+    simulated = np.mean([step_down(statistics(rows))[0] < 0.05 for rows in found])
+    assert simulated == pytest.approx(sign_flip_power(effect, n, comparisons), abs=off)
+
+
 def test_a_difference_sought_with_too_few_pairs_is_never_found():
-    assert sign_flip_power(50.0, 5) == 0.0
+    assert sign_flip_power(50.0, 5) == sign_flip_power(50.0, 5, comparisons=6) == 0.0
     assert sign_flip_power(50.0, 6) == pytest.approx(1.0)
-    assert sign_flip_power(50.0, 6, alpha=0.05 / 2) == 0.0  # two comparisons: Holm's first step
+    assert sign_flip_power(50.0, 6, comparisons=6) > 0.99, "more comparisons need no more seeds"
     assert detectable_difference(0.2, 5) is None
-    assert detectable_difference(0.2, 6, alpha=0.05 / 2) is None
+    assert detectable_difference(0.2, 6, comparisons=6) is not None
 
 
 def test_planned_power_is_that_of_the_attainable_levels():
@@ -159,7 +168,7 @@ def test_seeds_needed_is_the_first_that_suffices():
 
 def test_seeds_needed_has_a_floor_and_a_cap():
     assert seeds_needed(0.0, 0.5) == seeds_needed(0.01, 0.5) == 6
-    assert seeds_needed(0.01, 0.5, alpha=0.05 / 3) == 7
+    assert seeds_needed(0.01, 0.5, comparisons=6) == 6
     assert seeds_needed(10.0, 0.001) == MOST_SEEDS
 
 
@@ -171,84 +180,61 @@ def test_detectable_difference_has_the_power_asked_for(n: int):
     assert detectable_difference(0.5, n, power=0.9) == pytest.approx(2 * difference)
 
 
-@pytest.mark.parametrize("n", [6, 10])
-def test_interval_covers_the_true_mean(n: int):
-    """A 95% interval of 6 or 10 normal differences covers the truth 91 to 98% of the time; plain BCa 87 and 90%."""
-    draws = np.random.default_rng(n).normal(0.3, 0.2, (700, n))
-    intervals = [bca_interval(differences, resamples=1000) for differences in draws]
-    covered = np.mean([i is not None and i[0] <= 0.3 <= i[1] for i in intervals])
-    assert 0.91 <= covered <= 0.98
+def equivalent(differences: list[list[float]], margin: float, there: np.ndarray | None = None) -> list[float]:
+    rows = np.array(differences)
+    return equivalence_p(rows, np.ones(rows.shape, dtype=bool) if there is None else there, margin).tolist()
 
 
-def test_interval_is_scipys_bca_at_the_widened_level():
-    """With 40 differences the widening is slight, and Student's interval is near."""
-    differences = np.random.default_rng(5).normal(0.3, 0.2, 40)
-    interval = bca_interval(differences)
-    assert interval is not None
-    student = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    plain = stats.bootstrap((differences,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
-    assert interval == pytest.approx((student.low, student.high), abs=0.01)
-    assert interval == pytest.approx((plain.low, plain.high), abs=0.01)
-    assert interval[1] - interval[0] > plain.high - plain.low
+def test_equal_results_are_as_equivalent_as_so_many_pairs_can_show():
+    """One of 2^n patterns is as far within; to differ by just the margin, or more, is never equivalent."""
+    assert equivalent([[0.0] * 6], 0.5) == [1 / 64]
+    assert equivalent([[0.5] * 6], 0.5) == equivalent([[-0.5] * 6], 0.5) == [1.0]
+    assert equivalent([[0.9] * 6], 0.5) == [1.0]
 
 
-def test_interval_needs_as_many_pairs_as_the_test():
-    """5 pairs give no 95% interval, as they give no p below 0.05; they do give a 90% interval."""
-    assert bca_interval([1.0]) is None
-    assert bca_interval([1.0, 2.0, 3.0, 4.0, 5.0]) is None
-    assert bca_interval([1.0, 2.0, 3.0, 4.0, 5.0], confidence=0.9) is not None
-    assert bca_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) is not None
+def test_equivalence_is_two_one_sided_tests():
+    """Of one comparison, the p on the nearer side: Fisher's count of the patterns that lie as far within."""
+    near = [0.3, 0.1, 0.4, -0.1, 0.2, 0.3, 0.6]
+    patterns = np.array(np.meshgrid(*[[1, -1]] * 7)).reshape(7, -1)
+    sums = patterns.T @ (0.5 - np.array(near))
+    by_hand = np.mean(sums >= sum(0.5 - d for d in near) - 1e-9)
+    assert equivalent([near], 0.5) == pytest.approx([by_hand])
+    assert equivalent([[-d for d in near]], 0.5) == pytest.approx([by_hand])
 
 
-def test_interval_of_constant_differences_has_no_width():
-    assert bca_interval([0.0] * 6) == (0.0, 0.0)
-    assert bca_interval([0.3, 0.1 + 0.2, 0.3, 0.3, 0.3, 0.3]) == pytest.approx((0.3, 0.3))
+def test_equivalence_is_corrected_for_all_comparisons():
+    """And neither a missing pair nor a comparison without any counts as one that is level."""
+    rows = np.random.default_rng(3).normal(0.2, 0.35, (3, 8)).tolist()
+    each, together = [equivalent([row], 0.5)[0] for row in rows], equivalent(rows, 0.5)
+    assert all(p >= alone for p, alone in zip(together, each, strict=True))
+    assert sum(together) > 1.3 * sum(each)
+    alone = each[0]
+    there = np.array([[True] * 8, [False] * 8])
+    assert equivalent([rows[0], [0.0] * 8], 0.5, there) == [alone, 1.0]
+    there = np.array([[True] * 7 + [False]])
+    assert equivalent([[*rows[0][:7], 0.0]], 0.5, there) == equivalent([rows[0][:7]], 0.5)
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.integers(-300, 300), min_size=6, max_size=9))
-def test_interval_lies_within_the_range_and_ignores_order(steps: list[int]):
-    """No input makes it nan or warn (warnings are errors here)."""
-    differences = np.array(steps) / 100
-    interval = bca_interval(differences, resamples=500)
-    assert interval is not None
-    assert differences.min() - 1e-9 <= interval[0] <= interval[1] <= differences.max() + 1e-9
-    assert interval == bca_interval(differences[::-1], resamples=500)
+@pytest.mark.parametrize(("wins", "pairs"), [(7, 7), (0, 7), (5, 8)])
+def test_the_chance_of_success_has_scipys_interval(wins: int, pairs: int):
+    theirs = stats.binomtest(wins, pairs).proportion_ci(method="exact")
+    assert success_interval(wins, pairs) == pytest.approx((theirs.low, theirs.high))
 
 
-def test_holms_worked_example():
-    """R's p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
-    assert holm([]) == ()
+def test_ties_count_half_for_success():
+    low, high = success_interval(3.5, 7)
+    assert low == pytest.approx(1 - high)
+    assert success_interval(3, 7)[0] < low < success_interval(4, 7)[0]
 
 
-@given(p_values)
-def test_holm_is_monotone_between_raw_and_bonferroni(values: list[float]):
-    adjusted = holm(values)
-    assert all(p <= q <= min(1, len(values) * p) for p, q in zip(values, adjusted, strict=True))
-    ranked = [adjusted[i] for i in sorted(range(len(values)), key=lambda i: values[i])]
-    assert ranked == sorted(ranked)
-
-
-@given(p_values)
-def test_holm_follows_the_order_given(values: list[float]):
-    assert holm(values[::-1]) == holm(values)[::-1]
-
-
-def test_probability_of_superiority_is_mann_whitneys_u():
-    rng = np.random.default_rng(7)
-    values, baseline = rng.integers(0, 8, 9).tolist(), rng.integers(0, 8, 6).tolist()
-    theirs = stats.mannwhitneyu(values, baseline).statistic / 54
-    assert probability_of_superiority(values, baseline) == pytest.approx(theirs)
-    assert probability_of_superiority([3, 4], [1, 2]) == 1.0
-    assert probability_of_superiority([0.1 + 0.2], [0.3]) == 0.5
-
-
-@pytest.mark.parametrize(("comparisons", "pairs"), [(0, 6), (1, 6), (2, 7), (3, 7), (4, 8), (6, 8), (7, 9)])
-def test_the_fewest_pairs_are_those_that_reach_significance(comparisons: int, pairs: int):
-    """With one fewer the smallest p after Holm is 0.05 or above, whatever the difference."""
-    assert fewest_pairs(comparisons) == pairs
-    assert smallest_p(pairs, max(1, comparisons)) < 0.05 <= smallest_p(pairs - 1, max(1, comparisons))
+def test_posterior_probabilities_are_those_of_the_bayesian_t_test():
+    """Student's t with n - 1 degrees about the mean; the three probabilities are all there is."""
+    differences = [0.2, 0.9, 0.4, 1.1, 0.7, 0.3]
+    worse, same, better = rope(differences, 0.5)
+    standard = (np.mean(differences) - 0.5) / (np.std(differences, ddof=1) / math.sqrt(6))
+    assert better == pytest.approx(float(stats.t.cdf(standard, 5)))
+    assert worse + same + better == pytest.approx(1)
+    assert rope([-d for d in differences], 0.5) == pytest.approx((better, same, worse))
 
 
 def test_the_spreads_interval_covers_the_true_spread():

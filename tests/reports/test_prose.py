@@ -81,7 +81,7 @@ def test_one_seed_ranks_nothing(tmp_path: Path) -> None:
     selection = scored(tmp_path, {"batch": 0.9, "group": 0.7, "layer": 0.8}, (0,))
     assert prose.headline(selection, frames.comparisons(selection)).text == (
         "One seed ranks nothing, and every variant has run with one: test accuracy is 70.00% to 90.00%. "
-        "It takes at least 7 seeds to show a difference."
+        "It takes at least 6 seeds to show a difference."
     )
     same = scored(tmp_path, {"batch": 0.9, "group": 0.9}, (0,))
     assert "test accuracy is 90.00%. It takes at least 6 seeds" in prose.headline(same, ()).text
@@ -135,35 +135,6 @@ def test_a_question_asked_of_other_images_says_so(tmp_path: Path) -> None:
     empty = prose.asked_of(records.arranged([], design))
     assert empty
     assert empty.text == "The question was asked of mnist; it is answered on digits."
-
-
-def test_what_is_corrected_for_what_is_said(tmp_path: Path) -> None:
-    """Intervals are of each comparison, verdicts of all, equivalence of each; of one comparison there is no need."""
-    selection = records.selection(tmp_path, VARIANTS)
-    three = frames.comparisons(selection)
-    corrected = prose.correction(selection, three, joined=False)
-    assert corrected
-    assert corrected.text == "The verdicts better and worse are corrected for all 2 comparisons (Holm)."
-    wide = [replace(three[0], ci_low=0.1, ci_high=0.2), replace(three[1], verdict="equivalent")]
-    corrected = prose.correction(selection, wide, joined=True)
-    assert corrected
-    assert corrected.text == (
-        "Each 95% interval is of one comparison alone. The verdicts better and worse are corrected for all 2 "
-        "comparisons (Holm). Equivalence is judged for each variant alone, without correction. The family is the "
-        "2 comparisons of norms; other experiments do not count."
-    )
-    assert prose.correction(selection, (), joined=True) is None
-    part = prose.correction(selection, three[:1], joined=True)
-    assert part
-    assert part.text == (
-        "The verdicts better and worse are corrected for all 2 comparisons that are declared, of which 1 could be made "
-        "(Holm). The family is the 2 comparisons of norms; other experiments do not count."
-    )
-    one = [replace(three[0], comparisons=1)]
-    assert prose.correction(selection, one, joined=False) is None
-    single = prose.correction(selection, one, joined=True)
-    assert single
-    assert single.text == "The family is the 1 comparison of norms; other experiments do not count."
 
 
 def test_an_uneven_test_set_is_said_beside_the_accuracy(tmp_path: Path) -> None:
@@ -238,6 +209,14 @@ def test_what_else_differs_is_weighed(tmp_path: Path) -> None:
     )
     assert prose.what_differs(selection, [commit, threads]).text == (
         "The variants differ in model.norm, but also in threads, which could explain a difference."
+    )
+    block = replace(threads, field="environment.code", block=True)
+    assert prose.what_differs(selection, [commit, block]).text == (
+        "The variants differ in model.norm. Seeds differ in environment.code, alike for all variants of each, so pairs "
+        "stay pairs (blocks)."
+    )
+    assert prose.what_differs(selection, [block, threads]).text.endswith(
+        "but also in threads, which could explain a difference."
     )
     wider = selection.design.model_copy(update={"factor": ("model.norm", "ema_decay")})
     asked = replace(selection, summary=selection.summary.model_copy(update={"design": wider}))

@@ -9,7 +9,6 @@ from harness.records.events import LRFound
 from harness.records.record import Record
 from reports import frames, tables, training
 from reports.markdown import number
-from reports.statistics import compare
 from tests.reports import records
 from tests.reports.test_frames import with_validation
 
@@ -39,23 +38,6 @@ def test_validation_results_come_first_where_there_are_any(tmp_path: Path) -> No
     assert row["test accuracy %, chosen epoch"] == f"{100 * selection.records[0].epochs[0].test.accuracy:.2f}"
     assert "Chosen epoch: each run's best by the validation images" in table.caption
     assert tables.runs_table(selection).columns[3] == "validation accuracy %"
-
-
-def test_comparisons_say_what_the_seeds_can_show(tmp_path: Path) -> None:
-    """Three pairs: a verdict, the smallest p they can give, no interval, and how many seeds the question needs."""
-    (comparison,) = compare(frames.results(records.selection(tmp_path)), "batch", 0.5)
-    table = tables.comparisons_table((comparison,))
-    row = dict(zip(table.columns, table.rows[0], strict=True))
-    assert (row["verdict"], row["pairs"], row["smallest p"], row["95% interval"]) == ("not decided", 3, "0.250", None)
-    assert row["seeds needed"] is None
-
-
-def test_one_pair_plans_nothing(tmp_path: Path) -> None:
-    """Of one pair the spread is unknown: how many seeds the question needs, and how often the variant is ahead."""
-    (comparison,) = compare(frames.results(records.selection(tmp_path, seeds=(0,))), "batch", 0.5)
-    table = tables.comparisons_table((comparison,))
-    row = dict(zip(table.columns, table.rows[0], strict=True))
-    assert row["seeds needed"] is row["beats baseline"] is row["detectable, points"] is None
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.evidence.looks import Decision
 from reports.statistics import Comparison
 from reports.verdicts import explain, measured
 
@@ -15,15 +16,17 @@ WORSE = Comparison(
     ci_low=-1.9,
     ci_high=-1.3,
     p_value=0.03125,
-    p_holm=0.03125,
+    p_adjusted=0.03125,
+    p_equivalent=1.0,
     probability_better=0.0,
+    success_low=0.0,
+    success_high=0.46,
     smallest_p=0.03125,
     smallest_difference=0.5,
     detectable_difference=0.4,
     seeds_needed=None,
     seeds_low=None,
     seeds_high=None,
-    fewest_pairs=6,
     comparisons=1,
     agreeing=6,
     all_equal=False,
@@ -35,7 +38,7 @@ CHANCE = replace(
     mean_difference=0.3,
     ci_low=-0.2,
     ci_high=0.7,
-    p_holm=0.31,
+    p_adjusted=0.31,
     agreeing=4,
     seeds_needed=9,
     seeds_low=7,
@@ -64,22 +67,35 @@ START = "Not decided: group came out 0.3 points above batch, "
         (
             WORSE,
             "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.031, 6 pairs of seeds). "
-            "All 6 of 6 pairs agree in sign: this p is the least that 6 pairs and 1 comparison can give.",
+            "All 6 of 6 pairs agree in sign: this p is the least that 6 pairs can give.",
         ),
         (
-            replace(WORSE, n_pairs=7, agreeing=7, comparisons=3, p_holm=3 / 64, smallest_p=3 / 64),
-            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.047 after Holm, 7 pairs of seeds). "
-            "All 7 of 7 pairs agree in sign: this p is the least that 7 pairs and 3 comparisons can give.",
+            replace(WORSE, n_pairs=7, agreeing=7, comparisons=3, p_adjusted=1 / 64, smallest_p=1 / 64),
+            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.016 corrected for 3 comparisons, "
+            "7 pairs of seeds). All 7 of 7 pairs agree in sign: this p is the least that 7 pairs can give.",
         ),
         (
-            replace(WORSE, n_pairs=10, agreeing=9, comparisons=2, p_holm=51 / 1024, smallest_p=4 / 1024),
-            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.0498 after Holm, "
+            replace(WORSE, n_pairs=10, agreeing=9, comparisons=2, p_adjusted=51 / 1024, smallest_p=2 / 1024),
+            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.0498 corrected for 2 comparisons, "
             "10 pairs of seeds).",
         ),
         (
-            replace(WORSE, n_pairs=7, agreeing=7, comparisons=2, p_holm=0.031, smallest_p=0.016),
-            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.031 after Holm, 7 pairs of seeds). "
-            "All 7 of 7 pairs agree in sign.",
+            replace(WORSE, n_pairs=7, agreeing=7, comparisons=2, p_adjusted=0.031, smallest_p=0.016),
+            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.031 corrected for 2 comparisons, "
+            "7 pairs of seeds). All 7 of 7 pairs agree in sign.",
+        ),
+        (
+            replace(WORSE, decision=Decision("group", "worse", 7, 0.47, "shown at the look at 7 seeds")),
+            "group is 1.6 points worse than batch (95% interval −1.9 to −1.3, p = 0.031 at one look, 6 pairs of "
+            "seeds). All 6 of 6 pairs agree in sign: this p is the least that 6 pairs can give. "
+            "Shown at the look at 7 seeds.",
+        ),
+        (
+            replace(
+                CHANCE, p_adjusted=0.04, decision=Decision("group", "open", 7, 0.47, "the next look is at 10 seeds")
+            ),
+            "Not decided: group came out 0.3 points above batch (p = 0.04 at one look, 6 pairs of seeds). "
+            "The next look is at 10 seeds.",
         ),
         (
             replace(WORSE, ci_low=None, ci_high=None, all_equal=True),
@@ -93,13 +109,12 @@ START = "Not decided: group came out 0.3 points above batch, "
             "As 6 pairs leave the spread uncertain, it may be 7 to 30.",
         ),
         (
-            replace(CHANCE, verdict="equivalent", negligible=True, mean_difference=0.05, seeds_needed=None),
-            "group and batch are equivalent: the 90% interval of their difference lies within ±0.5 points "
-            "(p = 0.31, 6 pairs of seeds).",
+            replace(CHANCE, verdict="equivalent", negligible=True, p_equivalent=0.02, seeds_needed=None),
+            "group and batch are equivalent: shown to differ by less than 0.5 points (p = 0.02, 6 pairs of seeds).",
         ),
         (
-            replace(CHANCE, verdict="equivalent", negligible=True, mean_difference=0.0, p_holm=1.0, all_equal=True),
-            "group and batch are equivalent (p = 1, 6 pairs of seeds). "
+            replace(CHANCE, verdict="equivalent", mean_difference=0.0, p_equivalent=1 / 64, all_equal=True),
+            "group and batch are equivalent: shown to differ by less than 0.5 points (p = 0.016, 6 pairs of seeds). "
             "All 6 pairs differ by 0 points, so there is no interval.",
         ),
         (
@@ -112,13 +127,13 @@ START = "Not decided: group came out 0.3 points above batch, "
             START + "but 3 pairs of seeds cannot show any difference. It takes at least 6 pairs.",
         ),
         (
-            replace(FEW, agreeing=3, fewest_pairs=7),
+            replace(FEW, agreeing=3, comparisons=3),
             START + "but 3 pairs of seeds cannot show any difference. All 3 of 3 pairs agree in sign. "
-            "It takes at least 7 pairs.",
+            "It takes at least 6 pairs.",
         ),
         (
-            replace(FEW, n_pairs=1, agreeing=1, smallest_p=1.0, fewest_pairs=7),
-            START + "but 1 pair of seeds cannot show any difference. It takes at least 7 pairs.",
+            replace(FEW, n_pairs=1, agreeing=1, smallest_p=1.0),
+            START + "but 1 pair of seeds cannot show any difference. It takes at least 6 pairs.",
         ),
         (
             FIVE,

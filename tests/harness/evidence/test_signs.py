@@ -35,7 +35,7 @@ def by_hand(rows: np.ndarray) -> list[float]:
     patterns = [np.array((1, *rest)) for rest in itertools.product((1, -1), repeat=rows.shape[1] - 1)]
     norms = [np.sqrt((row**2).sum()) for row in rows]
     flipped = [
-        [abs((signs * row).sum()) / norm if norm else 0.0 for row, norm in zip(rows, norms)] for signs in patterns
+        [abs((signs * row).sum()) / (norm or 1.0) for row, norm in zip(rows, norms, strict=True)] for signs in patterns
     ]
     order, p_values, before = sorted(range(len(rows)), key=lambda k: -flipped[0][k]), [0.0] * len(rows), 0.0
     for place, k in enumerate(order):

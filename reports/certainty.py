@@ -1,0 +1,96 @@
+"""What the verdicts of a report rest on: their assumption, what they are corrected for, looks and predictions."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.evidence.signs import fewest_pairs
+from reports.document import Text
+from reports.prose import count, listed
+from reports.select import Selection
+from reports.statistics import Comparison, best_group
+
+
+def correction(selection: Selection, comparisons: Sequence[Comparison], joined: bool) -> Text | None:
+    """What verdicts assume and are corrected for; None where nothing is compared.
+
+    Args:
+        joined: the report holds other experiments too.
+    """
+    if not comparisons:
+        return None
+    many = comparisons[0].comparisons
+    vector = "difference" if many == 1 else "vector of differences"
+    said = [f"Verdicts assume that each seed's {vector} is as likely as its mirror image."]
+    if many > 1:
+        pairs = ", of all pairs of variants," if selection.design.compare == "all" else ""
+        said.append(f"They are corrected for all {many} comparisons{pairs} by flipping the signs of whole seeds.")
+    compared = {selection.baseline, *(c.variant for c in comparisons)}
+    if missing := [name for name in selection.design.variants if name not in compared]:
+        said.append(f"Declared and not compared yet: {listed(missing)}; once compared, every p can grow.")
+    if joined:
+        family = count(many, "comparison")
+        said.append(f"The family is the {family} of {selection.design.experiment}; other experiments do not count.")
+    return Text(" ".join(said), selection.numbers())
+
+
+def best(selection: Selection, every: Sequence[Comparison]) -> Text:
+    """The variants among which the best is, where all were compared with each other (Hsu 1984, multiple comparisons
+    with the best, by the joint sign flips of all pairs)."""
+    group = best_group(every, list(selection.variants))
+    if len(group) == len(selection.variants):
+        said = "no variant is shown to be worse than another, so any may be the best."
+    elif len(group) == 1:
+        said = f"each but {group[0]} is shown to be worse than another, so {group[0]} is the best."
+    else:
+        said = f"each but {listed(group)} is shown to be worse than another, so the best is among these."
+    return Text(f"Of all pairs of variants: {said}", selection.numbers())
+
+
+def looks(selection: Selection, comparisons: Sequence[Comparison]) -> Text | None:
+    """How often results were looked at, and whether p-values are of one look; None where once, and as planned."""
+    if not comparisons:
+        return None
+    declared, most = selection.design.looks, max(len(runs) for runs in selection.variants.values())
+    counts = {len(look.seeds) for look in selection.summary.looks} | {most}
+    taken = sorted(number for number in counts if number >= fewest_pairs())  # with fewer nothing could be decided
+    if declared:
+        said = f"Looks were declared after {_numbers(declared)} seeds, and the 5% of error are spent over them; "
+        said += "the verdicts are theirs, p and intervals are of one look."
+        if further := [number for number in taken if number not in declared]:
+            said += f" Results were also seen after {_numbers(further)}, which decided nothing."
+    elif len(taken) > 1:
+        said = f"Results were looked at after {_numbers(taken)} seeds, and every p is of one look: stopping at the "
+        said += "first that shows a difference errs in more than 5% of cases."
+    else:
+        return None
+    return Text(said, selection.numbers())
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return listed([str(value) for value in values])
+
+
+def predictions(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text]:
+    """What was predicted of each variant, what came out, and whether the prediction is that of every run's record."""
+    came_out = {c.variant: c.verdict for c in comparisons}
+    recorded = [record.started.design.expected for record in selection.records]
+    named = dict.fromkeys([*selection.design.expected, *(name for expected in recorded for name in expected)])
+    texts = []
+    for variant in (name for name in named if name != selection.baseline):
+        predicted = selection.design.expected.get(variant)
+        was = Counter(expected.get(variant) for expected in recorded)
+        found = came_out.get(variant, "not compared yet")
+        said = [f"Predicted of {variant}: {predicted or 'nothing now'}. It came out {found}{_hit(predicted, found)}."]
+        if others := {old: runs for old, runs in was.items() if old != predicted}:
+            how = [f"{old or 'nothing'} with {count(runs, 'run')}" for old, runs in others.items()]
+            said.append(f"The prediction was changed after runs existed: recorded was {listed(how)}.")
+        elif predicted:
+            said.append("The prediction is recorded with every run.")
+        texts.append(Text(" ".join(said), selection.numbers()))
+    return texts
+
+
+def _hit(predicted: str | None, verdict: str) -> str:
+    if predicted is None or verdict not in ("better", "worse", "equivalent"):
+        return ""
+    return ", as predicted" if verdict == predicted else ", against the prediction"

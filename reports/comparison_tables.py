@@ -1,0 +1,87 @@
+"""The tables of the answer: every comparison's verdict, with the numbers that it rests on."""
+
+from collections.abc import Mapping, Sequence
+
+from reports.document import Table
+from reports.inference import rope
+from reports.measured import POINTS, Unit
+from reports.statistics import Comparison, paired
+from reports.tables import p_value
+from reports.verdicts import measured
+
+
+def comparisons_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Table:
+    """Paired differences from the baseline."""
+    rows = [
+        (
+            c.variant,
+            c.verdict,
+            *_difference(c, unit),
+            p_value(c.p_value),
+            p_value(c.p_adjusted),
+            p_value(c.p_equivalent),
+            _ahead(c),
+            unit.plain(c.detectable_difference) if c.detectable_difference is not None else None,
+            _planned(c),
+        )
+        for c in comparisons
+    ]
+    columns = ("variant", "verdict", unit.of("difference"), "95% interval", "pairs", "p, alone", "p", "p, equivalent")
+    baseline, matters = comparisons[0].baseline, measured(comparisons[0].smallest_difference, unit)
+    return Table(
+        (*columns, "ahead", unit.of("detectable"), "seeds needed"),
+        rows,
+        f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p, and, "
+        "where it says equivalent, from p, equivalent: both are corrected for all comparisons. Each interval holds "
+        "alone with 95%, and leaves 0 out exactly where a difference is shown. Ahead: the pairs in which the variant "
+        "is, ties counted half, and the 95% interval of its chance to be so at a new seed (Clopper-Pearson, of each "
+        "comparison alone). Detectable: the true difference that so many pairs find four times in five. Seeds needed, "
+        f"while nothing is decided: to find the difference that was seen, or {matters} if that is larger, four times "
+        "in five (in brackets: at either end of the spread's own 95% interval). Both are approximations for normal "
+        "results. Every word is explained at the end.",
+    )
+
+
+def pairs_table(comparisons: Sequence[Comparison]) -> Table:
+    """Paired differences between variants neither of which is the baseline."""
+    rows = [
+        (c.variant, c.baseline, c.verdict, *_difference(c, POINTS), p_value(c.p_adjusted), _ahead(c))
+        for c in comparisons
+    ]
+    return Table(
+        ("variant", "beside", "verdict", "difference, points", "95% interval", "pairs", "p", "ahead"),
+        rows,
+        "The other pairs of variants, in the same family of comparisons: variant minus the one beside it.",
+    )
+
+
+def posterior_table(results: Mapping[str, Mapping[int, float]], comparisons: Sequence[Comparison]) -> Table:
+    """Bayesian probabilities of each difference, beside the verdicts: for those that ask for them."""
+    rows = []
+    for c in comparisons:
+        known = c.n_pairs > 1 and not c.all_equal
+        found = rope(paired(results[c.variant], results[c.baseline]), c.smallest_difference) if known else (None,) * 3
+        rows.append((c.variant, c.n_pairs, *(None if p is None else f"{p:.0%}" for p in found)))
+    matters = measured(comparisons[0].smallest_difference)
+    return Table(
+        ("variant", "pairs", "worse", f"within ±{matters}", "better"),
+        rows,
+        f"Probability that the true difference from {comparisons[0].baseline} lies below −{matters}, within, or above: "
+        "Student's t about the mean, the posterior of the Bayesian t test with an uninformative prior and ρ = 0 "
+        "(Benavoli et al. 2017). Each comparison alone; no verdict rests on it.",
+    )
+
+
+def _difference(c: Comparison, unit: Unit) -> tuple[str, str | None, int]:
+    interval = None if c.ci_low is None or c.ci_high is None else f"{unit.signed(c.ci_low)} to {unit.signed(c.ci_high)}"
+    return unit.signed(c.mean_difference), interval, c.n_pairs
+
+
+def _ahead(c: Comparison) -> str:
+    """6.5 of 7 (51% to 100%)."""
+    return f"{c.probability_better * c.n_pairs:g} of {c.n_pairs} ({c.success_low:.0%} to {c.success_high:.0%})"
+
+
+def _planned(c: Comparison) -> str | None:
+    """14 (7 to 63); None where nothing is planned."""
+    return None if c.seeds_needed is None else f"{c.seeds_needed:,} ({c.seeds_low:,} to {c.seeds_high:,})"
