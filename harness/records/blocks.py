@@ -18,7 +18,7 @@ def is_block(field: str, runs: Iterable[tuple[int, str, Any]]) -> bool:
     """Whether a field that differs between runs does so between seeds alone.
 
     Only circumstances and environment can be blocks: never what is asked, the images, or what a run found for itself.
-    Where there are two variants or more, every seed needs runs of two: one run alone is mixed up with its variant.
+    Every seed needs runs of two variants: one run alone is mixed up with its variant, or is of the only one.
 
     Args:
         field: dotted, as reports name it.
@@ -30,8 +30,7 @@ def is_block(field: str, runs: Iterable[tuple[int, str, Any]]) -> bool:
     for seed, variant, value in runs:
         values.setdefault(seed, set()).add(repr(value))
         variants.setdefault(seed, set()).add(variant)
-    least = min(2, len({name for names in variants.values() for name in names}))
-    return all(len(found) == 1 for found in values.values()) and all(len(names) >= least for names in variants.values())
+    return all(len(found) == 1 for found in values.values()) and all(len(names) > 1 for names in variants.values())
 
 
 def confounded(made: Sequence[tuple[RunSpec, Mapping[str, tuple[Any, Any]]]], missing: Sequence[RunSpec]) -> set[str]:
