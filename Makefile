@@ -21,7 +21,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report results compare sync ui list data new lr-find reproduce forget test lint house check publish report-check bench chaos zoo clean
+.PHONY: help run report results compare sync ui list data new lr-find reproduce forget test lint house check publish report-check simulate bench chaos zoo clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ publish: .venv/requirements.stamp ## Keep a report with the data it was built fr
 
 report-check: .venv/requirements.stamp ## Rebuild every published report from its data; fails if a number no longer follows [UPDATE=1 rewrites]
 	@$(PY) -m reports check
+
+simulate: .venv/requirements-dev.stamp ## Simulate errors, coverage and power of the statistics into docs/simulations.md; a quarter of an hour
+	@$(PY) -m tests.simulations
 
 bench: .venv/requirements-bench.stamp ## Speed beside what people use instead, into reports/out/bench; a quarter of an hour [GPU=1 DATA=]
 	@$(PY) -m tests.bench --gpu="$$GPU" --data="$$DATA"

@@ -19,6 +19,8 @@ from reports.select import Selection
 LEAST = 10
 UNEVEN = 1.5
 """How many times its equal share the largest class may have before a report says so."""
+MAJORITY = 0.6
+"""The most that it may have in any case: of two classes three quarters would otherwise go unsaid."""
 
 
 def support(selection: Selection) -> NDArray[np.int64]:
@@ -31,7 +33,7 @@ def majority(selection: Selection) -> str:
     """What the largest class alone would score, as a sentence; "" where classes are about even."""
     images, classes = support(selection), selection.records[0].started.data.classes
     share = float(images.max() / images.sum())
-    if share <= UNEVEN / len(classes):
+    if share <= min(UNEVEN / len(classes), MAJORITY):
         return ""
     largest_class = classes[int(images.argmax())]
     return (
@@ -78,7 +80,8 @@ def table(selection: Selection) -> Table:
     ]
     caption = "Accuracy in each class, percent, the mean over a variant's runs."
     if len(classes) > READABLE:
-        caption += f" Of {len(classes):,} classes {_which(selection, len(rows))}."
+        which = _which(selection, len(rows)) if len(shown) else f"the first {len(rows)}"
+        caption += f" Of {len(classes):,} classes {which}."
     if (few := int((images < LEAST).sum())) > 0:
         caption += f" Of {few:,} {'class' if few == 1 else 'classes'} with fewer than {LEAST} test images no accuracy "
         caption += "is shown: so few images tell nothing."

@@ -88,7 +88,10 @@ def text(selection: Selection) -> list[Text]:
     frame = summary_frame(selection).set_index("variant")
     times = {v: rounded(row["train_seconds_mean"], row["train_seconds_std"]) for v, row in frame.iterrows()}
     listed = ", ".join(f"{time} s ({variant})" for variant, time in times.items())
-    said = [Text(f"Training takes {listed} on this machine, with whatever else it did meanwhile.", selection.numbers())]
+    where = "on this machine, with whatever else it did meanwhile"
+    if len({str(record.started.environment.get("processor")) for record in selection.records}) > 1:
+        where = "on several kinds of machine, with whatever else they did meanwhile"
+    said = [Text(f"Training takes {listed} {where}.", selection.numbers())]
     if len(times) == 1:
         return said
     found = ratios(selection, next(cost for cost in COSTS if cost.column == "train_seconds"))
@@ -137,8 +140,9 @@ def table(selection: Selection) -> Table:
         rows,
         f"Per run. Multiply-adds: of one image, forward{', once; test_time_flip evaluates it twice' if twice else ''}. "
         "Evaluation: after every epoch, all epochs together. Parameters and multiply-adds are exact; time and memory "
-        "are measured on this machine, mean ± standard deviation over runs, to the digits that the spread leaves. "
-        "The intervals of ratios hold for all variants together (Bonferroni).",
+        "are measured, mean ± standard deviation over runs, to the digits that the spread leaves."
+        + " The intervals of ratios hold for all variants together (Bonferroni)."
+        * (len(frame) > 2),
     )
 
 

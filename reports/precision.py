@@ -94,8 +94,8 @@ def text(selection: Selection, found: Sequence[Precision]) -> list[Text]:
     said = gain(found)
     if images := [p.image_error for p in found if p.image_error is not None]:
         count, seeds = len(selection.records[0].labels), [p.seed_error for p in found]
-        said.append(f"The standard error of a difference is {_span(seeds)} points from seeds.")
-        said.append(f"Other test images would add {_span(images)} points.")
+        said.append(f"The standard error of a difference is {_span(seeds)} points from the choice of seeds,")
+        said.append(f"and {_span(images)} points from that of test images, beside it.")
         said.append(f"The verdicts count the seeds alone: they hold on these {count:,} test images.")
     return [Text(" ".join(said), selection.numbers())] if said else []
 

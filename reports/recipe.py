@@ -61,7 +61,7 @@ def describe(recipe: Recipe) -> str:
     options = ", ".join(f"{name}={value}" for name, value in recipe.model.options.items())
     parts = [
         recipe.model.name + (f" ({options})" if options else ""),
-        f"{_optimizer(recipe.optimizer)}, {_schedule(recipe.schedule)}",
+        f"{_optimizer(recipe.optimizer)}, {_schedule(recipe.schedule, recipe.optimizer)}",
         f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'} in batches of {recipe.batch_size}",
         "augmentation " + (", ".join(transform.name for transform in recipe.augmentation) or "none"),
     ]
@@ -85,10 +85,11 @@ def _optimizer(optimizer: Optimizer) -> str:
     return ", ".join(parts)
 
 
-def _schedule(schedule: Schedule) -> str:
+def _schedule(schedule: Schedule, optimizer: Optimizer) -> str:
     match schedule:
         case OneCycle():
-            return f"One Cycle (that rate at its peak, after {schedule.pct_start:.0%} of the steps)"
+            peak = f"that rate at its peak, after {schedule.pct_start:.0%} of the steps"
+            return f"One Cycle ({peak}{_swing(schedule, optimizer)})"
         case Step():
             return f"times {schedule.gamma:g} every {schedule.step_epochs} epochs"
         case Cosine():
@@ -96,3 +97,12 @@ def _schedule(schedule: Schedule) -> str:
             return f"cosine decay{warmup}"
         case Constant():
             return "constant"
+
+
+def _swing(schedule: OneCycle, optimizer: Optimizer) -> str:
+    """What One Cycle makes of the optimiser's own momentum, or beta1."""
+    if not schedule.cycle_momentum:
+        return ""
+    adam = isinstance(optimizer, Adam | AdamW)
+    name, own = ("beta1", optimizer.betas[0]) if adam else ("momentum", optimizer.momentum)
+    return f"; {name} from {schedule.max_momentum:g} to {schedule.base_momentum:g} and back in place of {own:g}"

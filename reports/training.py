@@ -37,9 +37,9 @@ def speed_table(selection: Selection) -> Table:
     return Table(
         ("variant", *(f"{level:.0%}" for level in levels), "roughness"),
         rows,
-        "First epoch (and seconds of training) at which test accuracy reaches the level, mean over runs; ± is the "
-        "standard deviation. Roughness: how many points test accuracy loses from one epoch to the next, the mean over "
-        "all epochs (0 where it rises).",
+        "First epoch (and seconds of training) at which test accuracy reaches the level, mean over the runs that reach "
+        "it; ± is the standard deviation. Roughness: how many points test accuracy loses from one epoch to the next, "
+        "the mean over all epochs (0 where it rises).",
     )
 
 

@@ -155,3 +155,11 @@ def test_one_variant_of_many_classes_shows_the_least_accurate(tmp_path: Path) ->
     table = classes.table(selection)
     assert table.rows[0] == ("class 7", "10", "90.0")
     assert "Of 30 classes the 20 with the lowest accuracy." in table.caption
+
+
+def test_classes_of_too_few_images_are_shown_in_their_order(tmp_path: Path) -> None:
+    """None has ten images, so none is said to change most."""
+    names = tuple(f"class {number}" for number in range(30))
+    table = classes.table(of_classes(tmp_path, names, np.repeat(np.arange(30), 9)))
+    assert [row[0] for row in table.rows] == list(names[:20])
+    assert "Of 30 classes the first 20." in table.caption

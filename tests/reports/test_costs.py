@@ -153,3 +153,13 @@ def test_a_cost_that_is_not_known_is_left_out(tmp_path: Path, known: int, plots:
     assert ("receptive field, pixels" in table.columns) == bool(known)
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["training, s"], row["evaluation, s"]) == ("4.0", "1.0")
+
+
+def test_times_of_several_machines_are_said_to_be_so(tmp_path: Path) -> None:
+    """Seeds that were made elsewhere compare as pairs; their seconds are of other machines."""
+    selection = records.selection(tmp_path)
+    assert " on this machine, with whatever else it did meanwhile." in costs.text(selection)[0].text
+    first = selection.records[0]
+    environment = records.ENVIRONMENT | {"processor": "another"}
+    first.__dict__["started"] = first.started.model_copy(update={"environment": environment})
+    assert " on several kinds of machine, with" in costs.text(selection)[0].text

@@ -54,11 +54,11 @@ def test_sentences_give_what_is_known(tmp_path: Path) -> None:
     (both,) = precision.text(selection, [GROUP, other])
     assert both.text == (
         "Paired by seed, the difference has 58% (group) and 91% (layer) of the variance that unpaired runs give it. "
-        "The standard error of a difference is 0.25 to 0.26 points from seeds. Other test images would add 0.09 to "
-        "0.11 points. The verdicts count the seeds alone: they hold on these 40 test images."
+        "The standard error of a difference is 0.25 to 0.26 points from the choice of seeds, and 0.09 to 0.11 points "
+        "from that of test images, beside it. The verdicts count the seeds alone: they hold on these 40 test images."
     )
     (few,) = precision.text(selection, [Precision("group", 3, None, None, None, None, 0.25, 0.11)])
-    assert few.text.startswith("The standard error of a difference is 0.25 points from seeds. Other test images would")
+    assert few.text.startswith("The standard error of a difference is 0.25 points from the choice of seeds, and 0.11")
     (held_out,) = precision.text(selection, [Precision("group", 7, 0.4, -0.4, 0.8, 0.58, 0.25, None)])
     assert "test images" not in held_out.text
     assert precision.table([GROUP]).rows == [("group", 7, "0.43", "-0.48 to 0.89", "58%", "0.25", "0.11")]

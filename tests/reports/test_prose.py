@@ -159,6 +159,16 @@ def test_uneven_begins_at_one_and_a_half_times_the_equal_share(tmp_path: Path, l
     assert ("uneven" in prose.setting(selection).text) == said
 
 
+@pytest.mark.parametrize(("largest", "said"), [(24, False), (25, True)])
+def test_of_two_classes_more_than_three_fifths_is_uneven(tmp_path: Path, largest: int, said: bool) -> None:
+    selection = records.selection(tmp_path, ("batch",))
+    data = selection.records[0].started.data.model_copy(update={"classes": ("cat", "dog")})
+    for record in selection.records:
+        record.__dict__["labels"] = np.array([0] * largest + [1] * (40 - largest))
+        record.__dict__["started"] = record.started.model_copy(update={"data": data})
+    assert ("uneven" in prose.setting(selection).text) == said
+
+
 def test_a_single_variant_is_the_best_of_nothing(tmp_path: Path) -> None:
     selection = records.selection(tmp_path, ("batch",))
     text = prose.headline(selection, ())

@@ -59,7 +59,12 @@ def test_optimisers_in_words(optimizer: Optimizer, said: str) -> None:
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [
-        (OneCycle(pct_start=0.3), "One Cycle (that rate at its peak, after 30% of the steps)"),
+        (OneCycle(cycle_momentum=False), "One Cycle (that rate at its peak, after 30% of the steps)"),
+        (
+            OneCycle(pct_start=0.3),
+            "One Cycle (that rate at its peak, after 30% of the steps; momentum from 0.95 to 0.85 and back in place of "
+            "0.9)",
+        ),
         (Step(step_epochs=15), "times 0.1 every 15 epochs"),
         (Cosine(warmup_epochs=2), "cosine decay after 2 epochs of warm-up"),
         (Cosine(), "cosine decay"),
@@ -87,6 +92,19 @@ def test_every_schedule_has_words(kind: type[Values]) -> None:
     ]
     assert "None" not in describe(records.recipe("batch").model_copy(update={"schedule": kind()}))
     assert len(set(said)) == len(said)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (SGD(lr=0.1, momentum=0.0), "; momentum from 0.95 to 0.85 and back in place of 0)"),
+        (Adam(lr=0.1), "; beta1 from 0.95 to 0.85 and back in place of 0.9)"),
+    ],
+)
+def test_a_cycle_says_what_it_puts_in_momentums_place(optimizer: Optimizer, said: str) -> None:
+    """Also where the recipe asks for none."""
+    changes = {"optimizer": optimizer, "schedule": OneCycle()}
+    assert said in describe(records.recipe("batch").model_copy(update=changes))
 
 
 def test_what_else_a_recipe_holds_is_told_where_it_holds_it() -> None:
