@@ -186,6 +186,8 @@ def _panel(axes: Axes, tuned: Tuned, field: str) -> None:
             axes.scatter([at(best)], [_score(best)], s=110, facecolors="none", edgecolors=[colour[variant]])
     if isinstance(span, LogUniform):
         axes.set_xscale("log")
+    if not isinstance(span, Choice):
+        axes.set_xlim(span.low, span.high)
     if places:
         axes.set_xticks(range(len(places)), [plain(_value(value)) for value in getattr(span, "values", ())])
     axes.set(xlabel=field, ylabel="validation accuracy (%)")

@@ -155,7 +155,7 @@ def test_every_optimiser_is_built(kind: type[Values], recipe: Recipe) -> None:
 def test_every_schedule_is_built(kind: type[Values], recipe: Recipe) -> None:
     """Whatever is added to the union: ten steps of it leave a rate between 0 and the peak."""
     optimizer = torch.optim.SGD(nn.Linear(2, 1).parameters(), lr=0.125)
-    scheduler = build_scheduler(optimizer, Recipe(**dict(recipe) | {"schedule": kind()}).schedule, 0.125, 5, 2)
+    scheduler = build_scheduler(optimizer, recipe.model_copy(update={"schedule": kind()}).schedule, 0.125, 5, 2)
     for _ in range(9):
         optimizer.step()
         scheduler.step()
