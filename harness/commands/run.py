@@ -11,10 +11,10 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     """The exit status: 0 done, 1 some without a result or undelivered, 128 and the signal's number when stopped."""
     planned, asked = arguments.planned(chosen, root)
     workers = arguments.workers(chosen)
+    from harness.commands.tune import make_all
     from harness.environment import code_at_start
     from harness.execution.check import check
     from harness.execution.execute import execute
-    from harness.execution.rates import find_shared
     from harness.execution.settle import settle
     from harness.plans.foresight import notes
     from harness.tracking.tracker import Tracker
@@ -25,23 +25,14 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
         print(line, flush=True)
     tracker = Tracker(root)
     planned = settle(planned, datasets, root, asked)
-    if planned.tune:
-        from harness.execution.tune import tune
-
-        allowed = chosen.allow.split()
-        planned, stopped = tune(planned, root, lambda t: execute(*check(t, root), tracker, root, workers, allowed))
-        if stopped and stopped.signal is not None:
-            print("stopped; the same command goes on from here", file=sys.stderr)
-            return 128 + stopped.signal
-    planned, found = find_shared(planned, datasets, root, workers)
-    if planned.design.looks:
-        from harness.execution.until import until
-
-        planned, outcome = until(
-            planned, root, lambda p: execute(p, datasets, tracker, root, workers, chosen.allow.split(), found)
-        )
-    else:
-        outcome = execute(planned, datasets, tracker, root, workers, chosen.allow.split(), found)
+    allowed = chosen.allow.split()
+    planned, outcome = make_all(
+        planned,
+        datasets,
+        root,
+        workers,
+        lambda plan, sets, found: execute(plan, sets, tracker, root, workers, allowed, found),
+    )
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 128 + outcome.signal

@@ -1,0 +1,38 @@
+"""What `make run` does around the making of runs: tunes before, and looks at results in between."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness.data.load import Dataset
+from harness.execution.check import check
+from harness.execution.execute import Outcome
+from harness.execution.rates import find_shared
+from harness.execution.tune import tune
+from harness.execution.until import until
+from harness.plans.plan import Plan
+from harness.plans.spec import Data
+from harness.records.events import LRFound
+
+Make = Callable[[Plan, Mapping[Data, Dataset], Mapping[str, LRFound]], Outcome]
+"""Makes the runs of a plan on these data sets; the last are the LR range tests that runs have made for all."""
+
+
+def make_all(
+    plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int, make: Make
+) -> tuple[Plan, Outcome]:
+    """Make a plan's trials, if it has any, then its runs: all of them, or until it is decided.
+
+    Returns:
+        What was asked for in the end, and how making it ended: of the trials, where a signal stopped them.
+
+    Raises:
+        HarnessError: as `tune`, `find_shared`, `until` and `make` raise it.
+    """
+    if plan.tune:
+        plan, stopped = tune(plan, root, lambda trials: make(*check(trials, root), {}))
+        if stopped:
+            return plan, stopped
+    plan, found = find_shared(plan, datasets, root, workers)
+    if plan.design.looks:
+        return until(plan, root, lambda part: make(part, datasets, found))
+    return plan, make(plan, datasets, found)
