@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.artifacts.spreadsheet import write_csv
 from harness.files import remove_leftovers
-from reports import errors, frames, guard, html, latex, looks_said, markdown, prose, sections, tuning, words
+from reports import errors, factors, frames, guard, html, latex, looks_said, markdown, prose, sections, tuning, words
 from reports.document import Banner, Block, Document, Heading, Text
 from reports.grids import Images
 from reports.sections import Report
@@ -100,6 +100,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None, r
     comparisons = frames.comparisons(selection)
     sections.answer(report, comparisons, rope)
     looks_said.section(report)
+    factors.section(report)
     tuning.section(report)
     sections.differs(report, found)
     sections.changed_hands(report, images)

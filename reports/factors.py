@@ -78,7 +78,7 @@ def _lacking(contrast: Contrast, results: dict[str, dict[int, float]]) -> tuple[
 def sentences(selection: Selection, found: list[Effect]) -> list[Text]:
     """An effect a sentence, and which cannot be given."""
     texts = [
-        Text(_sentence(effect.contrast, effect.tested, prose.metric_name(selection)), _runs(selection, effect))
+        Text(_sentence(effect, effect.tested, selection), selection.numbers(*effect.contrast.weights))
         for effect in found
         if effect.tested
     ]
@@ -92,36 +92,41 @@ def sentences(selection: Selection, found: list[Effect]) -> list[Text]:
     return texts
 
 
-def _runs(selection: Selection, effect: Effect) -> tuple[int, ...]:
-    return selection.numbers(*effect.contrast.weights)
-
-
-def _sentence(contrast: Contrast, tested: Tested, metric: str) -> str:
-    fields = list(contrast.levels)
-    (base, level), size = contrast.levels[fields[0]], measured(abs(tested.mean))
+def _sentence(effect: Effect, tested: Tested, selection: Selection) -> str:
+    contrast, metric = effect.contrast, prose.metric_name(selection)
     evidence = f"p = {number(tested.p_adjusted)}, {prose.count(len(tested.differences), 'seed')}"
     if tested.bounds:
-        evidence = f"95% interval {number(tested.bounds[0])} to {number(tested.bounds[1])}, {evidence}"
-    if len(fields) == 1:
-        way = "raises" if tested.mean > 0 else "lowers"
-        said = f"{fields[0]} {level} instead of {base} {way} {metric} by {size}"
-        return f"{_shown(tested, said, 'main effect')} ({evidence})."
-    if len(fields) == 2:
-        (other_base, other), other_field = contrast.levels[fields[1]], fields[1]
-        more = "more" if tested.mean > 0 else "less"
-        said = f"{fields[0]} {level} instead of {base} adds {size} {more} with {other_field} {other} than with "
-        said += str(other_base)
-        return f"{_shown(tested, said, 'interaction')} ({evidence})."
-    return f"{_shown(tested, f'{contrast.name} comes to {number(tested.mean)} points', 'interaction')} ({evidence})."
+        low, high = (bound or 0.0 for bound in tested.bounds)  # not minus 0
+        evidence = f"95% interval {number(low)} to {number(high)}, {evidence}"
+    *others, (field, (base, level)) = contrast.levels.items()
+    changes = f"{field} {level} instead of {base}"
+    if not others:
+        way = "raises" if tested.mean > 0 else "lowers" if tested.mean < 0 else "changes"
+        return f"{_verdict(tested)}: {changes} {way} {metric} by {measured(abs(tested.mean))} ({evidence})."
+    if len(others) > 1:
+        return f"{_verdict(tested)}: the interaction {contrast.name} is {number(tested.mean)} points ({evidence})."
+    ((other, (other_base, other_level)),) = others
+    first, then = (_simple(effect, selection, other, at) for at in (other_base, other_level))
+    apart = f"{measured(abs(tested.mean))} {'higher' if tested.mean > 0 else 'lower'}"
+    return (
+        f"{_verdict(tested)}: {changes} changes {metric} by {number(first)} points with {other} {other_base} and by "
+        f"{number(then)} with {other_level}, {apart} ({evidence})."
+    )
 
 
-def _shown(tested: Tested, said: str, kind: str) -> str:
-    """The claim where it is shown; otherwise what was seen, and that chance does as much."""
-    if tested.verdict in ("better", "worse"):
-        return f"Shown, {kind}: {said}"
-    if tested.verdict == "equivalent":
-        return f"Shown to hardly matter, {kind}: {said}"
-    return f"Not decided, {kind}: in these runs {said}"
+def _simple(effect: Effect, selection: Selection, field: str, at: Scalar) -> float:
+    """Of an interaction of two factors: the one's mean effect, in points, at a level of the other."""
+    contrast, design, results = effect.contrast, selection.design, frames.results(selection)
+    sign = -1 if _is(at, contrast.levels[field][0]) else 1
+    here = {cell: sign * w for cell, w in contrast.weights.items() if _is(design.cells[cell][field], at)}
+    seeds = set.intersection(*(set(results[cell]) for cell in contrast.weights))
+    return float(np.mean([sum(w * results[cell][seed] for cell, w in here.items()) for seed in sorted(seeds)]))
+
+
+def _verdict(tested: Tested) -> str:
+    """What the tests say of an effect, before it is told."""
+    words = {"better": "Shown", "worse": "Shown", "equivalent": "Shown to matter too little"}
+    return words.get(tested.verdict, "Not decided, in these runs")
 
 
 def effects_table(found: list[Effect]) -> Table:
@@ -133,17 +138,17 @@ def effects_table(found: list[Effect]) -> Table:
             rows.append((effect.contrast.name, kind, "cannot be given", None, None, None, None))
             continue
         verdict = {"better": "shown, above 0", "worse": "shown, below 0", "equivalent": "hardly matters"}
-        bounds = f"{t.bounds[0]:+.2f} to {t.bounds[1]:+.2f}" if t.bounds else None
+        bounds = " to ".join(map(_signed, t.bounds)) if t.bounds else None
         shown = verdict.get(t.verdict, t.verdict)
         rows.append(
-            (effect.contrast.name, kind, shown, f"{t.mean:+.2f}", bounds, len(t.differences), p_value(t.p_adjusted))
+            (effect.contrast.name, kind, shown, _signed(t.mean), bounds, len(t.differences), p_value(t.p_adjusted))
         )
     given = sum(effect.tested is not None for effect in found)
     return Table(
         ("effect", "kind", "verdict", "points", "95% interval", "seeds", "p"),
         rows,
         "Each level stands in place of the baseline's, averaged over the levels of the other factors. Interaction: by "
-        f"how many points the first factor's effect is larger with the second's level. p is corrected for all {given} "
+        f"how many points one factor's effect is larger with the other's level. p is corrected for all {given} "
         "effects; the comparisons of single cells with the baseline are a family of their own.",
     )
 
@@ -192,3 +197,7 @@ def _lines(axes: Axes, selection: Selection, line: tuple[str, list[Scalar]], acr
 
 def _is(one: Scalar, other: Scalar) -> bool:
     return repr(one) == repr(other)  # 1 and True are equal
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 2) + 0.0:+.2f}"  # not -0.00
