@@ -18,21 +18,24 @@ class Stop:
     """Set by the first signal that asks the process to end; a second one ends it at once."""
 
     signal: int | None = None
+    quiet: bool = False
+    """Says nothing, as in a worker."""
 
     def __call__(self) -> bool:
         return self.signal is not None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take over these signals for the duration; one that is ignored (under nohup, SIGHUP) stays so."""
+    def listening(self, *more: int) -> Iterator[None]:
+        """Take over these signals for the duration, and `more`; one that is ignored (under nohup, SIGHUP) stays so."""
 
         def note(number: int, frame: FrameType | None) -> None:
             if self.signal is not None:
                 os._exit(128 + number)
             self.signal = number
-            tqdm.write("stopping at the next step; once more ends it at once", file=sys.stderr)
+            if not self.quiet:
+                tqdm.write("stopping at the next step; once more ends it at once", file=sys.stderr)
 
-        numbers = [number for number in _STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+        numbers = [number for number in (*_STOPPING, *more) if signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, note) for number in numbers}
         try:
             yield
