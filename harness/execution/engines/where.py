@@ -76,6 +76,11 @@ def _runs(options: Mapping[str, str]) -> int:
     return int(text)
 
 
+def code_root() -> Path:
+    """The folder that workers import `harness` from."""
+    return Path(__file__).resolve().parents[3]
+
+
 def start(where: Where, around: Circumstances, root: Path) -> Engine:
     """The engine, ready for work.
 
