@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.plans.plan import within
 from harness.records.blocks import is_block
-from harness.records.events import Started, segments
+from harness.records.events import Started
 from harness.records.record import Record
 from harness.values import HarnessError, flatten
 from reports.select import Selection
@@ -75,7 +75,7 @@ def provenance(record: Record, part: Started | None = None) -> dict[str, Any]:
 
 def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Difference, ...]:
     """Every field on which runs disagree, outside the factor and what follows from it."""
-    flat = [(record, [provenance(record, part) for part in segments(record.events)]) for record in records]
+    flat = [(record, [provenance(record, part) for part in record.segments]) for record in records]
     fields = dict.fromkeys(name for _, parts in flat for values in parts for name in values)
     found = []
     for name in fields:
@@ -87,7 +87,11 @@ def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Diffe
         )
         counts = Counter(shown for *_, shown in told)
         if len(counts) > 1 and not within(name, _with_consequences(factor)):
-            found.append(Difference(name, tuple(counts.items()), within(name, HARMLESS), is_block(name, [each[1:] for each in told])))
+            found.append(
+                Difference(
+                    name, tuple(counts.items()), within(name, HARMLESS), is_block(name, [each[1:] for each in told])
+                )
+            )
     return tuple(found)
 
 

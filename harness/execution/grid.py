@@ -99,7 +99,7 @@ class Grid:
         return bool(events)
 
     def _hand_out(self, specs: Sequence[RunSpec]) -> None:
-        missing = []
+        missing, there = list[RunSpec](), list[RunSpec]()
         for spec in specs:
             self.tried[spec.key] = spec
             if spec.key in self._outset.made:
@@ -107,7 +107,8 @@ class Grid:
             elif spec.key in self._outset.unreadable:
                 self._give_up([spec], self._outset.unreadable[spec.key])
             else:
-                missing.append(spec)
+                (there if is_held(self._outset.folder(spec)) else missing).append(spec)
+        self._leave_to_others(there)
         if not missing:
             return
         self._show.start(missing)
@@ -155,10 +156,14 @@ class Grid:
             self._give_up(left, answer.problem)
             return
         there = [spec for spec in left if is_held(self._outset.folder(spec))]
-        for spec in there:
-            self._show.say(f"{spec.variant} seed {spec.seed}: another process is making it; waiting for that")
-        self._elsewhere += there
+        self._leave_to_others(there)
         self._again([spec for spec in left if spec not in there], flight, lost)
+
+    def _leave_to_others(self, specs: Sequence[RunSpec]) -> None:
+        for spec in specs:
+            self._journals[spec.key] = Follower(self._outset.folder(spec))
+            self._show.say(f"{spec.variant} seed {spec.seed}: another process is making it; waiting for that")
+        self._elsewhere += specs
 
     def _again(self, specs: list[RunSpec], flight: _Flight, lost: str) -> None:
         """Hand runs out once more, from their checkpoints, unless they get no further."""

@@ -134,7 +134,7 @@ def _unfit(task: Task) -> str:
         return f"the code in {root}/harness, as a worker on {host} reads it, is not this command's; run it again"
     logging.getLogger("harness.data").setLevel(logging.ERROR)  # the program has said what is left out
     try:
-        _register(root, task.specs[0].experiment)
+        _register(root, task.design.trials_of or task.specs[0].experiment)
     except HarnessError as error:
         return f"on {host}: {error}"
     return ""

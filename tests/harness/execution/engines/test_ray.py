@@ -38,7 +38,7 @@ def test_runs_on_three_nodes_are_the_same_runs(
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1)
-        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        monkeypatch.setenv("RAY_ADDRESS", str(cluster.address))
         assert make_grid(on_ray("auto", ""), jobs="ray") == Outcome()
     finally:
         cluster.shutdown()
