@@ -33,7 +33,7 @@ class Follower:
                 text = file.read()
         except FileNotFoundError:
             return []
-        events = [event for event in journal.parse(text) if self._offset or event not in self._seen]
+        events = [event for event in journal.parse(text) if event not in self._seen]
         self._offset += text.rfind(b"\n") + 1
         self._seen += events
         return events
