@@ -26,7 +26,7 @@ NAME, EPOCHS, STOPPED_SECONDS = "grid", 3, 10.0
 class Counts:
     runs: int
     seconds: float = 2.0
-    """Between two kills, and until anything was recorded since: a worker takes seconds to start."""
+    """Between two kills; the next waits besides until an epoch was recorded, for a worker takes seconds to start."""
 
 
 FULL, REDUCED = Counts(runs=40), Counts(runs=4)
@@ -121,7 +121,8 @@ def _making(root: Path) -> list[psutil.Process]:
 
 
 def _recorded(root: Path) -> int:
-    return sum(path.stat().st_size for path in root.glob(f"runs/*/*/{journal.NAME}"))
+    journals = [journal.read(path.parent) for path in root.glob(f"runs/*/*/{journal.NAME}")]
+    return sum(isinstance(event, EpochDone) for events in journals for event in events)
 
 
 def _numbers(root: Path) -> dict[str, tuple[str, list[dict[str, object]]]]:
