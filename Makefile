@@ -1,6 +1,6 @@
 # Every target that needs packages sets up its own environment first. Variables reach the program as environment
 # variables, quoted by the shell, never as text that make or the shell would read.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES UNTIL MAX_SEEDS ROPE
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS JOBS RAY RAY_GPU SLURM MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES UNTIL MAX_SEEDS ROPE
 # What one target alone reads: typed with another, VARIANT or SEED would be VARIANTS or SEEDS mistyped.
 READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER
 READ_predict := IMAGES
@@ -18,10 +18,10 @@ PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
 # Huge pages for a step's tensors; glibc reads it only when a process starts. keep_freed_memory in
 # harness/training/device.py sets the rest.
-run reproduce lr-find bench: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+run reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run report results compare sync ui list data new lr-find reproduce forget test lint house check publish report-check simulate bench chaos zoo clean
+.PHONY: help extras run report results compare sync ui list data new lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid test-engines chaos zoo clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -33,8 +33,11 @@ help: ## Show the targets
 	else $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; fi
 	@touch $@
 
-run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart [DATA= SEEDS= VARIANTS=a,b SET="epochs=2"]
-	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --until="$$UNTIL" --max-seeds="$$MAX_SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" --allow="$$ALLOW" -- "$$EXP"; \
+extras: .venv/requirements-extras.stamp ## Install what only some commands need: Ray, submitit for Slurm
+
+run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart [DATA= SEEDS= VARIANTS=a,b SET="epochs=2" JOBS=auto]
+	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --until="$$UNTIL" --max-seeds="$$MAX_SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" --allow="$$ALLOW" \
+	--jobs="$$JOBS" --ray="$$RAY" --ray-gpu="$$RAY_GPU" --slurm="$$SLURM" -- "$$EXP"; \
 	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports write -- "$$EXP" || exit $$?; fi; exit $$status
 
 report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from recorded runs: make report EXP="a b" [FIGURES=pdf ROPE=1]
@@ -95,6 +98,12 @@ simulate: .venv/requirements-dev.stamp ## Simulate errors, coverage and power of
 
 bench: .venv/requirements-bench.stamp ## Speed beside what people use instead, into reports/out/bench; a quarter of an hour [GPU=1 DATA=]
 	@$(PY) -m tests.bench --gpu="$$GPU" --data="$$DATA"
+
+bench-grid: .venv/requirements-dev.stamp ## Many runs at once beside one after the other: overhead, and what JOBS=auto gains
+	@$(PY) -m tests.bench.grid
+
+test-engines: .venv/requirements-dev.stamp ## The tests of Ray and Slurm, which take minutes to start
+	@$(PY) -m pytest -m engines -n 0
 
 chaos: .venv/requirements-dev.stamp ## Kill it, damage it, fill its disk, into reports/out/chaos (hours) [SECTIONS="kills disk"]
 	@$(PY) -m tests.chaos "$$SECTIONS"

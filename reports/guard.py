@@ -11,16 +11,17 @@ from typing import Any
 
 from harness.plans.plan import within
 from harness.records.blocks import is_block
+from harness.records.events import Started
 from harness.records.record import Record
 from harness.values import HarnessError, flatten
 from reports.select import Selection
 
 HARMLESS = (
     *("environment.commit", "environment.dirty", "data.name", "data.title", "data.label"),
-    *("data.left_out", "data.remarks", "data.duplicates", "circumstances.device"),
+    *("data.left_out", "data.remarks", "data.duplicates", "circumstances.device", "circumstances.jobs"),
 )
 """Fields that name what others pin down: the training code by its digest, the images by their checksum, the device by
-its kind (a second GPU of one kind computes as the first)."""
+its kind (a second GPU of one kind computes as the first); and what changes seconds alone, the runs made at once."""
 _FOLLOWS = {
     "model": ("environment.model_code",),
     "model.name": ("model", "environment.model_code"),
@@ -40,7 +41,7 @@ class NotComparable(HarnessError):
 
 @dataclass(frozen=True)
 class Difference:
-    """A field on which runs disagree: each value with how many runs have it."""
+    """A field on which runs, or the parts of one, disagree: each value with how many runs have it."""
 
     field: str
     values: tuple[tuple[str, int], ...]
@@ -58,10 +59,10 @@ class Difference:
         return f"{self.field}: {shown}"
 
 
-def provenance(record: Record) -> dict[str, Any]:
+def provenance(record: Record, part: Started | None = None) -> dict[str, Any]:
     """Dotted field → value of everything that a run was: its recipe, its images, what it found, its circumstances, its
-    code, its machine."""
-    started = record.started
+    code, its machine; those of one `part` of a run that went on elsewhere, by default of the first."""
+    started = part or record.started
     data = {f"data.{name}": value for name, value in started.data.model_dump(mode="json").items()}
     environment = {f"environment.{k}": v for k, v in started.environment.items() if k != "versions"}
     versions = {f"environment.versions.{k}": v for k, v in started.environment.get("versions", {}).items()}
@@ -74,18 +75,23 @@ def provenance(record: Record) -> dict[str, Any]:
 
 def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Difference, ...]:
     """Every field on which runs disagree, outside the factor and what follows from it."""
-    flat = [(record, provenance(record)) for record in records]
-    fields = dict.fromkeys(name for _, values in flat for name in values)
+    flat = [(record, [provenance(record, part) for part in record.segments]) for record in records]
+    fields = dict.fromkeys(name for _, parts in flat for values in parts for name in values)
     found = []
     for name in fields:
-        told = [  # what is not recorded tells nothing
-            (record.seed, record.variant, values.get(name))
-            for record, values in flat
+        told = dict.fromkeys(  # of each run, what its parts have; what is not recorded tells nothing
+            (number, record.seed, record.variant, repr(values.get(name)))
+            for number, (record, parts) in enumerate(flat)
+            for values in parts
             if name in values or not name.startswith(("environment.", "model."))
-        ]
-        counts = Counter(repr(value) for _, _, value in told)
+        )
+        counts = Counter(shown for *_, shown in told)
         if len(counts) > 1 and not within(name, _with_consequences(factor)):
-            found.append(Difference(name, tuple(counts.items()), within(name, HARMLESS), is_block(name, told)))
+            found.append(
+                Difference(
+                    name, tuple(counts.items()), within(name, HARMLESS), is_block(name, [each[1:] for each in told])
+                )
+            )
     return tuple(found)
 
 

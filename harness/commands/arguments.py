@@ -1,12 +1,17 @@
 """What commands share: reading numbers from the command line, and planning the runs that it asks for."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+from harness.execution.engines.where import Where, on_ray, on_slurm
 from harness.plans import catalog, overrides
 from harness.plans.plan import Plan, plan
 from harness.plans.spec import Circumstances, Experiment
 from harness.values import SpecError
+
+Jobs = int | Literal["auto", "ray", "slurm"]
 
 
 def whole_number(text: str, name: str) -> int | None:
@@ -70,29 +75,65 @@ def looks(chosen: argparse.Namespace, experiment: Experiment) -> tuple[int, ...]
     return (*(look for look in declared if look < last), last)
 
 
-def workers(chosen: argparse.Namespace) -> int:
-    """Processes for augmentation: WORKERS, or as many as there are cores, four at most."""
+def workers(chosen: argparse.Namespace, jobs: int = 1) -> int:
+    """Processes for augmentation: WORKERS, or as many as there are cores for each of so many jobs, four at most."""
     import joblib  # only where something trains
 
     given = whole_number(chosen.workers, "WORKERS")
-    return min(4, joblib.cpu_count()) if given is None else given
+    return max(1, min(4, joblib.cpu_count() // jobs)) if given is None else given
 
 
-def planned(chosen: argparse.Namespace, root: Path) -> tuple[Plan, Circumstances]:
+def where(chosen: argparse.Namespace) -> tuple[Where, Jobs | None]:
+    """The engine that makes the runs, and how many at once: JOBS, RAY or SLURM; None where none of them was given.
+
+    Raises:
+        SpecError: more than one of them, or a value that breaks a rule.
+    """
+    given = {name: text for name in ("jobs", "ray", "slurm") if (text := getattr(chosen, name))}
+    if len(given) > 1:
+        names = " and ".join(name.upper() for name in given)
+        raise SpecError(f"{names} cannot be given together: each says where runs are made; choose one")
+    if "ray" in given:
+        return on_ray(given["ray"], chosen.ray_gpu), "ray"
+    if chosen.ray_gpu:
+        raise SpecError(
+            f"RAY_GPU is a share of a GPU for each run on Ray, so it needs RAY=local; got {chosen.ray_gpu!r}"
+        )
+    if "slurm" in given:
+        return on_slurm(given["slurm"]), "slurm"
+    if given.get("jobs", "auto") == "auto":
+        return Where(), "auto" if given else None
+    if not given["jobs"].isascii() or not given["jobs"].isdigit() or not 1 <= int(given["jobs"][:9]) <= 1024:
+        raise SpecError(f"JOBS must be 1..1024, or auto; got {given['jobs']!r}")
+    return Where(), int(given["jobs"])
+
+
+def planned(chosen: argparse.Namespace, root: Path, jobs: Jobs | None = None) -> tuple[Plan, Circumstances]:
     """The runs that the command line asks for, and the circumstances as it left them, "auto" included.
+
+    Args:
+        jobs: how many runs share the machine at once; None takes the experiment's own, most often one.
 
     Raises:
         SpecError: no such experiment, or something in it or on the command line that breaks a rule.
     """
     experiment = catalog.load(chosen.experiment, root)
     changes = overrides.parse(chosen.set)
+    if "jobs" in changes:
+        raise SpecError(f"`jobs` is set by JOBS, RAY or SLURM; got {changes['jobs']!r} in SET")
+    changes |= {"jobs": jobs} if jobs else {}
     around = {name: value for name, value in changes.items() if name in Circumstances.model_fields}
     asked = overrides.around(experiment.circumstances, around)
     from harness.training.device import detect  # and with it torch, seconds after a mistyped name was refused
 
+    machine = detect(asked.device)
+    if asked.jobs not in (1, "auto"):
+        each = max(1, machine.threads // asked.jobs) if isinstance(asked.jobs, int) else 1
+        machine = replace(machine, threads=each)
+        asked = asked.model_copy(update={"threads": each if asked.threads == "auto" else asked.threads})
     made = plan(
         experiment,
-        detect(asked.device),
+        machine,
         data=chosen.data or None,
         seeds=seeds(chosen.seeds),
         variants=[name for name in chosen.variants.split(",") if name],

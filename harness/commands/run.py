@@ -9,8 +9,9 @@ from harness.commands import arguments
 
 def run(chosen: argparse.Namespace, root: Path) -> int:
     """The exit status: 0 done, 1 some without a result or undelivered, 128 and the signal's number when stopped."""
-    planned, asked = arguments.planned(chosen, root)
-    workers = arguments.workers(chosen)
+    where, jobs = arguments.where(chosen)
+    arguments.workers(chosen)  # refuses a wrong number before anything is read
+    planned, asked = arguments.planned(chosen, root, jobs)
     from harness.commands.tune import make_all
     from harness.environment import code_at_start
     from harness.execution.check import check
@@ -25,13 +26,15 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
         print(line, flush=True)
     tracker = Tracker(root)
     planned = settle(planned, datasets, root, asked)
+    at_once = planned.circumstances.jobs
+    workers = arguments.workers(chosen, at_once if isinstance(at_once, int) else 1)
     allowed = chosen.allow.split()
     planned, outcome = make_all(
         planned,
         datasets,
         root,
         workers,
-        lambda plan, sets, found: execute(plan, sets, tracker, root, workers, allowed, found),
+        lambda plan, sets, found: execute(plan, sets, tracker, root, workers, allowed, found, where),
     )
     if outcome.signal is not None:
         print("stopped; the same command goes on from here", file=sys.stderr)

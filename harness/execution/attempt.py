@@ -7,10 +7,9 @@ composes attempts with the loop.
 import contextlib
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,14 +17,26 @@ from torch import Tensor
 import models
 from harness.artifacts import write
 from harness.artifacts.weights import weights_sha256
-from harness.environment import builder_digest, differences, provenance
-from harness.plans.plan import steps_per_epoch
+from harness.execution.changes import changed_since, environment, in_words, recorded_as
+from harness.plans.plan import steps_per_epoch, within
 from harness.plans.spec import Circumstances, Design, Recipe, RunSpec
 from harness.records import checkpoint
-from harness.records.events import DataFacts, Diverged, Event, Failed, Finished, LRFound, ModelFacts, Scores, Started
+from harness.records.events import (
+    DataFacts,
+    Diverged,
+    Event,
+    Failed,
+    Finished,
+    LRFound,
+    ModelFacts,
+    Resumed,
+    Scores,
+    Started,
+    segments,
+)
 from harness.records.journal import Journal
 from harness.training.build import DeviceData, DeviceSplit, Parts, build, evenly, new_state
-from harness.training.device import give_back_freed_memory, hardware, peak_memory_bytes, reset_peak_memory
+from harness.training.device import give_back_freed_memory, peak_memory_bytes, reset_peak_memory
 from harness.training.evaluate import ShouldStop, predict, score
 from harness.training.loop import NotFinite, State
 from harness.training.lr_finder import find_lr
@@ -51,6 +62,8 @@ class Job:
     """How many runs train as one with this one, itself counted."""
     found: LRFound | None = None
     """The LR range test that this run made for all, if it did."""
+    allowed: Sequence[str] = ()
+    """Dotted fields that may have changed since the run's checkpoint, as a report's guard names them."""
 
     def diverged(self, error: NotFinite) -> Diverged:
         """Recorded; it would diverge again, so its checkpoints go."""
@@ -174,8 +187,10 @@ def begin(job: Job) -> Generator[tuple[Job, Event], None, Attempt]:
     parts = build(job.spec, job.circumstances, job.data, workers)
     summary = models.summarize(parts.model, (dataset.channels, dataset.height, dataset.width))
     started = _started(job, parts, summary)
-    _continue_or_clear(job, started)
+    resumed = _continue_or_clear(job, started)
     yield job, started
+    if resumed:
+        yield job, resumed
     lr = recipe.optimizer.lr
     if job.found:
         yield job, job.found
@@ -225,56 +240,34 @@ def _started(job: Job, parts: Parts, summary: models.ModelSummary) -> Started:
     )
 
 
-def environment(root: Path, recipe: Recipe, circumstances: Circumstances) -> dict[str, Any]:
-    """What else could change a run's result here and now: code, the model's own code, versions, processor, device."""
-    packages = ["torch", "numpy"]
-    if recipe.augmentation:
-        packages += ["albumentations", "albucore", "opencv-python-headless"]
-    if recipe.lr_finder:
-        packages.append("torch-lr-finder")
-    model_code = builder_digest(models.builder(recipe.model.name))
-    return {**provenance(root, packages), **hardware(circumstances.device), "model_code": model_code}
-
-
-def changed_since(
-    before: Started, checksum: str, circumstances: Circumstances, environment: Mapping[str, Any]
-) -> dict[str, tuple[Any, Any]]:
-    """What a recorded run had and what is otherwise now: {"code": ("c0de", "beef"), "threads": (1, 2)}.
-
-    Args:
-        checksum: of the images as they are now.
-        environment: as `environment` has it now.
-    """
-    found = differences(before.environment, environment)
-    if before.data.checksum != checksum:
-        found["data"] = (before.data.checksum, checksum)
-    for name in Circumstances.model_fields:  # but the device, which the environment names by its kind
-        was, now = getattr(before.circumstances, name), getattr(circumstances, name)
-        if name != "device" and was != now and "auto" not in (was, now):
-            found[name] = (was, now)
-    return {name: pair for name, pair in found.items() if name not in ("commit", "dirty")}
-
-
-def in_words(changed: Mapping[str, tuple[Any, Any]]) -> str:
-    """code c0de → beef, torch 2.11.0 → 2.14.1"""
-    return ", ".join(f"{name} {was} → {now}" for name, (was, now) in changed.items())
-
-
-def _continue_or_clear(job: Job, now: Started) -> None:
+def _continue_or_clear(job: Job, now: Started) -> Resumed | None:
     """A checkpoint continues only what it was made from, where it was made: a report compares runs by processor,
-    device and versions, so a run has one of each. Without a checkpoint a changed run begins anew."""
-    before = job.journal.started
-    if before is None:  # a journal begins with its run's beginning: what failed before that is no part of it
+    device and versions, so a run has one of each, unless it is allowed by name; then its record says so. Without a
+    checkpoint a changed run begins anew."""
+    if job.journal.started is None:  # a journal begins with its run's beginning: what failed before is no part of it
         job.journal.rewrite([])
-        return
+        return None
+    before = segments(job.journal.events)[-1]
     changed = changed_since(before, now.data.checksum, now.circumstances, now.environment)
-    if changed and checkpoint.exists(job.folder):
-        raise HarnessError(
-            f"run {job.spec.key} cannot go on from its checkpoint: {in_words(changed)}; put that back, or remove "
-            f"{job.folder.relative_to(job.root)} to begin anew"
-        )
-    if changed:
+    if not changed:
+        return None
+    if not checkpoint.exists(job.folder):
         job.journal.rewrite([])
+        return None
+    names = [recorded_as(name) for name in changed]
+    refused = [name for name in names if name == "data.checksum" or not within(name, job.allowed)]
+    if refused:
+        allow = f'go on all the same with ALLOW="{" ".join(refused)}", ' if "data.checksum" not in refused else ""
+        raise HarnessError(
+            f"run {job.spec.key} cannot go on from its checkpoint: {in_words(changed)}; put that back, {allow}or "
+            f"remove {job.folder.relative_to(job.root)} to begin anew"
+        )
+    return Resumed(
+        time=now.time,
+        step=checkpoint.newest_step(job.folder),
+        circumstances=now.circumstances,
+        environment=now.environment,
+    )
 
 
 def sweep(spec: RunSpec, circumstances: Circumstances, data: DeviceData, workers: int = 0) -> LRFound:

@@ -1,94 +1,215 @@
-"""What a person sees while runs are made: a bar with the time left on a terminal, a line an epoch everywhere."""
+"""What a person sees while runs are made: a bar and the time left on a terminal, a line an epoch or run everywhere."""
 
 import sys
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from tqdm import tqdm
 
 from harness.plans.plan import Plan
 from harness.plans.spec import RunSpec
-from harness.records.events import Diverged, EpochDone, Event, Failed, LRFound
+from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Resumed
 from harness.training.loop import StepDone
 
 
-class Progress:
-    """Counts runs, and the time that they take."""
-
-    def __init__(self, plan: Plan):
-        self.runs, self.begun = len(plan.runs), 0
-        self.shares: dict[str, float] = {}
-        """Run → how much of it is made, of those that train now."""
-        self.ended = self.not_made_here = 0.0
-        """Runs that are over; and those, or the shares of a resumed one, that this command did not make."""
-        self.began = time.monotonic()
-        self.bar: tqdm | None = None
-        self.title = ""
+class Show(Protocol):
+    """Tells of runs as they are made."""
 
     def skip(self, spec: RunSpec, since: str = "") -> None:
-        """It was made before; `since` tells what has changed."""
-        self.begun += 1
-        self.ended += 1
-        self.not_made_here += 1
-        self.say(f"[{self.begun}/{self.runs}] {spec.variant} seed {spec.seed}: already made{since}")
+        """A run was made before; `since` tells what has changed."""
+        ...
 
     def start(self, specs: Sequence[RunSpec]) -> None:
-        """One run, or several that train as one."""
-        self.close()
-        self.ended += len(self.shares)
-        self.shares = {spec.key: 0.0 for spec in specs}
-        first, self.begun = self.begun + 1, self.begun + len(specs)
-        numbers = f"{first}" if len(specs) == 1 else f"{first}–{self.begun}"
-        self.title = f"[{numbers}/{self.runs}] {specs[0].variant}"
+        """One run begins, or several that train as one."""
+        ...
 
-    def leave(self, reason: str) -> None:
-        """Those that were to start are not made here."""
-        self.not_made_here += len(self.shares)
-        self.say(reason)
+    def leave(self, specs: Sequence[RunSpec], reason: str) -> None:
+        """These are not made here."""
+        ...
 
-    def event(self, spec: RunSpec, event: StepDone | Event) -> None:
-        line = f"{self.title} seed {spec.seed}"
+    def event(self, spec: RunSpec, event: StepDone | Event) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Counted:
+    """Counts a plan's runs, and the time that they take."""
+
+    def __init__(self, plan: Plan):
+        self.runs = len(plan.runs)
+        self.numbers: dict[str, int] = {}
+        """Run → its place in the order in which they began."""
+        self.shares: dict[str, float] = {}
+        """Run → how much of it is made."""
+        self.not_made_here = 0.0
+        """Runs, or shares of resumed ones, that this command did not make."""
+        self.began = time.monotonic()
+
+    def title(self, specs: Sequence[RunSpec]) -> str:
+        """[2/9] plain"""
+        numbers = [self.numbers.setdefault(spec.key, len(self.numbers) + 1) for spec in specs]
+        places = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}"
+        return f"[{places}/{self.runs}] {specs[0].variant}"
+
+    def skip(self, spec: RunSpec, since: str = "") -> None:
+        self.not_made_here += 1
+        self.shares[spec.key] = 1.0
+        self.say(f"{self.title([spec])} seed {spec.seed}: already made{since}")
+
+    def leave(self, specs: Sequence[RunSpec], reason: str) -> None:
+        for spec in specs:
+            self.not_made_here += 1 - self.shares.get(spec.key, 0.0)
+            self.shares[spec.key] = 1.0
+        self.say(f"{self.title(specs)} seed {', '.join(str(spec.seed) for spec in specs)}: {reason}")
+
+    def left(self, least: float) -> str:
+        """The time that the rest takes, as 03:10; least: of a run that may count as made."""
+        made = sum(self.shares.values())
+        each = (time.monotonic() - self.began) / max(made - self.not_made_here, least)  # seconds
+        return tqdm.format_interval(max(0.0, each * (self.runs - made)))
+
+    def ended(self, line: str, spec: RunSpec, event: Event) -> None:
+        """What is told of a run wherever it is made."""
         match event:
-            case StepDone():
-                if self.bar is None:
-                    self.not_made_here += len(self.shares) * (event.step - 1) / event.total
-                self._advance(event.step, event.total)
-            case EpochDone():
-                self._epoch(line, spec, event)
             case LRFound():
                 self.say(f"{line}: LR range test suggests {event.suggestion:.3g} ({event.seconds:.1f} s)")
+            case Resumed():
+                self.say(f"{line}: goes on from step {event.step} under other circumstances, as allowed")
             case Diverged():
+                self.shares[spec.key] = 1.0
                 self.say(f"{line}: diverged, the loss is not finite at step {event.step} ({event.where})")
             case Failed():
+                self.shares[spec.key] = 1.0
                 self.say(f"{line}: failed, {event.error}")
             case _:
                 pass
 
+    def say(self, line: str) -> None:
+        tqdm.write(line)
+        sys.stdout.flush()
+
+
+class Progress(_Counted):
+    """Of runs that are made one after the other: every epoch, and every step on a terminal."""
+
+    def __init__(self, plan: Plan):
+        super().__init__(plan)
+        self.bar: tqdm | None = None
+        self.specs: Sequence[RunSpec] = ()
+
+    def start(self, specs: Sequence[RunSpec]) -> None:
+        self.close()
+        self.shares |= {spec.key: 1.0 for spec in self.specs} | {spec.key: 0.0 for spec in specs}
+        self.specs = specs
+
+    def event(self, spec: RunSpec, event: StepDone | Event) -> None:
+        line = f"{self.title(self.specs)} seed {spec.seed}"
+        if isinstance(event, StepDone):
+            if self.bar is None:
+                self.not_made_here += len(self.specs) * (event.step - 1) / event.total
+            self._advance(event.step, event.total)
+        elif isinstance(event, EpochDone):
+            self._epoch(line, spec, event)
+        else:
+            self.ended(line, spec, event)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
     def _advance(self, step: int, total: int) -> None:
         if self.bar is None:
-            self.bar = tqdm(total=total, initial=step, desc=self.title, unit="step", leave=False, disable=None)
+            title = self.title(self.specs)
+            self.bar = tqdm(total=total, initial=step, desc=title, unit="step", leave=False, disable=None)
         self.bar.update(step - self.bar.n)
 
     def _epoch(self, line: str, spec: RunSpec, done: EpochDone) -> None:
         epochs = spec.recipe.epochs
         self._advance(done.step, done.step * epochs // done.epoch)
         self.shares[spec.key] = done.epoch / epochs
-        made = self.ended + sum(self.shares.values())
-        each = (time.monotonic() - self.began) / max(made - self.not_made_here, 1 / epochs)  # seconds
-        left = each * (self.runs - made)
         seconds = done.train_seconds + done.evaluate_seconds
         scored_on = spec.recipe.data.scored_on.replace("_", " ")
         self.say(
             f"{line}  epoch {done.epoch:>2}/{epochs}  train {done.train.loss:.4f} {done.train.accuracy:.2%}  "
             f"{scored_on} {done.test.loss:.4f} {done.test.accuracy:.2%}  {seconds:.1f} s  "
-            f"{done.images_per_second:.0f} images/s  left about {tqdm.format_interval(left)}"
+            f"{done.images_per_second:.0f} images/s  left about {self.left(1 / epochs)}"
         )
 
-    def say(self, line: str) -> None:
-        tqdm.write(line)
-        sys.stdout.flush()
+
+class Board(_Counted):
+    """Of runs that are made at once: a line for each that ends, and on a terminal one that says how all stand."""
+
+    def __init__(self, plan: Plan):
+        super().__init__(plan)
+        self.running: dict[str, RunSpec] = {}
+        self.done = self.failed = 0
+        self.last: dict[str, EpochDone] = {}
+        self.bar = tqdm(total=self.runs, bar_format="{desc} |{bar}|{postfix}", leave=False, disable=None)
+
+    def skip(self, spec: RunSpec, since: str = "") -> None:
+        super().skip(spec, since)
+        self.done += 1
+        self._stand()
+
+    def start(self, specs: Sequence[RunSpec]) -> None:
+        for spec in specs:
+            self.running[spec.key] = spec
+            self.shares.setdefault(spec.key, 0.0)
+        self._stand()
+
+    def leave(self, specs: Sequence[RunSpec], reason: str) -> None:
+        super().leave(specs, reason)
+        self._over(specs, failed=True)
+
+    def event(self, spec: RunSpec, event: StepDone | Event) -> None:
+        line = f"{self.title([spec])} seed {spec.seed}"
+        match event:
+            case StepDone():
+                pass
+            case EpochDone():
+                share = event.epoch / spec.recipe.epochs
+                if spec.key not in self.last:
+                    self.not_made_here += share - 1 / spec.recipe.epochs
+                self.last[spec.key], self.shares[spec.key] = event, share
+                self._stand()
+            case Finished():
+                self.shares[spec.key] = 1.0
+                self._over([spec], failed=False)
+                self.say(
+                    f"{line}: {self._result(spec)}{event.train_seconds + event.evaluate_seconds:.1f} s{self._rest()}"
+                )
+            case _:
+                self.ended(line, spec, event)
+                if isinstance(event, Failed | Diverged):
+                    self._over([spec], failed=True)
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        self.bar.close()
+
+    def _over(self, specs: Sequence[RunSpec], failed: bool) -> None:
+        for spec in specs:
+            self.running.pop(spec.key, None)
+            self.done, self.failed = self.done + (not failed), self.failed + failed
+        self._stand()
+
+    def _result(self, spec: RunSpec) -> str:
+        last = self.last.get(spec.key)
+        scored_on = spec.recipe.data.scored_on.replace("_", " ")
+        return f"{scored_on} {last.test.loss:.4f} {last.test.accuracy:.2%}  " if last else ""
+
+    def _rest(self) -> str:
+        """3 of 9 done, 2 running, 1 failed, left about 03:10"""
+        failed = f", {self.failed} failed" if self.failed else ""
+        running = f", {len(self.running)} running" if self.running else ""
+        left = f", left about {self.left(1.0)}" if self.done + self.failed < self.runs else ""
+        return f"  {self.done} of {self.runs} done{running}{failed}{left}"
+
+    def _stand(self) -> None:
+        self.bar.n = sum(self.shares.values())
+        self.bar.set_description_str(self._rest().strip(), refresh=False)
+        said = (f"{spec.variant} s{spec.seed} {self.shares[key]:.0%}" for key, spec in self.running.items())
+        self.bar.set_postfix_str(" ".join(said), refresh=True)

@@ -46,6 +46,7 @@ def run(
     workers: int = 0,
     folder: Path | None = None,
     found: Mapping[str, LRFound] | None = None,
+    allowed: Sequence[str] = (),
 ) -> Iterator[tuple[RunSpec, StepDone | Event]]:
     """Train, evaluate and record one run, or several of one recipe at once (`plan.together`).
 
@@ -59,6 +60,7 @@ def run(
         workers: processes for augmentation when the library itself must do it.
         folder: where, if not in the run's own folder (of one run).
         found: run key → the LR range test that it made for all runs.
+        allowed: dotted fields that may have changed since a run's checkpoint, such as "environment.processor".
 
     Raises:
         Interrupted: see `stop`; also when another machine has taken a run over.
@@ -83,7 +85,11 @@ def run(
             return stop() or any(held.lost for held in holds)
 
         jobs = [
-            Job(spec, circumstances, design, data, root, place, kept, ends, workers, len(todo), sweeps.get(spec.key))
+            Job(
+                *(spec, circumstances, design, data, root, place, kept, ends, workers, len(todo)),
+                found=sweeps.get(spec.key),
+                allowed=allowed,
+            )
             for spec, place, kept in todo
         ]
         if jobs:

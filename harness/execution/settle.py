@@ -14,12 +14,14 @@ from tqdm import tqdm
 
 from harness.data.load import Dataset
 from harness.environment import code_at_start
+from harness.execution import split
+from harness.execution.split import Split
 from harness.files import write_whole
-from harness.plans.plan import Plan, within
+from harness.plans.plan import Plan, together, within
 from harness.plans.spec import Circumstances, Data
 from harness.records import journal
 from harness.training import autotune
-from harness.values import digest, flatten
+from harness.values import digest, first_line, flatten
 
 _MEASURED = ("threads", "memory_format", "step")
 
@@ -30,6 +32,8 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circums
     Args:
         asked: the circumstances as the user left them: what is "auto" there is measured.
     """
+    if asked.jobs == "auto":
+        plan, asked = _with_split(plan, datasets, root, asked)
     if all(getattr(asked, name) != "auto" for name in _MEASURED):
         return plan
     path = root / "runs" / "steps.json"
@@ -47,6 +51,31 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circums
     if kept[name].reason:
         tqdm.write(f"training step: {kept[name].step}, threads {kept[name].threads} ({kept[name].reason})")
     return _with(plan, kept[name], asked)
+
+
+def _with_split(
+    plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circumstances
+) -> tuple[Plan, Circumstances]:
+    """Runs at once and their threads, chosen once for so many runs and kept in runs/jobs.json."""
+    path = root / "runs" / "jobs.json"
+    path.parent.mkdir(exist_ok=True)
+    name = f"{_name(plan, datasets, root, asked)}-{len(together(plan))}"
+    with FileLock(path.with_suffix(".lock")):
+        try:
+            kept = {key: Split.model_validate(values) for key, values in json.loads(path.read_bytes()).items()}
+        except (FileNotFoundError, ValueError, AttributeError):  # none yet, or not ours
+            kept = {}
+        if name not in kept:
+            try:
+                kept[name] = split.choose(plan, datasets, root, asked)
+            except Exception as error:  # such as too little memory: one run at a time needs least
+                said = f"measuring failed: {first_line(error)[:200]}"
+                return split.apply(plan, asked, Split(jobs=1, threads=int(plan.circumstances.threads), reason=said))
+            write_whole(path, json.dumps({n: each.model_dump() for n, each in kept.items()}, indent=2).encode())
+    found = kept[name]
+    threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
+    tqdm.write(f"jobs: {found.jobs} at once, {threads} each ({found.reason or 'there is one run'})")
+    return split.apply(plan, asked, found)
 
 
 def _with(plan: Plan, measured: autotune.Measured, asked: Circumstances) -> Plan:
@@ -67,7 +96,7 @@ def _name(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circumst
     common = {field: value for field, value in flatten(recipe).items() if not within(field, plan.design.factor)}
     return f"{plan.design.experiment}-" + digest(
         common
-        | {"circumstances": asked.model_dump(), "device": plan.circumstances.device}
+        | {"circumstances": asked.model_dump(exclude={"jobs"}), "device": plan.circumstances.device}
         | {"images": datasets[recipe.data].train.images.shape, "code": code_at_start(root)["code"]}
         | {"torch": torch.__version__}
     )

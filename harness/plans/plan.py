@@ -294,7 +294,8 @@ def _seeds(experiment: Experiment, asked: int | Sequence[int] | None) -> tuple[i
         return experiment.seeds
     if not isinstance(asked, int):
         if not asked or len(set(asked)) != len(asked) or max(asked) >= 2**31:
-            raise SpecError(f"SEEDS must be different numbers below 2147483648; got {','.join(map(str, asked))}")
+            got = ",".join(map(str, asked)) or "none"
+            raise SpecError(f"SEEDS must be different numbers below 2147483648; got {got}")
         return tuple(asked)
     count = asked
     if not 1 <= count <= 1000:

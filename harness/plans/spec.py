@@ -182,6 +182,9 @@ class Circumstances(Values):
     seeds of a variant as one; "auto" measures once what pays."""
     augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
     """"batched" runs the pipeline as tensor code for a whole batch, "albumentations" image by image in workers."""
+    jobs: Annotated[int, Field(ge=1, le=1024)] | Literal["auto", "ray", "slurm"] = 1
+    """Runs (or stacks of them) that share the machine at once: seconds depend on it, results do not. "auto" measures
+    what is fastest; on a cluster its scheduler decides."""
 
 
 class Published(Values):

@@ -63,6 +63,11 @@ def exists(folder: Path) -> bool:
     return any(path.suffix != ".tmp" for path in folder.glob("step-*"))
 
 
+def newest_step(folder: Path) -> int:
+    """The optimiser steps before the newest checkpoint, whole or damaged; 0 where there is none."""
+    return max((int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.ckpt")), default=0)
+
+
 def remove(folder: Path) -> None:
     """Delete a finished run's checkpoints."""
     for path in folder.glob("step-*"):

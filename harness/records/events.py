@@ -1,10 +1,12 @@
 """The events of a run, as frozen values: the one vocabulary of the journal, MLflow and the reports.
 
 A run's events in order: `Started`, perhaps `LRFound`, an `EpochDone` per epoch, then `Finished` or `Diverged` or
-`Failed`. Accuracies are fractions (0..1), losses means per example over the whole epoch, times seconds.
+`Failed`; `Resumed` where it went on elsewhere. Accuracies are fractions (0..1), losses means per example over the
+whole epoch, times seconds.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
@@ -66,6 +68,17 @@ class Started(Values):
     """Which backend augments, and why."""
     environment: dict[str, Any]
     """Commit, digests of the code and of the model's source, versions, processor, device; see `environment`."""
+
+
+class Resumed(Values):
+    """A run goes on from a checkpoint under other circumstances, or elsewhere, because that was asked for by name."""
+
+    kind: Literal["resumed"] = "resumed"
+    time: float
+    step: int
+    """Optimiser steps that were made before."""
+    circumstances: Circumstances
+    environment: dict[str, Any]
 
 
 class LRFound(Values):
@@ -139,8 +152,15 @@ class Failed(Values):
     error: str
 
 
-Event = Started | LRFound | EpochDone | Finished | Diverged | Failed
+Event = Started | Resumed | LRFound | EpochDone | Finished | Diverged | Failed
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def segments(events: Sequence[Event]) -> list[Started]:
+    """The beginning of a run that has begun, as it would read for each part that was computed alike: one for most."""
+    first = next(event for event in events if isinstance(event, Started))
+    parts = [{"circumstances": e.circumstances, "environment": e.environment} for e in events if isinstance(e, Resumed)]
+    return [first, *(first.model_copy(update=part) for part in parts)]
 
 
 def from_json(line: bytes) -> Event:

@@ -113,8 +113,11 @@ class Journal:
 
 
 def _identity(event: Event) -> tuple[str, float]:
-    """What makes two events the same one: an epoch by its number, a failure by its time, the rest by their kind."""
-    return event.kind, event.epoch if event.kind == "epoch" else event.time if event.kind == "failed" else 0
+    """What makes two events the same one: an epoch by its number, a failure or a resumption by its time, the
+    rest by their kind."""
+    if event.kind == "epoch":
+        return event.kind, event.epoch
+    return event.kind, event.time if event.kind in ("failed", "resumed") else 0
 
 
 def _results(event: Event) -> dict[str, object]:

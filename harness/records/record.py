@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.records import arrays
-from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Started
+from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Started, segments
 from harness.values import HarnessError
 
 
@@ -31,6 +31,12 @@ class Record:
         if first is None:
             raise HarnessError(f"run {self.id} has no beginning in its journal; make it again")
         return first
+
+    @cached_property
+    def segments(self) -> list[Started]:
+        """The beginning, as it would read for each part of the run: several where it went on under other circumstances,
+        as on another machine."""
+        return segments(self.events) if self.started else []
 
     @property
     def variant(self) -> str:

@@ -64,6 +64,28 @@ def runs_each(plan: Plan) -> int:
     return max(Counter(spec.variant for spec in plan.runs).values())
 
 
+def total_steps(plan: Plan, datasets: Mapping[Data, Dataset]) -> int:
+    """Optimiser steps of all runs."""
+    return sum(_steps(plan, datasets).values())
+
+
+def serial_seconds(plan: Plan, datasets: Mapping[Data, Dataset]) -> float:
+    """How long the steps of all runs take, one after the other under the plan's circumstances, by the second step."""
+    recipe = plan.runs[0].recipe
+    take = training_step(recipe, plan.circumstances.model_copy(update={"step": "eager"}), datasets[recipe.data])
+    take()
+    return _seconds(take) * total_steps(plan, datasets)
+
+
+def _steps(plan: Plan, datasets: Mapping[Data, Dataset]) -> dict[str, int]:
+    """Variant → optimiser steps of all its runs."""
+    runs = runs_each(plan)
+    return {
+        name: runs * recipe.epochs * steps_per_epoch(len(datasets[recipe.data].train.labels), recipe.batch_size)
+        for name, recipe in plan.recipes.items()
+    }
+
+
 def measure(plan: Plan, datasets: Mapping[Data, Dataset], asked: Circumstances) -> Measured:
     """Time a few steps of the plan's variants under different circumstances.
 
@@ -71,13 +93,10 @@ def measure(plan: Plan, datasets: Mapping[Data, Dataset], asked: Circumstances) 
         asked: as the user left them: only what is "auto" there is varied.
     """
     recipes, runs = plan.recipes, runs_each(plan)
-    steps = {
-        name: runs * recipe.epochs * steps_per_epoch(len(datasets[recipe.data].train.labels), recipe.batch_size)
-        for name, recipe in recipes.items()
-    }
+    steps = _steps(plan, datasets)
     first, recipe = next(iter(recipes.items()))
     here = plan.circumstances.model_copy(update={"step": "eager"})
-    take, total = _step(recipe, here, datasets[recipe.data]), sum(steps.values())
+    take, total = training_step(recipe, here, datasets[recipe.data]), sum(steps.values())
     once = _seconds(take)  # the first step is the slowest: what is short by it is short
     worth = total >= WORTH_STEPS and once * total > WORTH_SECONDS
     if worth:
@@ -106,7 +125,9 @@ def _machine(
     said = []
     for name, value in others:
         other = here.model_copy(update={name: value})
-        plain, changed = _in_turns(_step(recipe, here, dataset), _step(recipe, other, dataset), here, other)
+        plain, changed = _in_turns(
+            training_step(recipe, here, dataset), training_step(recipe, other, dataset), here, other
+        )
         said.append(f"measured: {name} {value} makes steps {plain / changed:.2f} times as fast")
         if changed * GAIN < plain:
             here = other
@@ -121,7 +142,7 @@ def _form(
     said: list[str] = []
     for variant, recipe in plan.recipes.items():
         dataset = datasets[recipe.data]
-        plain = _step(recipe, here, dataset)
+        plain = training_step(recipe, here, dataset)
         plain()
         once = _seconds(plain)
         if stacked < INF:
@@ -160,8 +181,8 @@ def _compiled_seconds(
 ) -> tuple[float, float, float]:
     """Of an eager step, of a compiled one, taken in turns, and of all runs' compiling: the second finds it kept."""
     other = here.model_copy(update={"step": "compiled"})
-    first, pairs = _pairs(plain, _step(recipe, other, dataset))
-    again = _seconds(_step(recipe, other, dataset)) if runs > 1 else 0.0
+    first, pairs = _pairs(plain, training_step(recipe, other, dataset))
+    again = _seconds(training_step(recipe, other, dataset)) if runs > 1 else 0.0
     eager, compiled = (statistics.median(column) for column in zip(*pairs, strict=True))
     return eager, compiled, first + (runs - 1) * again
 
@@ -171,7 +192,7 @@ def _stacked_seconds(recipe: Recipe, here: Circumstances, dataset: Dataset, runs
     if runs == 1 or (recipe.lr_finder and recipe.lr_finder.each_run) or not here.device.startswith("cuda"):
         return INF
     try:
-        return _median(_step(recipe, here.model_copy(update={"step": "stacked"}), dataset, runs))
+        return _median(training_step(recipe, here.model_copy(update={"step": "stacked"}), dataset, runs))
     except Exception as error:  # most often their memory does not fit
         tqdm.write(f"training all seeds as one failed: {first_line(error)[:200]}")
         torch.cuda.empty_cache()
@@ -197,7 +218,7 @@ def _in_turns(one: Step, other: Step, here: Circumstances, there: Circumstances)
     return first, second
 
 
-def _step(recipe: Recipe, circumstances: Circumstances, dataset: Dataset, runs: int = 1) -> Step:
+def training_step(recipe: Recipe, circumstances: Circumstances, dataset: Dataset, runs: int = 1) -> Step:
     """One whole training step on random images, the augmentation left out; `runs` of them at once if stacked."""
     settled = recipe.model_copy(update={"schedule": Constant()})
     count = len(dataset.train.labels)

@@ -45,6 +45,11 @@ def _has_bf16(kind: str) -> bool:
     return False
 
 
+def gpus() -> int:
+    """CUDA devices that this process may use."""
+    return torch.cuda.device_count()
+
+
 def hardware(device: str) -> dict[str, str | None]:
     """What a run's record says of its device: its name, and the version of CUDA where it is used."""
     if device.startswith("cuda"):

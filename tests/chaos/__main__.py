@@ -32,6 +32,7 @@ SECTIONS = {
     "disk": "Disks that fail",
     "tracker": "A tracker that is down, slow or lossy",
     "parallel": "Many at once",
+    "grid": "Workers of a grid that are killed",
     "hostile": "Hostile input",
     "repeat": "The same weights again",
 }

@@ -115,7 +115,7 @@ def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate:
         os.dup2(file.fileno(), 2)
     os.environ.update(variables)
     command_line.ROOT = root
-    write.write_artifacts = _write_little
+    write.write_artifacts = write_little
     run.CHECKPOINT_SECONDS = 0.1
     if gate is not None:
         (gate / str(os.getpid())).touch()
@@ -124,7 +124,7 @@ def _main(root: Path, variables: dict[str, str], arguments: Sequence[str], gate:
     sys.exit(command_line.main(arguments))
 
 
-def _write_little(folder: Path, *_: object) -> dict[str, tuple[int, str]]:
+def write_little(folder: Path, *_: object) -> dict[str, tuple[int, str]]:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     content = b"something"
     for name in ("spec.json", "figures/curves.png"):

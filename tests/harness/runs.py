@@ -34,6 +34,7 @@ class Runs:
     def __init__(self, root: Path, spec: RunSpec, circumstances: Circumstances, design: Design, data: DeviceData):
         self.root, self.spec, self.design, self.data = root, spec, design, data
         self.circumstances = circumstances
+        self.allowed: tuple[str, ...] = ()
 
     def changed(self, root: str, **changes: Any) -> "Runs":
         """The same with other fields of the recipe or other circumstances, in another folder."""
@@ -65,7 +66,7 @@ class Runs:
             yield event
 
     def run(self, stop: ShouldStop) -> Iterator[tuple[RunSpec, Any]]:
-        return run([self.spec], self.circumstances, self.design, self.data, self.root, stop)
+        return run([self.spec], self.circumstances, self.design, self.data, self.root, stop, allowed=self.allowed)
 
     def finish(self) -> Finished:
         *_, last = self.events()

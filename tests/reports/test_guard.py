@@ -1,6 +1,7 @@
 """The comparability guard: one planted difference at a time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.spec import Data, RunSpec, Transform
-from harness.records.events import LRFound
+from harness.records.events import LRFound, Resumed
 from harness.records.record import Record
 from harness.values import flatten
 from reports.guard import HARMLESS, NotComparable, differences, factor_values, provenance, refuse
@@ -83,7 +84,7 @@ def test_every_field_of_a_run_is_looked_at(tmp_path: Path) -> None:
     assert fields <= set(provenance(record))
     named = {"environment.commit", "environment.dirty", "data.name", "data.title", "data.label"}
     about = {"data.left_out", "data.remarks", "data.duplicates"}
-    assert set(HARMLESS) == named | about | {"circumstances.device"}
+    assert set(HARMLESS) == named | about | {"circumstances.device", "circumstances.jobs"}
 
 
 @pytest.mark.parametrize("field", PLANTED)
@@ -100,6 +101,22 @@ def test_what_could_change_a_result_refuses_unless_allowed(field: str, tmp_path:
         assert value in text
     assert refuse(found, (field,)) == found
     assert refuse(found, (field.split(".")[0],)) == found
+
+
+def test_a_run_that_went_on_elsewhere_is_one_of_two_machines(tmp_path: Path) -> None:
+    """Even two runs that both did so differ in it: each of their parts is counted."""
+    first = records.started("group", 0)
+    resumed = Resumed(
+        time=1001.0,
+        step=3,
+        circumstances=first.circumstances,
+        environment=records.ENVIRONMENT | {"processor": "another"},
+    )
+    runs = [records.record(tmp_path, variant, 0) for variant in ("batch", "group")]
+    moved = [replace(run, events=(run.events[0], resumed, *run.events[1:])) for run in runs]
+    for pair_of, counts in (([runs[0], moved[1]], [2, 1]), (moved, [2, 2]), ([moved[0]], [1, 1])):
+        (found,) = differences(pair_of, FACTOR)
+        assert (found.field, [count for _, count in found.values]) == ("environment.processor", counts)
 
 
 @pytest.mark.parametrize("field", ["environment.commit", "environment.dirty"])

@@ -76,6 +76,26 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["quickstart", "--variants=bacth"], "'bacth' is not a variant of 'quickstart'; did you mean 'batch'?"),
         (["quickstart", "--seeds=x"], "SEEDS must be a whole number below a billion; got 'x'"),
         (["quickstart", "--workers=two"], "WORKERS must be a whole number below a billion; got 'two'"),
+        (["quickstart", "--seeds=0"], "SEEDS must be 1..1000; got 0"),
+        (["quickstart", "--seeds=,"], "SEEDS must be different numbers below 2147483648; got none"),
+        (["quickstart", "--seeds=1,1"], "SEEDS must be different numbers below 2147483648; got 1,1"),
+        (["quickstart", "--jobs=0"], "JOBS must be 1..1024, or auto; got '0'"),
+        (["quickstart", "--jobs=abc"], "JOBS must be 1..1024, or auto; got 'abc'"),
+        (["quickstart", "--jobs=99999999999"], "JOBS must be 1..1024, or auto; got '99999999999'"),
+        (["quickstart", "--jobs=2", "--ray=local"],
+         "JOBS and RAY cannot be given together: each says where runs are made; choose one"),
+        (["quickstart", "--set=jobs=2"], "`jobs` is set by JOBS, RAY or SLURM; got 2 in SET"),
+        (["quickstart", "--ray=here"], "RAY must be local, auto or ray://host:port; got 'here'"),
+        (["quickstart", "--ray=local", "--ray-gpu=2"],
+         "RAY_GPU must be a share of a GPU, above 0 and at most 1; got '2'"),
+        (["quickstart", "--ray-gpu=0.5"],
+         "RAY_GPU is a share of a GPU for each run on Ray, so it needs RAY=local; got '0.5'"),
+        (["quickstart", "--slurm=partitio=gpu"],
+         "SLURM must be local or options of account, constraint, gres, mem, nodelist, partition, qos, reservation, "
+         "time, runs; got 'partitio=gpu'; did you mean 'partition'?"),
+        (["quickstart", "--slurm=partition"],
+         "SLURM must give each option a value, as in partition=gpu time=60; got 'partition'"),
+        (["quickstart", "--slurm=local runs=0"], "SLURM's runs must be 1..1000, the runs of one job; got '0'"),
         (["quickstart", "--set=epocs=2"], "`epocs` is not a field; did you mean 'epochs'?"),
         (["quickstart", "--set=epochs=two"], "`epochs` must be a valid integer; got 'two'"),
         (["quickstart", "--set=batch_size=0"], "`batch_size` must be greater than or equal to 1; got 0"),
@@ -96,7 +116,7 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["quickstart", "--set='a\nb'=1"],
          "`a b` is not a field; its fields: data, model, optimizer, schedule, augmentation, lr_finder, epochs, "
          "batch_size, label_smoothing, clip_norm, ema_decay, test_time_flip, precision, device, threads, "
-         "memory_format, step, augment_backend"),
+         "memory_format, step, augment_backend, jobs"),
         (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
         (["quickstart", "--data=digts"],
          "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, folder:PATH, csv:PATH, "
@@ -333,7 +353,8 @@ def test_make_passes_on_what_was_typed(makefile: Path) -> None:
     harness, reports = calls
     assert status == 0
     assert harness == ["-m", "harness", "run", "--data=folder:a b", "--seeds=", "--variants=a,b", f"--set={nasty}",
-                       "--workers=", "--allow=", "--", nasty]  # fmt: skip
+                       "--workers=", "--allow=", "--jobs=", "--ray=", "--ray-gpu=", "--slurm=", "--",
+                       nasty]  # fmt: skip
     assert (reports[:2], reports[-2:]) == (["-m", "reports"], ["--", nasty])
     assert not {"made", "ran"} & {path.name for path in makefile.iterdir()}
 

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 import harness.execution.execute
+import harness.execution.grid
 import harness.execution.progress
 import harness.execution.run
 from harness.artifacts import write
@@ -239,8 +240,8 @@ def test_a_run_that_another_process_makes_is_waited_for(
         if ends_there:
             assert go(plan=replace(plan, runs=(first,))) == Outcome()
 
-    clock = SimpleNamespace(sleep=meanwhile, time=time.time)
-    monkeypatch.setattr(harness.execution.execute, "time", clock)
+    clock = SimpleNamespace(sleep=meanwhile, monotonic=time.monotonic)
+    monkeypatch.setattr(harness.execution.grid, "time", clock)
     assert go() == Outcome()
     assert len(waits) == 1
     assert ends(tmp_path, plan) == ["finished"] * 3

@@ -1,8 +1,10 @@
 """One run: a function of its spec and data alone, whatever interrupts it, and an event whichever way it ends."""
 
 import itertools
+import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,11 +19,12 @@ import harness.execution.run
 from harness.data.load import Dataset, Split
 from harness.environment import code_at_start
 from harness.execution.attempt import sweep
-from harness.execution.run import ended
+from harness.execution.run import ended, run, run_folder
 from harness.plans.hyperparameters import SGD, Adam, LRFinder, OneCycle, Step
 from harness.plans.spec import Model, Transform
-from harness.records import checkpoint, journal
-from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Started
+from harness.records import checkpoint, holding, journal
+from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Resumed, Started, segments
+from harness.records.holding import hold, is_held
 from harness.training.build import device_data
 from harness.training.evaluate import Interrupted, predict
 from harness.values import HarnessError
@@ -266,7 +269,7 @@ def test_a_checkpoint_goes_on_under_the_same_circumstances(runs: Runs) -> None:
     stopped.circumstances = stopped.circumstances.model_copy(update={"threads": 2})
     *_, last = stopped.events()
     assert isinstance(last, Failed)
-    assert ": threads 1 → 2; put that back, or remove runs/" in last.error
+    assert ': threads 1 → 2; put that back, go on all the same with ALLOW="circumstances.threads", or' in last.error
 
 
 def test_another_runs_checkpoint_is_set_aside(runs: Runs) -> None:
@@ -304,7 +307,34 @@ def test_a_checkpoint_of_another_processor_is_refused(runs: Runs, monkeypatch: p
     monkeypatch.setattr(harness.environment, "processor", lambda: "another")
     *_, last = stopped.events()
     assert isinstance(last, Failed)
-    assert re.search(r"checkpoint: processor .* → another; put that back, or remove runs/", last.error)
+    said = (
+        r'checkpoint: processor .* → another; put that back, go on all the same with ALLOW="environment.processor", or'
+    )
+    assert re.search(said, last.error)
+
+
+def test_a_run_goes_on_elsewhere_where_that_is_allowed_by_name(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record says from which step on, and the part made there is held to what it was made with: a third machine
+    has to be allowed again. Other images never are."""
+    stopped = runs.elsewhere("stopped")
+    stopped.interrupt(4)
+    began = journal.read(stopped.folder)[0]
+    monkeypatch.setattr(harness.environment, "processor", lambda: "another")
+    stopped.circumstances = stopped.circumstances.model_copy(update={"threads": 2})
+    stopped.allowed = ("environment.processor", "data")
+    *_, last = stopped.events()
+    assert isinstance(last, Failed)
+    assert 'ALLOW="circumstances.threads"' in last.error
+    stopped.allowed = ("environment", "circumstances.threads")
+    with pytest.raises(Interrupted):
+        list(stopped.events(stop_after=4))
+    assert journal.read(stopped.folder)[0] == began
+    resumed = next(event for event in journal.read(stopped.folder) if isinstance(event, Resumed))
+    assert (resumed.step, resumed.circumstances.threads, resumed.environment["processor"]) == (3, 2, "another")
+    assert [part.circumstances.threads for part in segments(journal.read(stopped.folder))] == [1, 2]
+    stopped.allowed = ()
+    stopped.finish()
+    assert [event.kind for event in journal.read(stopped.folder)].count("resumed") == 1
 
 
 def test_a_changed_run_without_checkpoint_begins_anew(runs: Runs, dataset: Dataset) -> None:
@@ -371,6 +401,34 @@ def test_one_process_at_a_run(runs: Runs) -> None:
     next(events)
     assert list(runs.events()) == []
     assert isinstance(list(events)[-1], Finished)
+
+
+def test_of_a_stack_only_what_is_free_and_readable_is_made(runs: Runs) -> None:
+    """Another process holds seed 0, a line of seed 1's journal is not ours: seed 2 is made, then the line is told."""
+    specs = [runs.spec.model_copy(update={"seed": seed}) for seed in range(3)]
+    folders = [run_folder(runs.root, spec) for spec in specs]
+    folders[1].mkdir(parents=True)
+    (folders[1] / journal.NAME).write_text('{"kind": "later"}\n')
+    around = runs.circumstances.model_copy(update={"step": "stacked"})
+    made = run(specs, around, runs.design, runs.data, runs.root, lambda: False)
+    with hold(folders[0]), pytest.raises(HarnessError, match=r"^line 1 of .* cannot be read, by this version"):
+        list(made)
+    assert journal.read(folders[0]) == []
+    assert journal.read(folders[2])[-1].kind == "finished"
+
+
+def test_a_run_that_another_machine_took_over_is_let_go(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was suspended for minutes writes no further event."""
+    monkeypatch.setattr(holding, "BEAT_SECONDS", 0.01)
+    events = runs.events()
+    next(events)
+    path = runs.folder / holding.NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"kernel": "another", "token": "theirs"}))
+    time.sleep(0.5)  # many beats
+    with pytest.raises(Interrupted):
+        list(events)
+    assert [event.kind for event in journal.read(runs.folder)] == ["started"]
+    assert is_held(runs.folder)
 
 
 def test_a_run_that_ended_while_it_was_waited_for_is_not_made_again(runs: Runs) -> None:

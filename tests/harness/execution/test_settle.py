@@ -124,7 +124,7 @@ def test_what_fails_while_it_is_measured_is_left_to_the_run(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(autotune, "_step", fail)
+    monkeypatch.setattr(autotune, "training_step", fail)
     assert settled(plan, datasets, tmp_path) == (2, "channels_last", "eager")
     assert not (tmp_path / "runs" / "steps.json").exists()
 

@@ -49,7 +49,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost: Cost):
         self.cost, self.taken = cost, list[tuple[int, str, str]]()
-        monkeypatch.setattr(autotune, "_step", self._step)
+        monkeypatch.setattr(autotune, "training_step", self._step)
         monkeypatch.setattr(autotune, "_seconds", lambda step: step())
         self.compiled = list[str]()
 
@@ -191,7 +191,7 @@ def test_a_form_that_loses_for_one_variant_is_not_tried_for_the_next(
 
 def test_every_runs_compiling_counts(plan: Plan, datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first run's is timed apart from the others', whose code is kept: 2 s and 3 times 5 s here."""
-    monkeypatch.setattr(autotune, "_step", lambda *_: None)
+    monkeypatch.setattr(autotune, "training_step", lambda *_: None)
     monkeypatch.setattr(autotune, "_seconds", lambda step: 5.0)
     monkeypatch.setattr(autotune, "_pairs", lambda *_: (2.0, [(1.0, 0.5)] * 3))
     recipe, dataset = plan.runs[0].recipe, next(iter(datasets.values()))
@@ -243,4 +243,4 @@ def test_real_steps_are_timed(plan: Plan, datasets: Datasets, monkeypatch: pytes
     problem = "; compiling failed: No working C++ compiler found; remove runs/steps.json to try again"
     assert found.reason.endswith(problem)
     recipe, around = plan.runs[0].recipe, one_thread.circumstances.model_copy(update={"step": "stacked"})
-    autotune._step(recipe, around, next(iter(datasets.values())), runs=3)()
+    autotune.training_step(recipe, around, next(iter(datasets.values())), runs=3)()

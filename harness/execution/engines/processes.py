@@ -1,0 +1,118 @@
+"""Work in processes of this machine, each started anew by spawn and used again; they end with the program."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+
+from harness.execution.engines.engine import Function, Lost
+
+_SPAWN = multiprocessing.get_context("spawn")
+"""A fork of a process whose torch threads have run can deadlock, and cannot use CUDA."""
+
+_ENDING_SECONDS = 5.0
+"""From the end of a worker's pipe to its own."""
+
+
+class Processes:
+    """So many workers; one that dies is replaced when there is work for it.
+
+    Args:
+        jobs: how many.
+        gpus: GPUs of the machine; each worker sees one of them, in turn.
+    """
+
+    name = "worker processes"
+
+    def __init__(self, jobs: int, gpus: int = 0):
+        self.room, self._gpus = jobs, gpus
+        self._workers: list[_Worker | None] = [None] * jobs
+
+    def submit(self, function: Function, payload: str) -> "Future[str]":
+        idle = next(n for n, worker in enumerate(self._workers) if worker is None or worker.future is None)
+        worker = self._workers[idle]
+        if worker is None or not worker.process.is_alive():
+            worker = self._workers[idle] = _Worker(idle % self._gpus if self._gpus else None)
+        worker.future = future = Future[str]()
+        try:
+            worker.pipe.send((function, payload))
+        except OSError:  # it died a moment ago
+            worker.finish(Lost("a worker process died before it began"))
+            self._workers[idle] = None
+        return future
+
+    def poll(self, seconds: float) -> None:
+        busy = {worker.pipe: worker for worker in self._workers if worker and worker.future}
+        for pipe in multiprocessing.connection.wait(list(busy), seconds):
+            busy[pipe].receive()  # pyright: ignore[reportArgumentType] these are the connections that went in
+
+    def close(self) -> None:
+        for worker in filter(None, self._workers):
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+        self._workers = [None] * self.room
+
+
+class _Worker:
+    """A process, the pipe to it, and the future of what it does, if anything."""
+
+    def __init__(self, gpu: int | None):
+        self.future: Future[str] | None = None
+        self.pipe, theirs = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_work, args=(theirs, gpu))
+        self.process.start()
+        theirs.close()  # so that this end closes with the process
+
+    def receive(self) -> None:
+        """What the process has sent: a result or an error; the end of the pipe is the end of the process."""
+        try:
+            self.finish(self.pipe.recv())
+        except (EOFError, OSError):
+            self.process.join(_ENDING_SECONDS)
+            self.process.kill()
+            self.process.join()
+            self.finish(Lost(_ended(self.process.exitcode or 0)))
+
+    def finish(self, what: str | Exception) -> None:
+        future, self.future = self.future, None
+        assert future is not None
+        if isinstance(what, str):
+            future.set_result(what)
+        else:
+            future.set_exception(what)
+
+
+def _ended(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "a worker process was killed, perhaps for want of memory"
+    how = f"signal {-code}" if code < 0 else f"status {code}"
+    return f"a worker process ended with {how}"
+
+
+def _work(pipe: Connection, gpu: int | None) -> None:
+    """In the worker: what comes through the pipe, one after the other, until the program is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C: the program tells its workers itself
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    threading.Thread(target=_end_with_the_program, daemon=True).start()
+    while True:
+        try:
+            function, payload = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer: str | Exception = function(payload)
+        except Exception as error:
+            answer = error
+        pipe.send(answer)
+
+
+def _end_with_the_program() -> None:
+    program = multiprocessing.parent_process()
+    assert program is not None
+    multiprocessing.connection.wait([program.sentinel])
+    os._exit(1)

@@ -1,0 +1,179 @@
+"""Runs as jobs of Slurm, one or several a job, through submitit; or as processes of this machine that it starts alike.
+
+A job that ends early, by its limit of time, say, is nothing special: what it was making has a checkpoint, and is
+handed in again. Jobs outlive the command; started again, it waits for those that still make something.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import joblib
+import submitit
+from submitit.core.utils import FailedJobError
+
+from harness.execution.engines.engine import Function, Lost
+from harness.execution.engines.where import Where, code_root
+from harness.execution.stopping import Stop
+from harness.plans.spec import Circumstances
+from harness.values import HarnessError, SpecError
+
+_LOOK_SECONDS = 5.0
+"""Between questions to Slurm: it serves many."""
+_YEAR_MINUTES = 365 * 24 * 60
+
+Batch = list["tuple[str, Future[str]]"]
+
+
+class Slurm:
+    """Collects work until it is polled, then submits it as one array of jobs.
+
+    Raises:
+        HarnessError: there is no sbatch here, or a time that it would not understand.
+    """
+
+    name = "Slurm"
+
+    def __init__(self, where: Where, around: Circumstances, root: Path):
+        threads, gpus = int(around.threads), int(around.device.startswith("cuda"))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(code_root()), os.environ.get("PYTHONPATH")]))
+        self._runs, self._local, folder = where.runs, where.local, root / "runs" / "slurm"
+        self._waiting: Batch = []
+        self._function: Function | None = None
+        self._jobs: list[tuple[submitit.Job[list[str]], Batch]] = []
+        self._looked = 0.0
+        if where.local:
+            self.room = max(1, joblib.cpu_count() // threads) * where.runs
+            self._executor: Any = submitit.LocalExecutor(folder)
+            self._executor.update_parameters(timeout_min=_YEAR_MINUTES, gpus_per_node=gpus)
+            return
+        if shutil.which("sbatch") is None:
+            raise HarnessError(
+                "SLURM needs sbatch, which this machine lacks: run this on a cluster, or take SLURM=local"
+            )
+        self.room = 1000 * where.runs
+        self._executor = submitit.SlurmExecutor(folder)
+        options = {name: value for name, value in where.slurm.items() if name != "time"}
+        if gpus and "gres" not in options:
+            options["gres"] = "gpu:1"
+        self._executor.update_parameters(
+            cpus_per_task=threads,
+            job_name="harness",
+            signal_delay_s=60,
+            stderr_to_stdout=True,
+            additional_parameters=options,
+            time=minutes(where.slurm.get("time", "60")),
+        )
+
+    def submit(self, function: Function, payload: str) -> "Future[str]":
+        future, self._function = Future[str](), function
+        self._waiting.append((payload, future))
+        return future
+
+    def poll(self, seconds: float) -> None:
+        self._begin()
+        until = time.monotonic() + seconds
+        while not self._gather() and time.monotonic() < until:
+            time.sleep(min(0.1, seconds))
+
+    def close(self) -> None:
+        for job, _ in self._jobs:
+            job.cancel(check=False)
+        self._jobs, self._waiting = [], []
+
+    def _begin(self) -> None:
+        """Submit what has come since the last poll."""
+        batches = [self._waiting[n : n + self._runs] for n in range(0, len(self._waiting), self._runs)]
+        self._waiting = []
+        if not batches:
+            return
+        try:
+            with self._executor.batch():
+                jobs = [self._executor.submit(_several, self._function, [text for text, _ in each]) for each in batches]
+        except FailedJobError as error:  # sbatch refused
+            said = [line for line in str(error).splitlines() if "error:" in line]
+            raise HarnessError(f"SLURM: {(said or [str(error)])[0].strip()}; correct SLURM and run it again") from error
+        self._jobs += zip(jobs, batches, strict=True)
+
+    def _gather(self) -> bool:
+        """Bring the futures of jobs that are over up to date; whether there were any."""
+        alive = self._alive()
+        over = [
+            (job, batch)
+            for job, batch in self._jobs
+            if _answered(job) or (alive is not None and job.job_id not in alive)
+        ]
+        self._jobs = [pair for pair in self._jobs if pair not in over]
+        for job, batch in over:
+            answers, problem = _result(job)
+            for number, (_, future) in enumerate(batch):
+                if number < len(answers):
+                    future.set_result(answers[number])
+                else:
+                    future.set_exception(Lost(problem))
+        return bool(over)
+
+    def _alive(self) -> set[str] | None:
+        """The jobs that wait or run; None where that was not asked, or not answered."""
+        if self._local:
+            return {job.job_id for job, _ in self._jobs if not job.done()}
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return None
+        self._looked = time.monotonic()
+        asked = subprocess.run(
+            ["squeue", "--me", "--noheader", "--array", "--format=%i"], capture_output=True, text=True
+        )
+        return set(asked.stdout.split()) if asked.returncode == 0 else None
+
+
+def minutes(text: str) -> int:
+    """sbatch's time: minutes, hours:minutes:seconds, or days-hours, days-hours:minutes, days-hours:minutes:seconds.
+
+    Raises:
+        SpecError: it is none of these.
+    """
+    days, dash, rest = text.rpartition("-")
+    parts = rest.split(":")
+    if all(part.isascii() and part.isdigit() for part in [days if dash else "0", *parts]) and len(parts) <= 3:
+        numbers = [int(part) for part in parts]
+        if dash:
+            hours, mins, secs = (*numbers, 0, 0)[:3]
+        elif len(numbers) == 3:
+            hours, mins, secs = numbers
+        else:
+            hours, (mins, secs) = 0, (*numbers, 0)[:2]
+        found = int(days or 0) * 24 * 60 + hours * 60 + mins + (secs > 0)
+        if found:
+            return found
+    raise SpecError(f"SLURM's time must be minutes, or as in 2:30:00 or 1-12; got {text!r}")
+
+
+def _several(function: Function, payloads: list[str]) -> list[str]:
+    """In the job: one after the other, until Slurm warns that the time is over."""
+    answers, stop = list[str](), Stop(quiet=True)
+    with stop.listening(signal.SIGUSR2):
+        for payload in payloads:
+            if stop():
+                break
+            answers.append(function(payload))
+    return answers
+
+
+def _answered(job: "submitit.Job[list[str]]") -> bool:
+    folder = job.paths.folder
+    os.utime(folder)  # has a network file system read the folder anew
+    return job.paths.result_pickle.exists()
+
+
+def _result(job: "submitit.Job[list[str]]") -> tuple[list[str], str]:
+    """What a job that is over has answered; and what became of the rest."""
+    try:
+        return job.result(), "a job of Slurm's stopped"
+    except Exception as error:  # submitit raises what it finds, or nothing was left
+        last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return [], f"job {job.job_id} ended without an answer ({last}); its log: {job.paths.stdout}"

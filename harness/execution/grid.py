@@ -1,0 +1,227 @@
+"""Many runs through an engine: handed out, followed by their journals, handed out again where a worker was lost.
+
+Workers write journals and checkpoints, nothing else. This side reads what is new in them, shows it and has it
+delivered. So it can be killed at any time, and the same command finds everything as it was.
+"""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.environment import code_at_start
+from harness.execution.engines.engine import Engine, Lost
+from harness.execution.engines.task import Answer, Task, make
+from harness.execution.following import Follower
+from harness.execution.outset import Outset
+from harness.execution.progress import Show
+from harness.execution.run import ended
+from harness.plans.spec import RunSpec
+from harness.records import checkpoint, journal
+from harness.records.events import Failed, LRFound
+from harness.records.holding import is_held
+from harness.tracking.sync import Courier
+from harness.training.evaluate import ShouldStop
+from harness.values import HarnessError, first_line
+
+_POLL_SECONDS = 0.5
+"""Between looks at journals."""
+_WAIT_SECONDS = 2.0
+"""Between looks at a run that another process is making, while nothing else is to be done."""
+_VAIN = 3
+"""Attempts in a row that got a run no further: then it has no result."""
+_STOP_SECONDS = 8.0
+"""For workers to save their checkpoints, once they are asked to stop."""
+
+
+@dataclass
+class _Flight:
+    """Runs that are with the engine."""
+
+    specs: list[RunSpec]
+    future: "Future[str]"
+    before: list[tuple[int, int]]
+    """How far each was when it was handed out."""
+
+
+class Grid:
+    """The runs of one plan on their way through an engine."""
+
+    def __init__(self, outset: Outset, courier: Courier, show: Show, stop: ShouldStop):
+        self._outset, self._courier, self._show, self._stop = outset, courier, show, stop
+        self.tried: dict[str, RunSpec] = {}
+        """Run key → those that were reached and not stopped."""
+        self.alive = Path()
+        """While this file is there, workers go on; this process needs none."""
+        self._waiting = deque[list[RunSpec]]()
+        self._flights: list[_Flight] = []
+        self._elsewhere: list[RunSpec] = []
+        self._journals: dict[str, Follower] = {}
+        self._over = set[str]()
+        """Keys of runs that failed or cannot be made, in this command."""
+        self._vain: dict[str, int] = {}
+
+    def make(
+        self,
+        groups: Sequence[list[RunSpec]],
+        engine: Engine,
+        workers: int,
+        found: Mapping[str, LRFound],
+        allowed: Sequence[str],
+    ) -> None:
+        """Make what is missing of these runs, each group as one piece of work, until that is done or a stop is asked.
+
+        Raises:
+            HarnessError: the engine can make none of them.
+        """
+        self._engine, self._workers, self._found, self._allowed = engine, workers, found, tuple(allowed)
+        self._waiting.extend(groups)
+        while (self._waiting or self._flights or self._elsewhere) and not self._stop():
+            while self._waiting and len(self._flights) < self._engine.room and not self._stop():
+                self._hand_out(self._waiting.popleft())
+            if self._flights:
+                self._engine.poll(_POLL_SECONDS)
+                self._land()
+            self._look_elsewhere()
+        self._wind_up()
+
+    def follow(self, spec: RunSpec) -> bool:
+        """Show what is new in a run's journal, and have it delivered; whether there was anything."""
+        events = self._journals[spec.key].fresh()
+        for event in events:
+            self._show.event(spec, event)
+            if isinstance(event, Failed):
+                self._over.add(spec.key)
+        if events:
+            self._courier.tell(self._outset.folder(spec))
+        return bool(events)
+
+    def _hand_out(self, specs: Sequence[RunSpec]) -> None:
+        missing, there = list[RunSpec](), list[RunSpec]()
+        for spec in specs:
+            self.tried[spec.key] = spec
+            if spec.key in self._outset.made:
+                self._show.skip(spec, self._outset.leave(spec))
+            elif spec.key in self._outset.unreadable:
+                self._give_up([spec], self._outset.unreadable[spec.key])
+            else:
+                (there if is_held(self._outset.folder(spec)) else missing).append(spec)
+        self._leave_to_others(there)
+        if not missing:
+            return
+        self._show.start(missing)
+        folders = [self._outset.folder(spec) for spec in missing]
+        for spec, folder in zip(missing, folders, strict=True):
+            self._journals[spec.key] = Follower(folder)
+        before = [_reached(folder) for folder in folders]
+        self._flights.append(_Flight(missing, self._engine.submit(make, self._task(missing)), before))
+
+    def _task(self, specs: Sequence[RunSpec]) -> str:
+        plan, root = self._outset.plan, self._outset.root
+        return Task(
+            root=str(root),
+            alive=str(self.alive),
+            specs=tuple(specs),
+            circumstances=plan.circumstances,
+            design=plan.design,
+            code=code_at_start(root)["code"],
+            workers=self._workers,
+            found={spec.key: self._found[spec.key] for spec in specs if spec.key in self._found},
+            allowed=self._allowed,
+        ).model_dump_json()
+
+    def _land(self) -> None:
+        for flight in self._flights:
+            for spec in flight.specs:
+                self.follow(spec)
+        landed = [flight for flight in self._flights if flight.future.done()]
+        self._flights = [flight for flight in self._flights if flight not in landed]
+        for flight in landed:
+            self._after(flight)
+
+    def _after(self, flight: _Flight) -> None:
+        """What becomes of the runs of a piece of work that is over."""
+        answer, lost = self._answer(flight.future)
+        for spec in flight.specs:
+            self.follow(spec)  # what came after the last look
+        left = [spec for spec in flight.specs if not self._has_ended(spec)]
+        if answer.of_all:
+            raise HarnessError(answer.problem)
+        if self._stop():
+            self._flights.append(flight)  # to be wound up
+            return
+        if answer.problem and left:
+            self._give_up(left, answer.problem)
+            return
+        there = [spec for spec in left if is_held(self._outset.folder(spec))]
+        self._leave_to_others(there)
+        self._again([spec for spec in left if spec not in there], flight, lost)
+
+    def _leave_to_others(self, specs: Sequence[RunSpec]) -> None:
+        for spec in specs:
+            self._journals[spec.key] = Follower(self._outset.folder(spec))
+            self._show.say(f"{spec.variant} seed {spec.seed}: another process is making it; waiting for that")
+        self._elsewhere += specs
+
+    def _again(self, specs: list[RunSpec], flight: _Flight, lost: str) -> None:
+        """Hand runs out once more, from their checkpoints, unless they get no further."""
+        for spec, before in zip(flight.specs, flight.before, strict=True):
+            further = _reached(self._outset.folder(spec)) > before
+            self._vain[spec.key] = 0 if further else self._vain.get(spec.key, 0) + 1
+        hopeless = [spec for spec in specs if self._vain[spec.key] >= _VAIN]
+        if hopeless:
+            self._give_up(hopeless, f"{lost or 'it ended'}; {_VAIN} attempts in a row got no further")
+        hopeful = [spec for spec in specs if spec not in hopeless]
+        if hopeful and lost:
+            seeds = ", ".join(str(spec.seed) for spec in hopeful)
+            self._show.say(f"{hopeful[0].variant} seed {seeds}: {lost}; made again from the last checkpoint")
+        if hopeful:
+            self._waiting.append(hopeful)
+
+    def _answer(self, future: "Future[str]") -> tuple[Answer, str]:
+        try:
+            return Answer.model_validate_json(future.result()), ""
+        except Lost as error:
+            return Answer(), first_line(error)
+        except (HarnessError, OSError):
+            raise
+        except Exception as error:  # such as a package that a worker's machine lacks
+            raise HarnessError(f"{self._engine.name}: {type(error).__name__}: {first_line(error)}") from error
+
+    def _give_up(self, specs: Sequence[RunSpec], reason: str) -> None:
+        self._over.update(spec.key for spec in specs)
+        self._show.leave(specs, reason)
+
+    def _has_ended(self, spec: RunSpec) -> bool:
+        return spec.key in self._over or ended(journal.read(self._outset.folder(spec)))
+
+    def _look_elsewhere(self) -> None:
+        """Take up what another process was making, once it no longer is."""
+        for spec in self._elsewhere.copy():
+            if not is_held(self._outset.folder(spec)):
+                self._elsewhere.remove(spec)
+                self.follow(spec)
+                if not self._has_ended(spec):
+                    self._waiting.append([spec])
+        if self._elsewhere and not self._flights and not self._waiting:
+            time.sleep(_WAIT_SECONDS)
+
+    def _wind_up(self) -> None:
+        """Let workers that are under way save their checkpoints, and have told what they did."""
+        if self.alive.name:
+            self.alive.unlink(missing_ok=True)
+        until = time.monotonic() + _STOP_SECONDS
+        while any(not flight.future.done() for flight in self._flights) and time.monotonic() < until:
+            self._engine.poll(_POLL_SECONDS)
+        for spec in (spec for flight in self._flights for spec in flight.specs):
+            self.follow(spec)
+            if not self._has_ended(spec):
+                self._courier.tell(self._outset.folder(spec), now=True)
+                del self.tried[spec.key]
+
+
+def _reached(folder: Path) -> tuple[int, int]:
+    """How far a run has got, by its journal's events and its newest checkpoint; the greater, the further."""
+    return len(journal.read(folder)), checkpoint.newest_step(folder)

@@ -1,0 +1,28 @@
+"""Functions that workers import: small ones, so that starting a worker is all that a test waits for."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def who(payload: str) -> str:
+    """The process that does it."""
+    return f"{payload} {os.getpid()}"
+
+
+def die(payload: str) -> str:
+    """Killed, as by a system without memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return payload
+
+
+def fail(payload: str) -> str:
+    raise ValueError(payload)
+
+
+def wait_for_ever(path: str) -> str:
+    """Says in a file which process it is."""
+    Path(path).write_text(str(os.getpid()))
+    while True:
+        time.sleep(1)
