@@ -11,7 +11,7 @@ from harness.environment import project
 from harness.values import HarnessError, SpecError
 
 ROOT = project()
-OWN_FILES: tuple[str, ...] = ("new", "ui")
+OWN_FILES: tuple[str, ...] = ("data", "new", "ui")
 """Verbs of which `harness.commands` has a file: `HELP`, `options(parser)` and `act(chosen, root)`."""
 
 
@@ -42,9 +42,6 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--slurm", default="", help="make runs through Slurm: partition=... time=..., or local")
     listing = commands.add_parser("list", help="every model and every experiment")
     listing.add_argument("--model", default="", help="one model's layers")
-    images = commands.add_parser("data", help="what a data set holds")
-    images.add_argument("--data", default="", help="its name")
-    images.add_argument("--set", default="", help="data.image_size=32 ...")
     again = commands.add_parser("reproduce", help="replay a recorded run and compare")
     again.add_argument("run", help="its key in runs/ or its id in MLflow")
     again.add_argument("--workers", default="", help="processes for augmentation")
@@ -64,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "run": _run,
         "lr-find": _lr_find,
         "list": _list,
-        "data": _data,
         "reproduce": _reproduce,
         "sync": _sync,
         "forget": _forget,
@@ -107,12 +103,6 @@ def _lr_find(chosen: argparse.Namespace) -> int:
 
 def _list(chosen: argparse.Namespace) -> int:
     from harness.commands.listing import show
-
-    return show(chosen, ROOT)
-
-
-def _data(chosen: argparse.Namespace) -> int:
-    from harness.commands.data import show
 
     return show(chosen, ROOT)
 

@@ -8,7 +8,21 @@ from pathlib import Path
 
 from harness.artifacts.spreadsheet import write_csv
 from harness.files import remove_leftovers
-from reports import errors, factors, frames, guard, html, latex, looks_said, markdown, prose, sections, tuning, words
+from reports import (
+    errors,
+    factors,
+    frames,
+    guard,
+    html,
+    latex,
+    looks_said,
+    markdown,
+    metrics,
+    prose,
+    sections,
+    tuning,
+    words,
+)
 from reports.document import Banner, Block, Document, Heading, Text
 from reports.grids import Images
 from reports.sections import Report
@@ -113,6 +127,7 @@ def _experiment(report: Report, allowed: Sequence[str], images: Images | None, r
         "summary": frames.summary_frame(selection),
         "comparisons": frames.comparisons_frame(frames.every_comparison(selection)),
         "flips": errors.flips_frame(selection),
+        "metrics": metrics.frame(selection),
     }
     for name, frame in files.items():
         write_csv(frame, report.folder / f"{report.prefix}{name}.csv")

@@ -1,10 +1,10 @@
 """The tables of the answer: every comparison's verdict, with the numbers that it rests on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from reports.document import Table
 from reports.inference import rope
-from reports.measured import POINTS, Unit
+from reports.measured import POINTS, Measured, Unit
 from reports.statistics import Comparison, paired
 from reports.tables import p_value
 from reports.verdicts import measured
@@ -42,31 +42,34 @@ def comparisons_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) ->
     )
 
 
-def pairs_table(comparisons: Sequence[Comparison]) -> Table:
+def pairs_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Table:
     """Paired differences between variants neither of which is the baseline."""
     rows = [
-        (c.variant, c.baseline, c.verdict, *_difference(c, POINTS), p_value(c.p_adjusted), _ahead(c))
+        (c.variant, c.baseline, c.verdict, *_difference(c, unit), p_value(c.p_adjusted), _ahead(c))
         for c in comparisons
     ]
     return Table(
-        ("variant", "beside", "verdict", "difference, points", "95% interval", "pairs", "p", "ahead"),
+        ("variant", "beside", "verdict", unit.of("difference"), "95% interval", "pairs", "p", "ahead"),
         rows,
         "The other pairs of variants, in the same family of comparisons: variant minus the one beside it.",
     )
 
 
-def posterior_table(results: Mapping[str, Mapping[int, float]], comparisons: Sequence[Comparison]) -> Table:
+def posterior_table(found: Measured, comparisons: Sequence[Comparison]) -> Table:
     """Bayesian probabilities of each difference, beside the verdicts: for those that ask for them."""
+    results, sign = found.results, -1 if found.lower_is_better else 1
     rows = []
     for c in comparisons:
         known = c.n_pairs > 1 and not c.all_equal
-        found = rope(paired(results[c.variant], results[c.baseline]), c.smallest_difference) if known else (None,) * 3
-        rows.append((c.variant, c.n_pairs, *(None if p is None else f"{p:.0%}" for p in found)))
-    matters = measured(comparisons[0].smallest_difference)
+        differences = sign * paired(results[c.variant], results[c.baseline]) if known else None
+        chances = (None,) * 3 if differences is None else rope(differences, c.smallest_difference)
+        rows.append((c.variant, c.n_pairs, *(None if p is None else f"{p:.0%}" for p in chances)))
+    matters = measured(comparisons[0].smallest_difference, found.unit)
     return Table(
         ("variant", "pairs", "worse", f"within ±{matters}", "better"),
         rows,
-        f"Probability that the true difference from {comparisons[0].baseline} lies below −{matters}, within, or above: "
+        f"Probability that the variant is truly worse than {comparisons[0].baseline} by more than {matters}, within "
+        "that of it, or better by more: "
         "Student's t about the mean, the posterior of the Bayesian t test with an uninformative prior and ρ = 0 "
         "(Benavoli et al. 2017). Each comparison alone; no verdict rests on it.",
     )

@@ -147,7 +147,10 @@ def table(selection: Selection) -> Table:
 
 
 def panels(selection: Selection, comparisons: Sequence[Comparison], metric: str) -> list[Figure]:
-    """Mean accuracy against each cost that is known; a line joins the baseline with a variant that is a trade-off."""
+    """The mean of a metric (`metric`, with its unit) against each cost that is known.
+
+    A line joins the baseline with a variant that is a trade-off.
+    """
     frame = summary_frame(selection)
     made = []
     for cost in (cost for cost in COSTS if frame[_column(cost)].notna().any()):
@@ -157,7 +160,7 @@ def panels(selection: Selection, comparisons: Sequence[Comparison], metric: str)
         for variant in trade_offs(comparisons, ratios(selection, cost), cost.more_is_better):
             ends = points.loc[[selection.baseline, variant]]
             axes.plot(ends[_column(cost)].astype(float), ends["mean"], color="0.6", zorder=1)
-        axes.set(ylabel=f"{metric} (%)")
+        axes.set(ylabel=metric)
         axes.legend()
     return made
 

@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import new, plain
+from harness.metrics import VALIDATION
 from harness.records.events import EpochDone
 from harness.records.record import Record
 from reports.checkpoints import reliability
-from reports.frames import value_of
 from reports.select import Selection
 
 PALETTE = "colorblind"
@@ -36,10 +36,15 @@ def dashes(lines: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
 
 
 def curves(selection: Selection) -> list[Figure]:
-    """The primary metric, test and training loss, per epoch: the mean over seeds in a band from least to greatest."""
-    metric = selection.design.primary_metric
+    """Test accuracy, or that of held-out images where it is primary, test and training loss, per epoch.
+
+    The mean over seeds, in a band from least to greatest.
+    """
+    of_held_out = selection.design.primary_metric == VALIDATION
     drawn: list[tuple[str, Callable[[EpochDone], float]]] = [
-        (f"{metric.replace('_', ' ')} (%)", lambda done: 100 * value_of(done, metric)),
+        ("validation accuracy (%)", lambda done: 100 * (done.validation or done.test).accuracy)
+        if of_held_out
+        else ("test accuracy (%)", lambda done: 100 * done.test.accuracy),
         ("test loss", lambda done: done.test.loss),
         ("training loss", lambda done: done.train.loss),
     ]

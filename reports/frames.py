@@ -4,40 +4,24 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from harness import metrics
 from harness.records.events import EpochDone
 from harness.records.record import Record
-from harness.values import HarnessError
-from reports.measured import Measured
+from harness.records.results import result, scale
+from reports.measured import PLAIN, POINTS, Measured, Unit
 from reports.select import Selection
 from reports.statistics import Comparison, summarize
 
 
-def metric(record: Record, name: str) -> float:
-    """A run's result: the metric after its last epoch, as a fraction.
+def results(selection: Selection, name: str | None = None) -> dict[str, dict[int, float]]:
+    """Variant → seed → a metric (the primary one, if none is named), in percent if it is a fraction.
 
     Raises:
-        HarnessError: the metric is of images that the run did not hold out.
+        HarnessError: see `result`.
     """
-    if name == "validation_accuracy" and record.epochs[-1].validation is None:
-        raise HarnessError(
-            f"`primary_metric` is {name!r}, but run {record.key} held no images out; set data.validation_fraction "
-            "above 0 and run again"
-        )
-    return value_of(record.epochs[-1], name)
-
-
-def value_of(done: EpochDone, name: str) -> float:
-    """A metric after one epoch, as a fraction."""
-    scores = done.test if name == "test_accuracy" else done.validation
-    assert scores is not None
-    return scores.accuracy
-
-
-def results(selection: Selection, name: str | None = None) -> dict[str, dict[int, float]]:
-    """Variant → seed → a metric (the primary one, if none is named) in percent."""
     name = name or selection.design.primary_metric
     return {
-        variant: {record.seed: 100 * metric(record, name) for record in records}
+        variant: {record.seed: scale(name) * result(record, name) for record in records}
         for variant, records in selection.variants.items()
     }
 
@@ -110,13 +94,13 @@ SPREAD: Mapping[str, float] = {
 def summary_frame(selection: Selection) -> pd.DataFrame:
     """One row a variant: what `summary.csv` holds; accuracies in percent. mean and std are of the primary metric."""
     frame, rows = runs_frame(selection), []
-    for variant, result in results(selection).items():
-        group, primary = frame[frame["variant"] == variant], summarize(list(result.values()))
+    for variant, runs in results(selection).items():
+        group, primary = frame[frame["variant"] == variant], summarize(list(runs.values()))
         row: dict[str, object] = {"variant": variant, "n": primary.n, "metric": selection.design.primary_metric}
         row |= {"mean": primary.mean, "std": primary.std, "low": primary.low, "high": primary.high}
-        for column, scale in SPREAD.items():
+        for column, factor in SPREAD.items():
             if group[column].notna().all():
-                made = summarize([scale * float(value) for value in group[column]])
+                made = summarize([factor * float(value) for value in group[column]])
                 row |= {f"{column}_mean": made.mean, f"{column}_std": made.std}
         first = group.iloc[0]
         row |= {name: first[name] for name in ("parameters", "multiply_adds", "receptive_field")}
@@ -133,17 +117,29 @@ def same_weights(selection: Selection, variant: str) -> bool:
 
 def measured(selection: Selection) -> Measured:
     """The primary metric of every run with a result."""
+    return measured_by(selection, selection.design.primary_metric)
+
+
+def measured_by(selection: Selection, name: str) -> Measured:
+    """As `measured`, by any metric: "test_loss"."""
     design = selection.design
     return Measured(
-        results=results(selection),
+        results=results(selection, name),
         baseline=selection.baseline,
-        metric=design.primary_metric.replace("_", " "),
+        metric=name.replace("_", " "),
         variants=design.variants,
         smallest_difference=design.smallest_difference_points,
         every_pair=design.compare == "all",
         looks=design.looks,
         seeds=design.seeds,
+        unit=unit(name),
+        lower_is_better=not metrics.of_primary(name).higher_is_better,
     )
+
+
+def unit(name: str) -> Unit:
+    """How results by a primary metric, and their differences, are written."""
+    return POINTS if metrics.of_primary(name).fraction else PLAIN
 
 
 def unpaired(selection: Selection) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from harness import metrics
 from harness.evidence.looks import decide
 from harness.plans.looks import Look
 from harness.records import looks as journal
@@ -59,9 +60,9 @@ def declared(selection: Selection) -> str:
 def table(selection: Selection) -> Table:
     """A row a variant: what was decided, at which look, what had been spent by then, and why it stopped."""
     design, results = selection.design, frames.results(selection)
-    base = results[selection.baseline]
+    base, sign = results[selection.baseline], 1 if metrics.of_primary(design.primary_metric).higher_is_better else -1
     differences = {
-        variant: {seed: found[seed] - base[seed] for seed in found.keys() & base}
+        variant: {seed: sign * (found[seed] - base[seed]) for seed in found.keys() & base}
         for variant, found in results.items()
         if variant != selection.baseline
     }

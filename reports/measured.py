@@ -73,6 +73,12 @@ class Measured:
         base = self.results[self.baseline].keys()
         return tuple(variant for variant, runs in self.results.items() if not runs.keys() & base)
 
+    def beside(self, variant: str) -> "Measured":
+        """The variant and the baseline alone: what is compared then is corrected for nothing."""
+        pair = (self.baseline, variant)
+        alone = {name: self.results[name] for name in pair}
+        return replace(self, results=alone, variants=pair, every_pair=False, looks=())
+
     def compared(self) -> tuple[Comparison, ...]:
         """Every variant but the unpaired against the baseline, corrected for all comparisons that are made.
 

@@ -27,10 +27,11 @@ def note(selection: Selection, experiment_id: str, allowed: Sequence[str] = ()) 
 
 def _runs(selection: Selection, experiment_id: str) -> str:
     """Written here, because no cell of a report's tables can be a link."""
-    rows = [f"| run | variant | seed | {prose.metric_name(selection)} % |", "| --- | --- | ---: | ---: |"]
+    unit = frames.unit(selection.design.primary_metric)
+    rows = [f"| run | variant | seed | {prose.metric_name(selection)} {unit.sign} |", "| --- | --- | ---: | ---: |"]
     results = frames.results(selection)
     for number, record in enumerate(selection.records, 1):
         link = f"[R{number}](#/experiments/{experiment_id}/runs/{record.id})"
-        accuracy = results[record.variant][record.seed]
-        rows.append(f"| {link} | {escape(record.variant)} | {record.seed} | {accuracy:.2f} |")
+        value = results[record.variant][record.seed]
+        rows.append(f"| {link} | {escape(record.variant)} | {record.seed} | {unit.plain(value)} |")
     return "\n".join(rows)

@@ -33,7 +33,8 @@ def asked_of(selection: Selection) -> Text | None:
 
 def answer(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text]:
     """The headline, and the sentences on each comparison."""
-    verdicts = [Text(explain(c), selection.numbers(c.variant, c.baseline)) for c in comparisons]
+    unit = frames.unit(selection.design.primary_metric)
+    verdicts = [Text(explain(c, unit), selection.numbers(c.variant, c.baseline)) for c in comparisons]
     return [headline(selection, comparisons), *verdicts, *recipe.too_narrow(selection)]
 
 
@@ -112,7 +113,8 @@ def setting(selection: Selection) -> Text:
         said.append(uneven)
     if len(selection.variants) > 1:
         said.append(f"Every variant is compared with {selection.baseline}, run by run of the same seed.")
-        matters = measured(selection.design.smallest_difference_points)
+        unit = frames.unit(selection.design.primary_metric)
+        matters = measured(selection.design.smallest_difference_points, unit)
         said.append(f"Differences below {matters} are taken not to matter.")
     return Text(" ".join(said), selection.numbers())
 

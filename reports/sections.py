@@ -18,6 +18,7 @@ from reports import (
     frames,
     grids,
     guard,
+    metrics,
     precision,
     prose,
     recipe,
@@ -81,6 +82,7 @@ def absent_table(selection: Selection) -> Table:
 def answer(report: Report, comparisons: Sequence[Comparison], rope: bool) -> None:
     """Which variant is best, and is it real?"""
     selection, results = report.selection, frames.results(report.selection)
+    unit = frames.unit(selection.design.primary_metric)
     report.heading("Answer")
     report.add(*prose.answer(selection, comparisons))
     if len(comparisons) > 1 and selection.design.compare == "all":
@@ -93,7 +95,7 @@ def answer(report: Report, comparisons: Sequence[Comparison], rope: bool) -> Non
         caption += (
             "mean, a line for its 95% interval where there is one; the band is of differences taken not to matter"
         )
-        report.draw("forest", comparison_figures.forest(results, comparisons), caption)
+        report.draw("forest", comparison_figures.forest(results, comparisons, unit), caption)
     said = (
         certainty.correction(selection, comparisons, joined=bool(report.prefix)),
         certainty.looks(selection, comparisons),
@@ -103,17 +105,19 @@ def answer(report: Report, comparisons: Sequence[Comparison], rope: bool) -> Non
     )
     report.add(*(text for text in said if text), tables.variants_table(selection))
     if comparisons:
-        report.add(comparison_tables.comparisons_table(comparisons))
+        report.add(comparison_tables.comparisons_table(comparisons, unit))
         if others := frames.every_comparison(selection)[len(comparisons) :]:
-            report.add(comparison_tables.pairs_table(others))
+            report.add(comparison_tables.pairs_table(others, unit))
         if rope:
-            report.add(comparison_tables.posterior_table(results, comparisons))
+            report.add(comparison_tables.posterior_table(frames.measured(selection), comparisons))
         found = precision.precisions(selection)
-        report.add(*precision.text(selection, found), *([precision.table(found)] if found else []))
+        report.add(*precision.text(selection, found), *([precision.table(found, unit)] if found else []))
     metric = prose.metric_name(selection)
-    figure = comparison_figures.seeds(results, selection.baseline, metric)
+    figure = comparison_figures.seeds(results, selection.baseline, metric, unit)
     joined = f"; lines join the runs of {selection.baseline} and of a variant that share a seed" if comparisons else ""
     report.draw("seeds", figure, f"Every run's final {metric}; bars are means{joined}")
+    report.heading("By other metrics", deeper=1)
+    report.add(metrics.table(selection))
 
 
 def differs(report: Report, found: Sequence[guard.Difference]) -> None:
@@ -213,11 +217,12 @@ def cost(report: Report, comparisons: Sequence[Comparison]) -> None:
     selection = report.selection
     report.heading("Cost")
     report.add(*costs.text(selection), costs.table(selection))
-    caption = "Accuracy against cost; bars are standard deviations"
+    caption = f"{prose.metric_name(selection).capitalize()} against cost; bars are standard deviations"
     if comparisons:
         caption += f". A line joins {selection.baseline} with a variant that is shown to be both better and costlier, "
         caption += "or both worse and cheaper"
-    first, *more = costs.panels(selection, comparisons, prose.metric_name(selection))
+    metric, unit = prose.metric_name(selection), frames.unit(selection.design.primary_metric)
+    first, *more = costs.panels(selection, comparisons, f"{metric} ({unit.sign})" if unit.sign else metric)
     report.draw("cost", first, caption, *more)
 
 

@@ -21,7 +21,15 @@ _MOST_SIZES = 5
 _MOST_CLASSES = 100
 
 
-def show(chosen: argparse.Namespace, root: Path) -> int:
+HELP = "what a data set holds"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default="", help="its name")
+    parser.add_argument("--set", default="", help="data.image_size=32 ...")
+
+
+def act(chosen: argparse.Namespace, root: Path) -> int:
     """Print counts, statistics, repeated and skipped images, and draw a sample; returns the exit status.
 
     Raises:
@@ -43,7 +51,10 @@ def _data(chosen: argparse.Namespace) -> Data:
     changes = overrides.parse(chosen.set)
     for field in changes:
         if field.removeprefix("data.") not in Data.model_fields or not field.startswith("data."):
-            raise SpecError(f"SET must be of data's fields ({', '.join(Data.model_fields)}), as data.image_size=32")
+            raise SpecError(
+                f"SET must be of data's fields ({', '.join(Data.model_fields)}), as in data.image_size=32; got "
+                f"`{field}`"
+            )
     fields = {field.removeprefix("data."): value for field, value in changes.items()}
     try:
         return Data.model_validate_json(json.dumps({"name": chosen.data} | fields))
@@ -98,9 +109,8 @@ def _draw(dataset: Dataset, root: Path) -> Path:
 
     chosen = sample(dataset.train.labels, _SHOWN)
     names = [dataset.classes[label] for label in dataset.train.labels[chosen]]
-    figure = grid(
-        dataset.train.images[chosen].astype(np.float32) / 255, names, f"{dataset.label}: training images, by class"
-    )
+    pixels = np.asarray(dataset.train.images[chosen] / 255, np.float32)
+    figure = grid(pixels, names, f"{dataset.label}: training images, by class")
     name = re.sub(r"[^a-z0-9]+", "-", dataset.label.lower()).strip("-") or "images"
     path = root / "reports" / "out" / "data" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)

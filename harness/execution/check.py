@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import models
+from harness import metrics
 from harness.augmentation import source
 from harness.data.load import Dataset, load
 from harness.plans.plan import Plan, on_images, steps_per_epoch
@@ -24,12 +25,14 @@ def check(plan: Plan, root: Path) -> tuple[Plan, dict[Data, Dataset]]:
             variants whose test images differ.
     """
     detect(plan.circumstances.device)
+    primary = plan.design.primary_metric
     datasets: dict[Data, Dataset] = {}
     for recipe in plan.all_recipes.values():
         _check_model(recipe.model.name, recipe.model.options)
         if recipe.data not in datasets:
             datasets[recipe.data] = load(recipe.data, root)
         _check_recipe(recipe, datasets[recipe.data])
+        _check_metric(primary, datasets[recipe.data])
     _check_same_test_images(plan, datasets)
     chosen = {variant: complete_model(recipe, datasets[recipe.data]) for variant, recipe in plan.all_recipes.items()}
     return on_images(plan, {data: dataset.checksum for data, dataset in datasets.items()}, chosen), datasets
@@ -49,6 +52,15 @@ def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
             f"images: take {recipe.batch_size - 1} or {recipe.batch_size + 1}"
         )
     check_schedule(recipe.schedule, recipe.epochs * steps_per_epoch(images, recipe.batch_size))
+
+
+def _check_metric(primary: str, dataset: Dataset) -> None:
+    least, classes = metrics.of_primary(primary).least_classes, len(dataset.classes)
+    if classes < least:
+        raise SpecError(
+            f"`primary_metric` {primary!r} says nothing below {least} classes; {dataset.label!r} has {classes}: take "
+            "another"
+        )
 
 
 def _check_model(name: str, options: Mapping[str, object]) -> None:

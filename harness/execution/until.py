@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from harness import metrics
 from harness.evidence.looks import Decision, decide, spend
 from harness.execution.made import find_made
 from harness.plans.looks import Look
 from harness.plans.plan import Plan
 from harness.plans.spec import Design, RunSpec
 from harness.records import looks as journal
-from harness.records.events import EpochDone, Finished
+from harness.records.events import Finished
+from harness.records.record import Record
+from harness.records.results import result, scale
 from harness.tracking.tracker import Summary
 from harness.values import SpecError
 
@@ -63,12 +66,12 @@ def until(plan: Plan, root: Path, make: Callable[[Plan], "Outcome"]) -> tuple[Pl
 
 
 def results(root: Path, plan: Plan) -> dict[str, dict[int, float]]:
-    """Variant → seed → the primary metric in percent, of the plan's runs that have finished."""
+    """Variant → seed → the primary metric, in percent if it is a fraction, of the plan's runs that have finished."""
     found: dict[str, dict[int, float]] = {variant: {} for variant in plan.recipes}
     for spec in plan.runs:
         score = _result(root, spec, plan.design.primary_metric)
         if score is not None:
-            found[spec.variant][spec.seed] = 100 * score
+            found[spec.variant][spec.seed] = scale(plan.design.primary_metric) * score
     return found
 
 
@@ -76,9 +79,8 @@ def _result(root: Path, spec: RunSpec, metric: str) -> float | None:
     made = find_made(root, spec)
     if made is None or made.problem or not any(isinstance(event, Finished) for event in made.events):
         return None
-    last = [event for event in made.events if isinstance(event, EpochDone)][-1]
-    scores = last.test if metric == "test_accuracy" else last.validation
-    return scores.accuracy if scores else None
+    predictions = made.folder / "artifacts" / "predictions.npz"
+    return result(Record(made.folder.name, spec.key, tuple(made.events), predictions), metric)
 
 
 def _part(plan: Plan, look: int, decisions: Mapping[str, Decision]) -> Plan:
@@ -91,8 +93,9 @@ def _part(plan: Plan, look: int, decisions: Mapping[str, Decision]) -> Plan:
 
 def _decide(design: Design, look: int, before: Mapping[str, Decision], found: Results) -> dict[str, Decision]:
     baseline, seeds = found[design.baseline], design.seeds[:look]
+    sign = 1 if metrics.of_primary(design.primary_metric).higher_is_better else -1
     differences = {
-        variant: {seed: value - baseline[seed] for seed, value in found[variant].items() if seed in baseline}
+        variant: {seed: sign * (value - baseline[seed]) for seed, value in found[variant].items() if seed in baseline}
         for variant in before
     }
     return decide(differences, seeds, design.looks, design.smallest_difference_points)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from harness import metrics
 from harness.plans.cells import Cells, all_cells, refuse_uncrossed
 from harness.plans.hyperparameters import Constant, Cosine, LRFinder, Optimizer, Schedule
 from harness.plans.tuning import FIRST_TRIAL_SEED, Tuning
@@ -20,6 +21,7 @@ from harness.values import (
     NonNegativeFloat,
     PositiveFloat,
     Scalar,
+    SpecError,
     Values,
     digest,
     flatten,
@@ -223,11 +225,37 @@ class Experiment(Values):
     """With UNTIL=decided, the most seeds that a variant gets: the last look. MAX_SEEDS sets it too."""
     tune: Tuning | None = None
     """Tuned for every variant alike, on held-out training images, before the declared seeds are run."""
-    primary_metric: Literal["test_accuracy", "validation_accuracy"] = "test_accuracy"
+    primary_metric: str = "test_accuracy"
+    """test_accuracy, test_macro_f1 or another of `metrics.primary_names()`."""
     smallest_difference_points: PositiveFloat = 0.5
-    """The smallest difference that matters, in percentage points of the primary metric."""
+    """The smallest difference that matters, in percentage points of the primary metric; of one that is no fraction, as
+    test_loss is none, in its own unit, and then it must be given."""
     published: tuple[Published, ...] = ()
     circumstances: Circumstances = Circumstances()
+
+    @field_validator("primary_metric")
+    @classmethod
+    def _measured(cls, name: str) -> str:
+        try:
+            metrics.check_primary(name)
+        except SpecError as error:
+            raise ValueError(str(error).removeprefix("`primary_metric` ")) from error
+        return name
+
+    @model_validator(mode="after")
+    def _in_its_unit(self) -> Self:
+        given = "smallest_difference_points" in self.model_fields_set
+        if not given and not metrics.of_primary(self.primary_metric).fraction:
+            raise ValueError(
+                f"smallest_difference_points must be given, in the unit of {self.primary_metric} itself, as that is no "
+                "percentage"
+            )
+        if self.factors and not metrics.of_primary(self.primary_metric).fraction:
+            raise ValueError(
+                f"primary_metric must be a percentage where factors are crossed, as effects are in points; got "
+                f"{self.primary_metric!r}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

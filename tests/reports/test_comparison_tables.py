@@ -4,6 +4,7 @@ from pathlib import Path
 
 from reports import comparison_tables, frames
 from reports.document import Table
+from reports.measured import Measured
 from reports.statistics import compare
 from tests.reports import records
 
@@ -58,7 +59,8 @@ def test_the_other_pairs_are_told_by_both_their_names() -> None:
 def test_posterior_probabilities_need_a_spread() -> None:
     """Of two pairs or more that differ; a dash where there are none."""
     results = RESULTS | {"same": dict.fromkeys(range(7), 70.3), "one": {0: 71.0}}
-    table = comparison_tables.posterior_table(results, compare(results, "batch", 0.5))
+    found = Measured(results, "batch", "test accuracy", tuple(results), 0.5)
+    table = comparison_tables.posterior_table(found, compare(results, "batch", 0.5))
     assert table.columns == ("variant", "pairs", "worse", "within ±0.5 points", "better")
     assert table.rows[0] == ("group", 7, "0%", "0%", "100%")
     assert table.rows[1] == ("layer", 7, "0%", "100%", "0%")

@@ -119,7 +119,7 @@ def test_counted_costs_need_no_interval(tmp_path: Path) -> None:
 def test_every_known_cost_has_a_plot_and_no_line_without_a_claim(tmp_path: Path) -> None:
     """Six costs of variants whose accuracy is not shown to differ: points with their bars, no line."""
     selection = timed(tmp_path, SECONDS)
-    drawn = [panel.axes[0] for panel in costs.panels(selection, comparisons(selection), "test accuracy")]
+    drawn = [panel.axes[0] for panel in costs.panels(selection, comparisons(selection), "test accuracy (%)")]
     assert [axes.get_xlabel() for axes in drawn] == [cost.label for cost in costs.COSTS]
     assert all(len(axes.containers) == 2 for axes in drawn)
     assert all(len(axes.lines) == 2 for axes in drawn), "the two points alone"
@@ -144,7 +144,7 @@ def test_a_cost_that_is_not_known_is_left_out(tmp_path: Path, known: int, plots:
         if record.variant == "group" or not known:
             unknown = record.started.model.model_copy(update={"receptive_field": None})
             record.__dict__["started"] = record.started.model_copy(update={"model": unknown})
-    drawn = costs.panels(selection, comparisons(selection), "test accuracy")
+    drawn = costs.panels(selection, comparisons(selection), "test accuracy (%)")
     assert len(drawn) == plots
     points = {axes.get_xlabel(): len(axes.containers) for panel in drawn for axes in panel.axes}
     assert points.get("receptive field, pixels", 0) == known

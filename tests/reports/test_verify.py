@@ -113,7 +113,7 @@ def test_changed_data_change_the_report(published: Path) -> None:
     """A loss changed in a journal no longer gives the published tables."""
     journal = journal_of(published, "group")
     journal.write_text(journal.read_text().replace('"test":{"loss":0.55', '"test":{"loss":0.45'))
-    with pytest.raises(HarnessError, match=r"norms/runs\.csv no longer follows from its data.*test_loss"):
+    with pytest.raises(HarnessError, match=r"norms/metrics\.csv no longer follows from its data.*loss"):
         check(published)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from harness import metrics
 from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
 from harness.plans.overrides import explain
 from harness.plans.spec import DATASETS, Data, Experiment, Model, Published, Recipe, RunSpec, Transform
@@ -37,6 +38,8 @@ CHANGES: dict[str, dict[str, Any]] = {
          "schedule": {"name": "constant"}},
 }  # fmt: skip
 """For every field another value than RECIPE's; schedule.name cannot change alone."""
+
+PRIMARY = ", ".join(metrics.primary_names())
 
 
 def _finite(**bounds: Any) -> st.SearchStrategy[float]:
@@ -171,7 +174,17 @@ GIVEN: dict[str, Any] = {
         ("name", "../e", "`name` must match '^[a-z0-9][a-z0-9_]{0,63}$'; got '../e'"),
         ("name", "e\n", "`name` must match '^[a-z0-9][a-z0-9_]{0,63}$'; got 'e\\n'"),
         ("factor", ("model.norm", "a b"), r"`factor.1` must match '^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$'; got 'a b'"),
-        ("primary_metric", "f1", "`primary_metric` must be 'test_accuracy' or 'validation_accuracy'; got 'f1'"),
+        (
+            "primary_metric",
+            "macro_f1",
+            f"`primary_metric` must be one of {PRIMARY}; got 'macro_f1'; did you mean "
+            "'test_macro_f1' or 'test_accuracy' or 'test_loss'?",
+        ),
+        (
+            "primary_metric",
+            "test_loss",
+            "smallest_difference_points must be given, in the unit of test_loss itself, as that is no percentage",
+        ),
         ("smallest_difference_points", 0.0, "`smallest_difference_points` must be greater than 0; got 0.0"),
         ("seed", 1, "`seed` is not a field; did you mean 'seeds' or 'max_seeds' or 'expected'?"),
         ("published", ({"variant": "a"},), "`published.0.test_accuracy_percent` must be given"),

@@ -1,0 +1,30 @@
+"""A finished run's result by any metric."""
+
+from harness import metrics
+from harness.records.record import Record
+from harness.values import HarnessError
+
+
+def result(record: Record, name: str) -> float:
+    """A primary metric after a run's last epoch: a fraction, or in the metric's own unit.
+
+    Accuracy and loss are those that were recorded after the epoch; all else is computed from the run's test logits.
+
+    Raises:
+        HarnessError: no such metric, or it is of images that the run did not hold out.
+    """
+    metric, last = metrics.of_primary(name), record.epochs[-1]
+    scores = last.validation if name == metrics.VALIDATION else last.test
+    if scores is None:
+        raise HarnessError(
+            f"`primary_metric` is {name!r}, but run {record.key} held no images out; set data.validation_fraction "
+            "above 0 and run again"
+        )
+    if metric.name in ("accuracy", "loss"):
+        return scores.accuracy if metric.name == "accuracy" else scores.loss
+    return metric.compute(record.logits, record.labels)
+
+
+def scale(name: str) -> float:
+    """What a result by this primary metric is multiplied by to be shown: 100 for a fraction."""
+    return 100.0 if metrics.of_primary(name).fraction else 1.0

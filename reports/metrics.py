@@ -1,0 +1,59 @@
+"""Every metric but the primary one, in one table: what else the same runs say, computed from the logits they kept."""
+
+import pandas as pd
+
+from harness import metrics
+from harness.metrics import Metric
+from harness.records.results import result
+from reports.document import Cell, Table
+from reports.frames import measured_by
+from reports.measured import Measured
+from reports.select import Selection
+from reports.statistics import summarize
+from reports.tables import rounded, spread
+
+
+def others(selection: Selection) -> tuple[Metric, ...]:
+    """The metrics that say something of so many classes, without the primary one."""
+    classes, primary = len(selection.records[0].started.data.classes), selection.design.primary_metric
+    return tuple(m for m in metrics.every() if m.least_classes <= classes and f"test_{m.name}" != primary)
+
+
+def frame(selection: Selection) -> pd.DataFrame:
+    """One row a run, one column a metric: what `metrics.csv` holds; fractions are fractions."""
+    rows = []
+    for number, record in enumerate(selection.records, 1):
+        row: dict[str, object] = {"run": f"R{number}", "variant": record.variant, "seed": record.seed}
+        rows.append(row | {metric.name: result(record, f"test_{metric.name}") for metric in others(selection)})
+    return pd.DataFrame(rows)
+
+
+def table(selection: Selection) -> Table:
+    """A row a metric and variant: mean ± standard deviation, and the difference from the baseline with its interval."""
+    rows: list[tuple[Cell, ...]] = []
+    for metric in others(selection):
+        found = measured_by(selection, f"test_{metric.name}")
+        better = "higher" if metric.higher_is_better else "lower"
+        rows += [_row(metric, better, found, variant) for variant in found.results]
+    caption = (
+        "Of the test images, after the last epoch; computed from the logits that every run keeps. These metrics are "
+        "secondary: each interval is of one variant and one metric alone, corrected for nothing, so of many rows some "
+        "exclude 0 by chance. Differences: variant minus baseline, paired by seed; those of percentages are points. "
+        "Balanced, macro and worst: over classes, each with the same weight; classes without test images do not count."
+    )
+    if metrics.BROKEN:
+        caption += f" Left out, because it cannot be imported: {'; '.join(metrics.BROKEN.values())}."
+    columns = ("metric", "better", "variant", "mean ± standard deviation", "difference", "95% interval")
+    return Table(columns, rows, caption)
+
+
+def _row(metric: Metric, better: str, found: Measured, variant: str) -> tuple[Cell, ...]:
+    made = summarize(list(found.results[variant].values()))
+    mean = spread(made.mean, made.std, 2) if found.unit.sign else rounded(made.mean, made.std)
+    title = f"{metric.words} {found.unit.sign}".rstrip()
+    if variant == found.baseline or variant in found.unpaired:
+        return title, better, variant, mean, None, None
+    (alone,) = found.beside(variant).compared()
+    low, high = alone.ci_low, alone.ci_high
+    interval = None if low is None or high is None else f"{found.unit.signed(low)} to {found.unit.signed(high)}"
+    return title, better, variant, mean, found.unit.signed(alone.mean_difference), interval
