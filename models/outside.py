@@ -110,9 +110,9 @@ def _imported(name: str) -> Builder:
     if not _IMPORT_PATH.fullmatch(name):
         raise ModelError(f"`model.name` must be an import path such as my_package.nets:make; got {name!r}")
     module_name, _, function = name.partition(":")
-    project = str(Path(__file__).resolve().parents[1])
-    if project not in sys.path:
-        sys.path.append(project)
+    for project in (Path.cwd(), Path(__file__).resolve().parents[1]):  # these packages may be installed elsewhere
+        if str(project) not in sys.path:
+            sys.path.append(str(project))
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
