@@ -5,6 +5,8 @@ GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS JOBS RAY RAY_GPU SLURM MODEL ALLOW 
 READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER
 READ_predict := IMAGES
 READ_new := FROM
+READ_server := BACKEND ARTIFACTS AUTH HOSTS
+READ_migrate := FROM TO
 READ_prune := VARIANT OLDER YES
 GIVEN += $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal)))
 export $(GIVEN)
@@ -21,7 +23,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help extras run report results compare sync ui list data new lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid test-engines chaos zoo clean
+.PHONY: help extras run report results compare sync ui server migrate list data new lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid test-engines chaos zoo clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -55,6 +57,12 @@ sync: .venv/requirements.stamp ## Deliver to MLflow what runs/ has and it lacks
 
 ui: .venv/requirements.stamp ## Browse the runs in MLflow's own pages on 127.0.0.1 [PORT=5000]
 	@$(PY) -m harness ui --port="$$PORT"
+
+server: .venv/requirements.stamp ## A team's MLflow server: make server BACKEND=postgresql://… ARTIFACTS=… [AUTH=1 HOSTS=name PORT=5000]
+	@$(PY) -m harness server
+
+migrate: .venv/requirements.stamp ## Copy all runs between tracking stores, compared, resumable: make migrate FROM=… TO=…
+	@$(PY) -m harness migrate
 
 list: .venv/requirements.stamp ## Show every model and experiment, or one model's layers: make list MODEL=resnet
 	@$(PY) -m harness list --model="$$MODEL"

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def load_model(path: Path, parameters: int | None = None) -> Trained:
             "make that run again, or take what is missing from its journal"
         )
     try:
-        kept = {name: json.loads(text) if name != "model" else text for name, text in found.items()}
+        kept: dict[str, Any] = {name: json.loads(text) if name != "model" else text for name, text in found.items()}
         with torch.device("meta"):
             bare = models.build(kept["model"], **kept["options"])
     except (ValueError, TypeError) as error:  # JSON's, and a model's own refusal of its options

@@ -36,6 +36,12 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
+def with_driver(uri: str) -> str:
+    """A database's address for SQLAlchemy: `postgresql://` names psycopg, whichever is its version's own choice."""
+    start = "postgresql://"
+    return f"postgresql+psycopg://{uri.removeprefix(start)}" if uri.startswith(start) else uri
+
+
 def require_address(uri: str) -> None:
     """Refuse what is no address of a tracking store, before anything is asked of it.
 

@@ -7,10 +7,7 @@ default; the UI answers to any host name.
 
 import logging
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -28,8 +25,10 @@ from harness.tracking.address import (
     require_address,
     require_health,
     require_port,
+    with_driver,
 )
 from harness.tracking.origin import Origin, origin_of
+from harness.tracking.serving import serve
 from harness.values import first_line
 
 if TYPE_CHECKING:
@@ -43,12 +42,6 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_UI_SETTINGS = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else seven more processes, which run what an API call names
-    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
-    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "",
 }
 _SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _LOCK_SECONDS = 600
@@ -119,7 +112,7 @@ class Store:
 
     def artifact_location(self, experiment: str) -> str | None:
         """Where an experiment's artifacts go; a server knows its own place."""
-        return f"{(self.root / 'mlartifacts').as_uri()}/{experiment}" if self.file else None
+        return None if is_server(self.uri) else f"{(self.root / 'mlartifacts').as_uri()}/{experiment}"
 
     def require_answer(self) -> None:
         """Ask a server whether it is well, a database that could not be opened again; MLflow would only wait.
@@ -148,9 +141,9 @@ class Store:
                 if self.file:
                     database.prepare(self.file, _patience())
                 else:
-                    make_url(self.uri).get_dialect().import_dbapi()
+                    make_url(with_driver(self.uri)).get_dialect().import_dbapi()
                     require_port(self.uri)
-                client = MlflowClient(tracking_uri=self.uri)
+                client = MlflowClient(tracking_uri=with_driver(self.uri))
                 client.search_experiments(max_results=1)  # MLflow opens a database only now
                 if self.file and self.is_own:
                     database.follow(self.file, self.root, _patience())
@@ -164,7 +157,9 @@ class Store:
         problem = " ".join(f"the tracking store {self.uri!r} cannot be opened: {first_line(error)}".split())
         if self.file and not self.file.is_dir() and _may_pass(error):
             return Unreachable(problem)
-        if self.is_own and not isinstance(error, OSError):
+        if isinstance(error, ImportError) and self.uri.startswith("postgresql"):
+            cure = "make extras installs its driver"
+        elif self.is_own and not isinstance(error, OSError):
             cure = "to make it anew from runs/, move mlflow.db elsewhere, then: make sync"
         else:
             cure = "mend it, or unset MLFLOW_TRACKING_URI to record in mlflow.db"
@@ -215,29 +210,8 @@ def serve_ui(root: Path, port: int) -> int:
     connect(root, local_uri(root))
     hosts = f"127.0.0.1:{port},localhost:{port}"
     print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", local_uri(root), "--workers", "1"]
-    options = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", hosts]
-    server: subprocess.Popen[bytes] | None = None
-    asked: list[int] = []
-
-    def end(number: int, _: object) -> None:
-        asked.append(128 + number)
-        if server:  # while it is being started its exception would lose it
-            raise SystemExit(asked[0])
-
-    signals = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in signals}
-    try:
-        server = subprocess.Popen(
-            [*command, *options], env=os.environ | SETTINGS | _UI_SETTINGS, start_new_session=True
-        )
-        return asked[0] if asked else server.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if server:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
+    options = ["--backend-store-uri", local_uri(root), "--workers", "1", "--host", "127.0.0.1"]
+    return serve([*options, "--port", str(port), "--allowed-hosts", hosts], SETTINGS)
 
 
 def _quieten() -> None:

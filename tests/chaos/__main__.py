@@ -33,6 +33,7 @@ SECTIONS = {
     "tracker": "A tracker that is down, slow or lossy",
     "parallel": "Many at once",
     "grid": "Workers of a grid that are killed",
+    "team": "A team's server that is killed",
     "hostile": "Hostile input",
     "repeat": "The same weights again",
 }

@@ -9,10 +9,10 @@ from harness.artifacts import write
 from harness.data.load import Dataset, Split
 from harness.plans.hyperparameters import SGD
 from harness.plans.spec import Circumstances, Data, Design, Model, Recipe, RunSpec
-from harness.records.events import DataFacts, EpochDone, Event, Finished, LRFound, ModelFacts, Scores, Started
+from harness.records.events import Event
 from harness.tracking.tracker import Tracker
 from harness.training.build import DeviceData, device_data
-from tests.harness.runs import Runs, begun
+from tests.harness.runs import Runs, begun, made_up
 
 
 def make_split(images: int, seed: int) -> Split:
@@ -89,47 +89,7 @@ def runs(
 @pytest.fixture
 def events(spec: RunSpec, circumstances: Circumstances, design: Design) -> list[Event]:
     """What a finished run of `spec` leaves, numbers made up: a range test and two epochs of five steps."""
-    started = Started(
-        time=1000.25,
-        spec=spec,
-        circumstances=circumstances,
-        design=design,
-        data=DataFacts(
-            name="tiny",
-            label="tiny",
-            checksum="0123",
-            classes=("cat", "dog", "owl"),
-            shape=(3, 12, 12),
-            mean=(0.4, 0.4, 0.4),
-            std=(0.2, 0.2, 0.2),
-            train_images=72,
-            validation_images=0,
-            test_images=24,
-        ),
-        model=ModelFacts(parameters=31_000, multiply_adds=1_000_000, receptive_field=56),
-        steps_per_epoch=5,
-        augmentation="none: no transforms",
-        environment={"commit": "abc", "code": "c0de", "device": "cpu", "versions": {"torch": "2.14.1"}},
-    )
-    found = LRFound(time=1001.0, lrs=(0.001, 0.01, 0.1), losses=(1.2, 0.9, 1.5), suggestion=0.01, seconds=1.0)
-    epochs = [
-        EpochDone(
-            time=1001.5 + epoch,
-            epoch=epoch,
-            step=5 * epoch,
-            train=Scores(loss=1.0 / epoch, accuracy=0.4 * epoch),
-            validation=None,
-            test=Scores(loss=1.5 / epoch, accuracy=0.375 * epoch),
-            lrs=tuple(round(0.1 * epoch + 0.01 * step, 2) for step in range(5)),
-            train_seconds=2.0,
-            evaluate_seconds=0.5,
-            images_per_second=36.0,
-            system={"system/cpu_utilization_percentage": 50.0},
-        )
-        for epoch in (1, 2)
-    ]
-    end = Finished(time=1010.0, train_seconds=4.0, evaluate_seconds=1.0, peak_memory_bytes=10**9, weights_sha256="ab")
-    return [started, found, *epochs, end]
+    return made_up(spec, circumstances, design)
 
 
 @pytest.fixture(scope="session")

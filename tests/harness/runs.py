@@ -10,7 +10,7 @@ from harness.data.load import Dataset
 from harness.execution.run import run, run_folder
 from harness.plans.spec import Circumstances, Design, RunSpec
 from harness.records import journal
-from harness.records.events import Event, Finished, Started
+from harness.records.events import DataFacts, EpochDone, Event, Finished, LRFound, ModelFacts, Scores, Started
 from harness.training.build import DeviceData, device_data
 from harness.training.evaluate import Interrupted, ShouldStop
 
@@ -26,6 +26,51 @@ def begun(events: list[Event]) -> Started:
     """The first event."""
     assert isinstance(events[0], Started)
     return events[0]
+
+
+def made_up(spec: RunSpec, circumstances: Circumstances, design: Design) -> list[Event]:
+    """What a finished run of `spec` leaves, numbers made up: a range test and two epochs of five steps."""
+    started = Started(
+        time=1000.25,
+        spec=spec,
+        circumstances=circumstances,
+        design=design,
+        data=DataFacts(
+            name="tiny",
+            label="tiny",
+            checksum="0123",
+            classes=("cat", "dog", "owl"),
+            shape=(3, 12, 12),
+            mean=(0.4, 0.4, 0.4),
+            std=(0.2, 0.2, 0.2),
+            train_images=72,
+            validation_images=0,
+            test_images=24,
+        ),
+        model=ModelFacts(parameters=31_000, multiply_adds=1_000_000, receptive_field=56),
+        steps_per_epoch=5,
+        augmentation="none: no transforms",
+        environment={"commit": "abc", "code": "c0de", "device": "cpu", "versions": {"torch": "2.14.1"}},
+    )
+    found = LRFound(time=1001.0, lrs=(0.001, 0.01, 0.1), losses=(1.2, 0.9, 1.5), suggestion=0.01, seconds=1.0)
+    epochs = [
+        EpochDone(
+            time=1001.5 + epoch,
+            epoch=epoch,
+            step=5 * epoch,
+            train=Scores(loss=1.0 / epoch, accuracy=0.4 * epoch),
+            validation=None,
+            test=Scores(loss=1.5 / epoch, accuracy=0.375 * epoch),
+            lrs=tuple(round(0.1 * epoch + 0.01 * step, 2) for step in range(5)),
+            train_seconds=2.0,
+            evaluate_seconds=0.5,
+            images_per_second=36.0,
+            system={"system/cpu_utilization_percentage": 50.0},
+        )
+        for epoch in (1, 2)
+    ]
+    end = Finished(time=1010.0, train_seconds=4.0, evaluate_seconds=1.0, peak_memory_bytes=10**9, weights_sha256="ab")
+    return [started, found, *epochs, end]
 
 
 class Runs:

@@ -1,0 +1,173 @@
+"""Copies every run of one tracking store into another, compares them, and goes on where it was cut off.
+
+A copy bears the tag `copied_from`, its source's run id, from its first moment on, and `copied` = `whole` once its rows
+and artifacts have been compared; so a process that is killed leaves neither a second copy nor one that is taken for
+whole. A run that the other store already has under the same key, attempt and project is completed instead.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.tracking.listing import Listed
+from harness.tracking.receipt import sha256
+from harness.tracking.store import TrackingError
+from harness.tracking.tracker import Tracker, failing_in_one_line
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+    from mlflow.tracking import MlflowClient
+
+SOURCE, WHOLE = "copied_from", "copied"
+_KINDS = ("run", "summary")
+"""The summary's note has links to the runs."""
+_BATCH, _PARAMS, _TAGS = 1000, 100, 100
+_LAST = ("state", "asked")
+"""Tags by which a run counts: they are written when all else is there."""
+_DEPTH = 8
+"""Of folders among a run's artifacts."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a store has of the runs that were copied."""
+
+    runs: int = 0
+    metrics: int = 0
+    artifacts: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.runs + other.runs, self.metrics + other.metrics, self.artifacts + other.artifacts)
+
+    def __str__(self) -> str:
+        return f"{self.runs} runs, {self.metrics} metric rows, {self.artifacts} artifacts"
+
+
+def migrate(source: Tracker, target: Tracker, say: Callable[[str], None]) -> tuple[Counts, Counts]:
+    """Copy the harness's own runs, summaries too, that are not deleted; returns what both stores then have of them.
+
+    Raises:
+        TrackingError: a store fails, or a copy is not what its source is; the same command goes on from there.
+    """
+    counted, copied = Counts(), Counts()
+    with failing_in_one_line("migrated"):
+        for name in sorted(source.experiments()):
+            runs = [run for run in source.listing(name) if run.tags.get("kind") in _KINDS and not run.deleted]
+            places = _Places(source, target, name)
+            for run in sorted(runs, key=lambda run: _KINDS.index(run.tags["kind"])):
+                here, there = places.copy(run)
+                counted, copied = counted + here, copied + there
+            say(f"{name}: {len(runs)} runs")
+    return counted, copied
+
+
+class _Places:
+    """One experiment in both stores."""
+
+    def __init__(self, source: Tracker, target: Tracker, experiment: str):
+        self._from, self._to, self._experiment = source.client, target.client, target.experiment_id(experiment)
+        self._links = {f"#/experiments/{source.experiment_id(experiment)}/": f"#/experiments/{self._experiment}/"}
+        """What notes say of the source → what is so in the target."""
+        self._there = [run for run in target.listing(experiment) if not run.deleted]
+
+    def copy(self, run: Listed) -> tuple[Counts, Counts]:
+        """A run into the target, unless that has it whole; returns what each store has of it."""
+        found = self._find(run)
+        source = self._from.get_run(run.id)
+        number = found.id if found else self._create(source)
+        self._links[f"/runs/{run.id}"] = f"/runs/{number}"
+        rows, files = list(_rows(self._from, source)), list(_files(self._from, run.id))
+        if not (found and found.tags.get(WHOLE) == "whole" and found.tags.get("state") == run.state):
+            self._send(source, number, rows, files)
+        copy = self._to.get_run(number)
+        rows_there, files_there = list(_rows(self._to, copy)), list(_files(self._to, number))
+        return Counts(1, len(rows), len(files)), Counts(1, len(rows_there), len(files_there))
+
+    def _find(self, run: Listed) -> Listed | None:
+        copies = [each for each in self._there if each.tags.get(SOURCE) == run.id]
+        for double in copies[1:]:  # its first answer did not come in time
+            self._to.delete_run(double.id)
+        own = [name for name in ("kind", "run_key", "attempt", "origin") if name in run.tags]
+        same = [each for each in self._there if all(each.tags.get(name) == run.tags[name] for name in own)]
+        return next(iter([*copies, *same]), None)
+
+    def _create(self, source: "Run") -> str:
+        tags = {name: value for name, value in source.data.tags.items() if name not in _LAST} | {
+            SOURCE: source.info.run_id
+        }
+        made = self._to.create_run(self._experiment, source.info.start_time, tags, source.info.run_name)
+        return made.info.run_id
+
+    def _send(self, source: "Run", number: str, rows: "list[Metric]", files: list[tuple[str, int]]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        params = [Param(name, value) for name, value in source.data.params.items()]
+        for start in range(0, len(params), _PARAMS):
+            self._to.log_batch(number, params=params[start : start + _PARAMS])
+        for start in range(0, len(rows), _BATCH):
+            self._to.log_batch(number, metrics=rows[start : start + _BATCH])
+        for name, size in files:
+            self._bring(source.info.run_id, number, name, size)
+        sent = [RunTag(name, value) for name, value in self._tags(source).items()]
+        for start in range(0, len(sent), _TAGS):
+            self._to.log_batch(number, tags=sent[start : start + _TAGS])
+        self._compare(source, number, rows, files)
+        if source.info.status != "RUNNING":
+            self._to.set_terminated(number, source.info.status, source.info.end_time)
+        self._to.set_tag(number, WHOLE, "whole")
+        for name in _LAST:
+            if name in source.data.tags:
+                self._to.set_tag(number, name, source.data.tags[name])
+
+    def _tags(self, source: "Run") -> dict[str, str]:
+        """All that may be written before the run is whole, with links that lead to the copies."""
+        found = {name: value for name, value in source.data.tags.items() if name not in (*_LAST, SOURCE, WHOLE)}
+        for name in found:
+            for old, new in self._links.items():
+                found[name] = found[name].replace(old, new)
+        return found
+
+    def _bring(self, run: str, number: str, name: str, size: int) -> None:
+        """One artifact, which is then read back and compared: a server says that it has what it has not."""
+        parent = name.rpartition("/")[0] or None
+        with tempfile.TemporaryDirectory(prefix="harness-migrated-") as folder:
+            file = Path(self._from.download_artifacts(run, name, folder))
+            if dict(_files(self._to, number, parent)).get(name) != size:
+                self._to.log_artifact(number, str(file), parent)
+            (back := Path(folder) / "back").mkdir()
+            if sha256(Path(self._to.download_artifacts(number, name, str(back)))) != sha256(file):
+                self._to.log_artifact(number, str(file), parent)
+                raise TrackingError(f"{name} of run {run} was not the same in the target; the same command looks again")
+
+    def _compare(self, source: "Run", number: str, rows: "list[Metric]", files: list[tuple[str, int]]) -> None:
+        copy = self._to.get_run(number)
+        found = {
+            "metric rows": (Counter(map(_row, rows)), Counter(map(_row, _rows(self._to, copy)))),
+            "parameters": (source.data.params, copy.data.params),
+            "artifacts": (sorted(files), sorted(_files(self._to, number))),
+        }
+        wrong = [what for what, (here, there) in found.items() if here != there]
+        if wrong:
+            raise TrackingError(f"run {source.info.run_id} and its copy {number} differ in their {' and '.join(wrong)}")
+
+
+def _row(metric: "Metric") -> tuple[str, int, int, str]:
+    return metric.key, metric.step, metric.timestamp, repr(metric.value)  # NaN is not equal to itself
+
+
+def _rows(client: "MlflowClient", run: "Run") -> "Iterator[Metric]":
+    """Every row of every metric."""
+    for name in sorted(run.data.metrics):
+        yield from client.get_metric_history(run.info.run_id, name)
+
+
+def _files(client: "MlflowClient", run_id: str, below: str | None = None, depth: int = 0) -> Iterator[tuple[str, int]]:
+    """A run's artifacts with their bytes; those of one folder, and of those in it, if that is given."""
+    for file in client.list_artifacts(run_id, below) if depth < _DEPTH else ():
+        if file.is_dir:
+            yield from _files(client, run_id, file.path, depth + 1)
+        else:
+            yield file.path, file.file_size or 0
