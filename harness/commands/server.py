@@ -22,6 +22,9 @@ from harness.values import SpecError
 HELP = "MLflow's server for a team"
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?")
 _WORKERS = 2
+_REMEMBERED_SECONDS = 30
+"""A password that was right is not hashed anew for so long, which would cost a tenth of a second a request; one that
+was changed is taken so long by the server's other processes."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +103,7 @@ def _asking(uri: str) -> Iterator[tuple[list[str], dict[str, str]]]:
         file.write_text(
             f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {escaped}\nadmin_username = admin\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+            f"auth_cache_ttl_seconds = {_REMEMBERED_SECONDS}\n"
         )
         secret = os.environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY") or secrets.token_hex(32)
         settings = {"MLFLOW_AUTH_CONFIG_PATH": str(file), "MLFLOW_FLASK_SERVER_SECRET_KEY": secret}

@@ -92,7 +92,7 @@ def require_free(host: str, port: int) -> None:
             pass
     except OSError as error:
         raise SpecError(
-            f"PORT {port} of {host} cannot be listened on ({error.strerror}); take another one with PORT="
+            f"PORT {port} of {host} cannot be listened on ({os.strerror(error.errno or 0)}); take another one with PORT="
         ) from error
 
 
