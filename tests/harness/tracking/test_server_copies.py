@@ -22,9 +22,10 @@ FILES = {"predictions.npz": b"predictions", "figures/curves.png": b"curves"}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, tracker: Tracker) -> Iterator[Server]:
     """MLflow's own, over SQLite; it takes seconds to start."""
     with Server(tmp_path_factory.mktemp("server")) as started:
+        shutil.copy(tracker.store.root / "mlflow.db", started.database)  # its migrations take as long again
         started.start()
         yield started
 
