@@ -91,9 +91,8 @@ def require_free(host: str, port: int) -> None:
         with socket.create_server((host, port)):
             pass
     except OSError as error:
-        raise SpecError(
-            f"PORT {port} of {host} cannot be listened on ({os.strerror(error.errno or 0)}); take another one with PORT="
-        ) from error
+        reason = os.strerror(error.errno or 0)
+        raise SpecError(f"PORT {port} of {host} is not free: {reason}; take another one with PORT=") from error
 
 
 def require_admin(uri: str) -> None:

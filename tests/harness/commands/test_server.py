@@ -97,9 +97,7 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path, fine: dict[str, str]) 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         said = refusal(tmp_path, **fine, port=port)
-    assert (
-        said == f"PORT {port} of 127.0.0.1 cannot be listened on (Address already in use); take another one with PORT="
-    )
+    assert said == f"PORT {port} of 127.0.0.1 is not free: Address already in use; take another one with PORT="
 
 
 def test_what_is_started(

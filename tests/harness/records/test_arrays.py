@@ -42,7 +42,7 @@ def bomb(path: Path) -> None:
                 file.write(bytes(1 << 24))
 
 
-def of(path: Path, compression: int = zipfile.ZIP_DEFLATED, **members: bytes) -> None:
+def of(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> None:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(f"{name}.npy", content)
@@ -58,7 +58,7 @@ def test_what_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path: Path) -> 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(HarnessError, match=r"must be \(24, 3\), as recorded; it unpacks to \d{9} "):
         arrays.read(tmp_path / "a.npz", SHAPES)
-    of(tmp_path / "b.npz", **WHOLE | {"logits": npy((1 << 30, 3))})
+    of(tmp_path / "b.npz", WHOLE | {"logits": npy((1 << 30, 3))})
     with pytest.raises(HarnessError, match=r"must be numbers, \(24, 3\), .*; it holds float32 of \(1073741824,"):
         arrays.read(tmp_path / "b.npz", SHAPES)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
@@ -75,7 +75,7 @@ def test_what_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path: Path) -> 
 )
 def test_anything_else_is_one_line(tmp_path: Path, members: dict[str, bytes], problem: str) -> None:
     """Other arrays, objects, wider numbers."""
-    of(tmp_path / "a.npz", **members)
+    of(tmp_path / "a.npz", members)
     with pytest.raises(HarnessError, match=problem):
         arrays.read(tmp_path / "a.npz", SHAPES)
 
@@ -83,13 +83,13 @@ def test_anything_else_is_one_line(tmp_path: Path, members: dict[str, bytes], pr
 @pytest.mark.parametrize("logits", [npy((24, 3), bytes(100)), b"\x93NUMPY\x09\x00" + bytes(100), b""])
 def test_a_damaged_array_is_not_read(tmp_path: Path, logits: bytes) -> None:
     """Cut, of an unknown format, empty."""
-    of(tmp_path / "a.npz", **WHOLE | {"logits": logits})
+    of(tmp_path / "a.npz", WHOLE | {"logits": logits})
     with pytest.raises((ValueError, EOFError)):
         arrays.read(tmp_path / "a.npz", SHAPES)
 
 
 def test_another_compression_is_refused(tmp_path: Path) -> None:
     """LZMA would take as much memory as its header asks for."""
-    of(tmp_path / "a.npz", zipfile.ZIP_LZMA, **WHOLE)
+    of(tmp_path / "a.npz", WHOLE, zipfile.ZIP_LZMA)
     with pytest.raises(HarnessError, match="must be compressed as NumPy does it"):
         arrays.read(tmp_path / "a.npz", SHAPES)
