@@ -34,7 +34,7 @@ def rate(share: float, draws: int) -> str:
     return f"{share:.3f} ± {max(sqrt(share * (1 - share) / draws), 0.0005):.3f}"
 
 
-def table(title: str, said: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+def table(title: str, said: str, columns: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
     print(title, file=sys.stderr, flush=True)
     lines = [f"| {' | '.join(map(str, row))} |" for row in (columns, ["---"] * len(columns), *rows)]
     return [f"## {title}\n", f"{said}\n", *lines, ""]
