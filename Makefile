@@ -101,7 +101,7 @@ publish: .venv/requirements.stamp ## Keep a report with the data it was built fr
 report-check: .venv/requirements.stamp ## Rebuild every published report from its data; fails if a number no longer follows [UPDATE=1 rewrites]
 	@$(PY) -m reports check
 
-simulate: .venv/requirements-dev.stamp ## Simulate errors, coverage and power of the statistics into docs/simulations.md; a quarter of an hour
+simulate: .venv/requirements-dev.stamp ## Simulate errors, coverage and power of the statistics into docs/simulations.md; ten minutes
 	@$(PY) -m tests.simulations
 
 bench: .venv/requirements-bench.stamp ## Speed beside what people use instead, into reports/out/bench; a quarter of an hour [GPU=1 DATA=]

@@ -54,10 +54,7 @@ def looks(selection: Selection, comparisons: Sequence[Comparison]) -> Text | Non
     counts = {len(look.seeds) for look in selection.summary.looks} | {most}
     taken = sorted(number for number in counts if number >= fewest_pairs())  # with fewer nothing could be decided
     if declared:
-        said = f"Looks were declared after {_numbers(declared)} seeds, and the 5% of error are spent over them; "
-        said += "the verdicts are theirs, p and intervals are of one look."
-        if further := [number for number in taken if number not in declared]:
-            said += f" Results were also seen after {_numbers(further)}, which decided nothing."
+        said = "Verdicts are those of the declared looks, which share the 5% of error; p and intervals are of one look."
     elif len(taken) > 1:
         said = f"Results were looked at after {_numbers(taken)} seeds, and every p is of one look: stopping at the "
         said += "first that shows a difference errs in more than 5% of cases."

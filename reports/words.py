@@ -24,10 +24,14 @@ WORDS = (
     ),
     (
         "95% interval",
-        "The values that the same test would not reject in place of 0: it leaves 0 out exactly where a difference is "
-        "shown. Each holds alone with at least 95%; none below 6 pairs, nor where all pairs are equal.",
+        "The mean differences that sign flips would not reject in place of 0, at the level that the test of all "
+        "comparisons asks of this one: it leaves 0 out exactly where a difference is shown. Each holds alone with at "
+        "least 95%; none below 6 pairs, nor where all pairs are equal.",
     ),
-    ("better, worse", "p is below 0.05, and the mean difference has this sign."),
+    (
+        "better, worse",
+        "p is below 0.05, and the mean difference has this sign. Where looks were declared, they decide instead.",
+    ),
     (
         "equivalent",
         "Not shown to differ, at least 6 pairs, and p, equivalent is below 0.05: the difference is shown to be smaller "

@@ -13,6 +13,7 @@ from reports.build import build, replacing
 from reports.document import Text
 from reports.grids import Images
 from reports.guard import NotComparable
+from reports.select import Selection
 from tests.reports import records
 from tests.reports.test_frames import with_validation
 
@@ -186,3 +187,33 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
     assert [path.name for path in folder.iterdir()] == ["old"]
+
+
+def test_all_pairs_blocks_and_probabilities_stand_where_they_are_asked_for(tmp_path: Path) -> None:
+    """compare="all", ROPE=1, and a later seed by later code: each is told; without them none is."""
+    variants = ("batch", "group", "layer")
+    selection = records.selection(tmp_path, variants)
+    plain = "\n".join(build_text(selection, tmp_path / "plain"))
+    assert "Of all pairs of variants" not in plain
+    assert "Probability that the true difference" not in plain
+    for record in selection.records:
+        if record.seed == 2:
+            environment = records.ENVIRONMENT | {"code": "later"}
+            record.__dict__["started"] = record.started.model_copy(update={"environment": environment})
+    design = selection.design.model_copy(update={"compare": "all", "expected": {"group": "worse"}})
+    text = build_text(records.arranged(list(selection.records), design), tmp_path / "all", rope=True)
+    for said in (
+        "Of all pairs of variants: no variant is shown to be worse than another, so any may be the best.",
+        "Predicted of group: worse. It came out not decided.",
+        "They are corrected for all 3 comparisons, of all pairs of variants,",
+        "*The other pairs of variants, in the same family of comparisons",
+        "*Probability that the true difference from batch lies below",
+        "Seeds differ in environment.code, alike for all variants of each, so pairs stay pairs (blocks).",
+        "| environment.code | 'abc123' (6); 'later' (3) | block: alike for all variants of each seed |",
+    ):
+        assert any(line.startswith(said) or said in line for line in text), said
+
+
+def build_text(selection: Selection, folder: Path, rope: bool = False) -> list[str]:
+    build([selection], folder, (), [None], rope=rope)
+    return (folder / "report.md").read_text().splitlines()

@@ -56,7 +56,7 @@ def test_lower_is_better_turns_verdicts_not_differences() -> None:
     assert made.ci_high is not None
     assert made.ci_low < -0.145 < made.ci_high < 0
     assert found.best == ("b",)
-    assert explain(made, PLAIN).startswith("b is 0.14 better than a (95% interval −0.16")
+    assert explain(made, PLAIN).startswith("b is 0.14 better than a (95% interval −0.17")
 
 
 @pytest.mark.parametrize("kind", ["pdf", "svg"])

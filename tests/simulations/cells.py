@@ -65,6 +65,9 @@ def unpaid(kind: str, variants: int, draws: int, looks: tuple[int, ...] = LOOKS[
     return float(np.mean([any(joint(rows[:, :look]).min() < ALPHA for look in looks) for rows in drawn]))
 
 
+_TOTALS = ("shown", "equivalent", "futile", "open", "any shown", "any equivalent", "seeds")
+
+
 def paid(
     kind: str, variants: int, effect: float, margin: float, draws: int, looks: tuple[int, ...] = LOOKS
 ) -> dict[str, float]:
@@ -74,7 +77,7 @@ def paid(
         Shares of all variants: "shown", "equivalent", "futile", "open"; "any shown" and "any equivalent", of all
         experiments; "seeds", the mean number that a variant took.
     """
-    totals = dict.fromkeys(("shown", "equivalent", "futile", "open", "any shown", "any equivalent", "seeds"), 0.0)
+    totals: dict[str, float] = dict.fromkeys(_TOTALS, 0.0)
     for rows in differences(kind, draws, effects(variants, variants, effect), looks[-1]):
         made, outcomes = named(rows, looks[0]), list[str]()
         for at, look in enumerate(looks):

@@ -21,6 +21,7 @@ from harness.artifacts import write
 from harness.data.load import Dataset
 from harness.environment import code_at_start
 from harness.execution.execute import Outcome, execute, find_lrs
+from harness.execution.outset import Outset
 from harness.execution.progress import Progress
 from harness.execution.run import run_folder
 from harness.execution.stopping import Stop
@@ -152,6 +153,19 @@ def test_runs_that_could_not_be_compared_are_refused_before_they_train(
     )
     assert ends(tmp_path, plan) == ["finished", "nothing", "nothing"]
     assert go(plan=two, allowed=("circumstances",)) == Outcome()
+
+
+def test_later_seeds_of_all_variants_may_be_made_otherwise(
+    go: Callable[..., Outcome], plan: Plan, tmp_path: Path
+) -> None:
+    """A block: seed 0 of both variants with one thread, seed 1 of both with two. Not so while seed 0 lacks a run."""
+    named = [run.model_copy(update={"variant": name}) for run in plan.runs[:2] for name in ("plain", "other")]
+    both = replace(plan, runs=tuple(named))
+    assert go(plan=replace(both, runs=both.runs[:1])) == Outcome()
+    with pytest.raises(SpecError, match="threads 1 → 2"):
+        Outset(_on_threads(both, 2), {}, tmp_path, print).refuse_incomparable(())
+    assert go(plan=replace(both, runs=both.runs[:2])) == Outcome()
+    Outset(_on_threads(both, 2), {}, tmp_path, print).refuse_incomparable(())
 
 
 def test_a_run_is_found_by_what_was_asked(go: Callable[..., Outcome], plan: Plan, tmp_path: Path, capsys: Any) -> None:
