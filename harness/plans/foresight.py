@@ -1,7 +1,8 @@
 """What a design cannot tell, said before hours are spent on it. Pure."""
 
 from harness.plans.contrasts import contrasts
-from harness.plans.plan import Plan, differences, within
+from harness.plans.differences import differences, within
+from harness.plans.plan import Plan
 
 
 def notes(plan: Plan) -> list[str]:

@@ -12,7 +12,7 @@ class Look(Values):
     """Of the results that were seen, sorted."""
     variants: tuple[Name, ...]
     """That had results, sorted."""
-    runs: int
+    runs: int = 0
     """How many results there were."""
     planned: bool = False
     """Whether it is one of the looks that were declared before the first run, whose error is paid for."""

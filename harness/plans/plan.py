@@ -11,7 +11,8 @@ from typing import Any
 
 from harness.environment import Machine
 from harness.plans import overrides
-from harness.plans.search import refuse_untunable
+from harness.plans.differences import differences, within  # noqa: F401 the latter is taken from here too
+from harness.plans.refusals import refuse, refuse_factor_overrides
 from harness.plans.spec import Circumstances, Data, Design, Experiment, Model, Recipe, RunSpec
 from harness.plans.tuning import Tuned, Tuning
 from harness.values import SpecError, flatten, nearest
@@ -69,17 +70,11 @@ def plan(
     changes = dict(changes or {}) | ({"data.name": data} if data else {})
     around = {name: value for name, value in changes.items() if name in Circumstances.model_fields}
     changes = {name: value for name, value in changes.items() if name not in around}
-    _refuse_factor_overrides(experiment, changes)
+    refuse_factor_overrides(experiment, changes)
     base = overrides.apply(experiment.base, changes)
     recipes = {name: resolve(_variant(experiment, name, base), machine) for name in experiment.variants}
     circumstances = settle(overrides.around(experiment.circumstances, around), machine)
-    _refuse_stacked_search(recipes, circumstances)
-    _refuse_unknown_factor(experiment, recipes)
-    _refuse_duplicates(experiment, recipes)
-    _refuse_other_differences(experiment, recipes)
-    _refuse_unmeasured(experiment, recipes)
-    _refuse_held_out(experiment, recipes)
-    refuse_untunable(experiment, changes, recipes)
+    refuse(experiment, changes, recipes, circumstances)
     chosen = _choose(experiment, variants)
     used_seeds = _seeds(experiment, looks[-1] if looks else seeds)
     if looks and experiment.baseline not in chosen:
@@ -181,14 +176,6 @@ def steps_per_epoch(train_images: int, batch_size: int) -> int:
     return -(-train_images // batch_size)
 
 
-def differences(recipes: Mapping[str, Recipe]) -> dict[str, dict[str, Any]]:
-    """Dotted field → {variant: value} for the fields on which recipes do not all agree; absent fields are None."""
-    flat = {name: flatten(recipe) for name, recipe in recipes.items()}
-    fields = dict.fromkeys(field for values in flat.values() for field in values)
-    table = {field: {name: values.get(field) for name, values in flat.items()} for field in fields}
-    return {field: values for field, values in table.items() if len({repr(v) for v in values.values()}) > 1}
-
-
 def _changed(declared: Recipe, used: Recipe, machine: Machine) -> dict[str, tuple[Any, Any]]:
     """Field → what the file says and what is used, where that is not what the file comes to on this machine."""
     said = flatten(declared)
@@ -197,88 +184,11 @@ def _changed(declared: Recipe, used: Recipe, machine: Machine) -> dict[str, tupl
     return {field: (said.get(field), values["used"]) for field, values in found.items()}
 
 
-def within(field: str, parents: Sequence[str]) -> bool:
-    """Whether a dotted field is one of `parents` or lies below one."""
-    return any(field == parent or field.startswith(parent + ".") for parent in parents)
-
-
 def _variant(experiment: Experiment, name: str, base: Recipe) -> Recipe:
     try:
         return overrides.apply(base, experiment.variants[name])
     except SpecError as error:
         raise SpecError(f"{error} (experiment {experiment.name!r}, variant {name!r})") from error
-
-
-def _refuse_factor_overrides(experiment: Experiment, changes: Mapping[str, Any]) -> None:
-    set_by_variants = {field for differing in experiment.variants.values() for field in differing}
-    for field in changes:
-        if any(within(field, [own]) or within(own, [field]) for own in set_by_variants):
-            raise SpecError(
-                f"`{field}` is what the variants of {experiment.name!r} differ in; choose among them with VARIANTS="
-                f"{','.join(experiment.variants)}"
-            )
-
-
-def _refuse_unknown_factor(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
-    fields = {field for recipe in recipes.values() for field in flatten(recipe)}
-    fields |= {field for differing in experiment.variants.values() for field in differing}
-    for field in experiment.factor:
-        if not any(within(each, [field]) for each in fields):
-            raise SpecError(
-                f"`factor` must name fields of the recipe; {field!r} is none{nearest(field, fields)} (experiment "
-                f"{experiment.name!r})"
-            )
-
-
-def _refuse_duplicates(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
-    seen: dict[str, str] = {}
-    for name, recipe in recipes.items():
-        other = seen.setdefault(recipe.model_dump_json(), name)
-        if other != name:
-            raise SpecError(
-                f"`variants` must differ from each other; {other!r} and {name!r} of {experiment.name!r} ask for the "
-                "same recipe: remove one"
-            )
-
-
-def _refuse_other_differences(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
-    for field, values in differences(recipes).items():
-        if not within(field, experiment.factor):
-            shown = ", ".join(f"{name}: {value!r}" for name, value in values.items())
-            raise SpecError(
-                f"`{field}` differs between variants ({shown}) but the factor of {experiment.name!r} is "
-                f"{', '.join(experiment.factor) or 'nothing'}"
-                f"{nearest(field, experiment.factor) or '; declare it in `factor` or make it equal'}"
-            )
-
-
-def _refuse_stacked_search(recipes: Mapping[str, Recipe], circumstances: Circumstances) -> None:
-    for name, recipe in recipes.items():
-        each = recipe.lr_finder is not None and recipe.lr_finder.each_run
-        if recipe.optimizer.lr == "find" and each and circumstances.step == "stacked":
-            raise SpecError(
-                f"`step` 'stacked' takes one rate for all seeds, and lr_finder.each_run is true (variant {name!r}); "
-                "set lr_finder.each_run=false, or give optimizer.lr a number"
-            )
-
-
-def _refuse_unmeasured(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
-    if experiment.primary_metric == "validation_accuracy":
-        for name, recipe in recipes.items():
-            if not recipe.data.validation_fraction:
-                raise SpecError(
-                    f"`data.validation_fraction` must be above 0, as primary_metric is 'validation_accuracy'; got 0 "
-                    f"(experiment {experiment.name!r}, variant {name!r})"
-                )
-
-
-def _refuse_held_out(experiment: Experiment, recipes: Mapping[str, Recipe]) -> None:
-    for name, recipe in recipes.items():
-        if recipe.data.scored_on != "test":
-            raise SpecError(
-                f"`data.scored_on` must be 'test', as 'held_out' is for the trials of a tuning alone; got "
-                f"{recipe.data.scored_on!r} (experiment {experiment.name!r}, variant {name!r})"
-            )
 
 
 def _choose(experiment: Experiment, variants: Sequence[str]) -> tuple[str, ...]:

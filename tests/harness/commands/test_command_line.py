@@ -117,6 +117,19 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
          "`a b` is not a field; its fields: data, model, optimizer, schedule, augmentation, lr_finder, epochs, "
          "batch_size, label_smoothing, clip_norm, ema_decay, test_time_flip, precision, device, threads, "
          "memory_format, step, augment_backend, jobs"),
+        (["quickstart", "--until=later"], "UNTIL must be decided; got 'later'"),
+        (["quickstart", "--max-seeds=9"], "MAX_SEEDS needs UNTIL=decided; how many seeds all variants get is SEEDS"),
+        (["quickstart", "--until=decided", "--seeds=9"],
+         "SEEDS and UNTIL=decided exclude each other; the most seeds that a variant gets are MAX_SEEDS"),
+        (["quickstart", "--until=decided", "--max-seeds=6"],
+         "MAX_SEEDS must be 7..1000, for the first look is at 7; got 6"),
+        (["quickstart", "--until=decided", "--variants=group"],
+         "VARIANTS must hold the baseline 'batch' where UNTIL=decided is given"),
+        (["norm_tuned", "--set=optimizer.lr=0.1"],
+         "`optimizer.lr` is tuned by 'norm_tuned', so SET cannot give it a value; leave it out"),
+        (["norm_tuned", "--set=data.validation_fraction=0.1 data.scored_on=held_out"],
+         "`data.scored_on` must be 'test', as 'held_out' is for the trials of a tuning alone; got 'held_out' "
+         "(experiment 'norm_tuned', variant 'batch')"),
         (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
         (["quickstart", "--data=digts"],
          "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, folder:PATH, csv:PATH, "
@@ -352,9 +365,9 @@ def test_make_passes_on_what_was_typed(makefile: Path) -> None:
     status, calls = _make(makefile, "run", f"EXP={nasty}", f"SET={nasty}", "DATA=folder:a b", "VARIANTS=a,b")
     harness, reports = calls
     assert status == 0
-    assert harness == ["-m", "harness", "run", "--data=folder:a b", "--seeds=", "--variants=a,b", f"--set={nasty}",
-                       "--workers=", "--allow=", "--jobs=", "--ray=", "--ray-gpu=", "--slurm=", "--",
-                       nasty]  # fmt: skip
+    assert harness == ["-m", "harness", "run", "--data=folder:a b", "--seeds=", "--until=", "--max-seeds=",
+                       "--variants=a,b", f"--set={nasty}", "--workers=", "--allow=", "--jobs=", "--ray=", "--ray-gpu=",
+                       "--slurm=", "--", nasty]  # fmt: skip
     assert (reports[:2], reports[-2:]) == (["-m", "reports"], ["--", nasty])
     assert not {"made", "ran"} & {path.name for path in makefile.iterdir()}
 

@@ -28,7 +28,7 @@ from harness.records.holding import hold, is_held
 from harness.training.build import device_data
 from harness.training.evaluate import Interrupted, predict
 from harness.values import HarnessError
-from tests.harness.runs import Runs
+from tests.harness.runs import Runs, begun
 
 CROP = (
     Transform(name="Pad", padding=2),
@@ -450,3 +450,12 @@ def test_the_validation_split_is_scored_apart(runs: Runs, dataset: Dataset) -> N
     started = journal.read(held_out.folder)[0]
     assert isinstance(started, Started)
     assert started.data.validation_images == 72
+
+
+def test_a_prediction_that_is_edited_afterwards_stays_in_the_record_as_it_was(runs: Runs) -> None:
+    """What was expected when a run began is in its first event; a run that has ended is not told anything else."""
+    runs.design = runs.design.model_copy(update={"expected": {"group": "worse"}})
+    runs.finish()
+    runs.design = runs.design.model_copy(update={"expected": {"group": "better"}})
+    assert list(runs.events()) == []
+    assert begun(journal.read(runs.folder)).design.expected == {"group": "worse"}

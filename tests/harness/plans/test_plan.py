@@ -300,3 +300,18 @@ def test_differences_are_only_what_differs() -> None:
     }
     assert repr(differences(recipes)) == repr({"model.x": {"plain": 1, "bare": None, "float": 1.0}})
     assert differences({"a": BASE, "b": BASE}) == {}
+
+
+def test_looks_are_part_of_the_design_and_decide_the_most_seeds() -> None:
+    """Recorded with every run: at which numbers of seeds results will be looked at; none where the number is fixed."""
+    planned = plan(EXPERIMENT, CPU, looks=(7, 10))
+    assert (planned.design.looks, planned.design.max_seeds) == ((7, 10), 10)
+    assert planned.design.seeds == (3, 7, *range(8, 16))
+    assert (plan(EXPERIMENT, CPU).design.looks, plan(EXPERIMENT, CPU).design.max_seeds) == ((), None)
+
+
+def test_predictions_are_part_of_the_design() -> None:
+    """And so of the first event of every run that is made of it."""
+    predicted = plan(_with(expected={"group": "worse"}), CPU)
+    assert predicted.design.expected == {"group": "worse"}
+    assert Design.model_validate_json(predicted.design.model_dump_json()) == predicted.design
