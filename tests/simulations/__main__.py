@@ -53,7 +53,7 @@ def errors() -> list[str]:
     rows = [(k, *(rate(cells.familywise_error("skewed", n, k, 0, d), d) for n, d in sizes.items())) for k in (1, 3, 6)]
     said = "The same where differences have a long tail (exponential): the assumption is broken, and the error with it."
     second = table("Where differences are skewed", said, ("variants", *sizes), rows)
-    rows = [(kind, rate(cells.familywise_error(kind, 20, 3, 0, 1000), 1000)) for kind in ("normal", "t3")]
+    rows = [(kind, rate(cells.familywise_error(kind, 20, 3, 0, 300), 300)) for kind in ("normal", "t3")]
     return [*first, *second, *table("Twenty seeds", "Three variants, none differs.", ("results", "error"), rows)]
 
 
@@ -104,13 +104,12 @@ def looks() -> list[str]:
     said = "Looking at 7, 10 and 14 seeds with the test of one look, no variant differs."
     first = table("Looks that nobody pays for", said, ("results", "variants", "error"), rows)
     columns = ("results", "variants", "effect", "margin", "any shown", "shown", "any equivalent", "futile", "seeds")
-    rows = []
+    rows, draws = [], 400
     for kind, variants, effect, margin in (
         *(("normal", k, effect, 0.5) for k in (1, 3) for effect in (0.0, 0.5, 1.0, 2.0)),
         ("exponential", 3, 0.0, 0.5), ("t3", 3, 0.0, 0.5), ("accuracy", 3, 0.0, 0.5),
         ("normal", 3, 1.0, 1.0), ("normal", 3, 2.5, 2.5), ("t3", 3, 1.0, 1.0),
     ):  # fmt: skip
-        draws = 400 if effect else 800
         found = cells.paid(kind, variants, effect, margin, draws)
         shares = [rate(found[name], draws) for name in ("any shown", "shown", "any equivalent", "futile")]
         rows.append((kind, variants, effect, margin, *shares, f"{found['seeds']:.1f}"))
