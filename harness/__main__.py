@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from harness.environment import project
-from harness.values import HarnessError, SpecError
+from harness.values import HarnessError, SpecError, refused_by_system
 
 ROOT = project()
 OWN_FILES: tuple[str, ...] = ("data", "new", "ui", "server", "migrate")
@@ -78,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _refuse(HarnessError(str(error)))
         raise
     except OSError as error:
-        problem = f"{error.strerror or error}: {error.filename or ''} (free or mend it, then run again)"
-        return _refuse(HarnessError(problem))
+        return _refuse(HarnessError(refused_by_system(error)))
     except KeyboardInterrupt:
         return 130
 

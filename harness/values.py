@@ -46,6 +46,14 @@ def in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def refused_by_system(error: OSError) -> str:
+    """What the operating system did not allow, in one line, with the file if it names one, and what to do."""
+    if isinstance(error, BrokenPipeError):
+        return "what reads this command's output has ended; the same command goes on from here"
+    where = f": {error.filename}" if error.filename else ""
+    return f"{' '.join((error.strerror or str(error)).split())}{where} (free or mend it, then run again)"
+
+
 class Values(BaseModel):
     """The base of every frozen value: no unknown fields, no silent conversions, no infinities."""
 

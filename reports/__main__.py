@@ -12,7 +12,7 @@ from harness.data.cache import open_cached
 from harness.environment import project
 from harness.tracking.store import Unreachable
 from harness.tracking.tracker import Tracker
-from harness.values import HarnessError
+from harness.values import HarnessError, refused_by_system
 from reports import compare, comparison_tables, frames, prose, tables, terminal
 from reports.build import build
 from reports.external import Asked, Table, from_csv, from_mlflow, read
@@ -61,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
-        said = f"{error.strerror or error}: {error.filename or ''} (free or mend it, then run again)"
-        print("error:", " ".join(said.splitlines()), file=sys.stderr)
+        print("error:", HarnessError(refused_by_system(error)), file=sys.stderr)
     return 2
 
 

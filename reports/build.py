@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.artifacts.spreadsheet import write_csv
 from harness.files import remove_leftovers
+from harness.values import HarnessError
 from reports import (
     errors,
     factors,
@@ -47,11 +48,30 @@ def build(
 
     Raises:
         NotComparable: runs differ in more than the factor and `allowed` does not name it; nothing is written.
+        HarnessError: a run recorded another test accuracy than its predictions give; nothing is written.
     """
     for selection in selections:
         guard.refuse(guard.differences(selection.records, selection.design.may_differ), allowed)
+        _refuse_contradictions(selection)
     with replacing(folder) as fresh:
         return _build(selections, fresh, allowed, images, also, rope)
+
+
+TOLERANCE = 1e-4
+"""How far a recorded test accuracy may lie from that of the stored predictions: an image in 10,000."""
+
+
+def _refuse_contradictions(selection: Selection) -> None:
+    """Journals and predictions are kept apart, and must say the same."""
+    for variant, records in selection.variants.items():
+        for record, found in zip(records, selection.answers[variant].correct.mean(axis=1), strict=True):
+            recorded = record.epochs[-1].test.accuracy
+            if abs(recorded - found) > TOLERANCE:
+                raise HarnessError(
+                    f"run {record.key} recorded a test accuracy of {recorded:.4f}, and its predictions give "
+                    f"{found:.4f}: one of the two files was changed; put it back, or remove the run (make forget "
+                    f"RUN={record.key}) and make it again"
+                )
 
 
 _UNFINISHED = ".unfinished-"

@@ -5,13 +5,12 @@ They know nothing of what another seed would have given: whether two recipes dif
 Proportions are 0..1; images are named by their index in the test set.
 """
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -65,19 +64,18 @@ def mcnemar(correct_a: Bools, correct_b: Bools) -> McNemar:
     """Two checkpoints on the same images; correct_*: (images,) bool."""
     _check_pair(correct_a, correct_b)
     only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(~correct_a & correct_b))
-    p_value = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    p_value = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return McNemar(int(np.sum(correct_a & correct_b)), only_a, only_b, int(np.sum(~(correct_a | correct_b))), p_value)
 
 
 def bootstrap_accuracy_difference(
-    correct_a: Bools, correct_b: Bools, confidence: float = 0.95, resamples: int = 10_000
+    table: McNemar, confidence: float = 0.95, resamples: int = 10_000
 ) -> tuple[float, float]:
-    """Percentile interval of accuracy a - accuracy b, 0..1, resampling images; correct_*: (images,) bool.
+    """Percentile interval of accuracy a - accuracy b, 0..1, resampling images.
 
     An image counts for a, for b or for neither, so a resample of the images is a draw of these three counts. They come
     from numpy's old generator, the one whose numbers stay the same from version to version (NEP 19).
     """
-    table = mcnemar(correct_a, correct_b)
     counts = np.array([table.only_a, table.only_b, table.both + table.neither])
     draws = np.random.RandomState(_SEED).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
     tail = (1 - confidence) / 2
@@ -92,15 +90,19 @@ def flips(variant: Mapping[int, Bools], baseline: Mapping[int, Bools]) -> Flips:
     assert new.shape[1] == old.shape[1], "all runs must have seen the same images"
     new_share, old_share = new.mean(axis=0), old.mean(axis=0)
     within = [_changes_within(runs) for runs in (new, old) if len(runs) > 1]
-    every = list(itertools.product(variant, baseline))
-    pairs = [(variant[a], baseline[b]) for a, b in every if a != b] or [(variant[a], baseline[b]) for a, b in every]
+    same = [seed for seed in variant if seed in baseline]
+    fixed, broken = _swaps(new, old), _swaps(old, new)
+    pairs = len(new) * len(old) - len(same)
+    if pairs:
+        fixed -= sum(int(np.sum(variant[seed] & ~baseline[seed])) for seed in same)
+        broken -= sum(int(np.sum(baseline[seed] & ~variant[seed])) for seed in same)
     return Flips(
         fixed=np.flatnonzero((old_share < 0.5) & (new_share > 0.5)),
         broken=np.flatnonzero((old_share > 0.5) & (new_share < 0.5)),
         surely_fixed=np.flatnonzero(~old.any(axis=0) & new.all(axis=0)),
         surely_broken=np.flatnonzero(old.all(axis=0) & ~new.any(axis=0)),
-        fixed_per_pair=float(np.mean([np.sum(ours & ~theirs) for ours, theirs in pairs])),
-        broken_per_pair=float(np.mean([np.sum(theirs & ~ours) for ours, theirs in pairs])),
+        fixed_per_pair=fixed / (pairs or len(same)),
+        broken_per_pair=broken / (pairs or len(same)),
         by_chance_per_pair=float(np.mean(within)) if within else None,
     )
 
@@ -110,7 +112,11 @@ def expected_calibration_error(confidence: NDArray[np.floating], correct: Bools,
 
     confidence: (images,) the largest softmax probability, 0..1; correct: (images,) bool.
     """
-    curve = reliability(confidence, correct, bins)
+    return calibration_error(reliability(confidence, correct, bins))
+
+
+def calibration_error(curve: Reliability) -> float:
+    """The expected calibration error of a reliability curve, 0..1."""
     return float(np.nansum(curve.count * np.abs(curve.accuracy - curve.confidence)) / curve.count.sum())
 
 
@@ -124,6 +130,23 @@ def reliability(confidence: NDArray[np.floating], correct: Bools, bins: int = 15
     sums = [np.bincount(bin_of_image, weights=values, minlength=bins) for values in (confidence, correct)]
     mean_confidence, accuracy = (np.divide(s, count, out=np.full(bins, np.nan), where=count > 0) for s in sums)
     return Reliability((edges[:-1] + edges[1:]) / 2, mean_confidence, accuracy, count)
+
+
+def pooled(curves: Sequence[Reliability]) -> Reliability:
+    """The reliability curve of several checkpoints joined, from their own."""
+    count = np.sum([curve.count for curve in curves], axis=0)
+
+    def joined(means: list[Floats]) -> Floats:
+        sums = np.sum([np.nan_to_num(mean) * c.count for mean, c in zip(means, curves, strict=True)], axis=0)
+        return np.divide(sums, count, out=np.full(len(count), np.nan), where=count > 0)
+
+    confidence, accuracy = joined([c.confidence for c in curves]), joined([c.accuracy for c in curves])
+    return Reliability(curves[0].centre, confidence, accuracy, count)
+
+
+def _swaps(right: Bools, wrong: Bools) -> int:
+    """Images right in a run of the one and wrong in a run of the other, the sum over all pairs; (runs, images) bool."""
+    return int(np.sum(right.sum(axis=0) * (~wrong).sum(axis=0)))
 
 
 def _changes_within(correct: Bools) -> float:

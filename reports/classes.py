@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import READABLE, bars, largest, new, plain
-from harness.artifacts.predictions import confusion, per_class_accuracy
-from harness.records.record import Record
+from reports.answers import Answers
 from reports.document import Table
 from reports.select import Selection
 
@@ -46,8 +45,8 @@ def accuracies(selection: Selection) -> dict[str, NDArray[np.float64]]:
     """Variant → accuracy in each class, percent, the mean over its runs; nan for a class of too few images."""
     few = support(selection) < LEAST
     made = {}
-    for variant, runs in selection.variants.items():
-        mean = 100 * np.mean([per_class_accuracy(_confusion(run)) for run in runs], axis=0)
+    for variant, found in selection.answers.items():
+        mean = 100 * np.mean(found.class_accuracy, axis=0)
         made[variant] = np.where(few, np.nan, mean)
     return made
 
@@ -107,12 +106,12 @@ def differences(selection: Selection) -> Figure | None:
     return figure
 
 
-def confusion_difference(runs: Sequence[Record], baseline: Sequence[Record], classes: Sequence[str]) -> Figure:
+def confusion_difference(runs: Answers, baseline: Answers, classes: Sequence[str]) -> Figure:
     """How many more images a run puts in each cell of the confusion matrix than one of the baseline.
 
     Of many classes only the READABLE confusions that change most, as bars.
     """
-    ours, theirs = (sum(_confusion(run) for run in side) / len(side) for side in (runs, baseline))
+    ours, theirs = (side.confusion / len(side.correct) for side in (runs, baseline))
     cells, names = np.asarray(ours - theirs), [plain(name) for name in classes]
     if len(classes) > READABLE:
         np.fill_diagonal(cells, 0)
@@ -142,7 +141,3 @@ def _heatmap(figure: Figure, table: NDArray[np.floating], x: list[str], y: list[
         yticklabels=y,
         annot_kws={"size": 8},
     )
-
-
-def _confusion(run: Record) -> NDArray[np.int64]:
-    return confusion(run.labels, run.logits.argmax(1), len(run.started.data.classes))

@@ -6,12 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.artifacts.predictions import probabilities
-from harness.records.record import Record
 from reports.checkpoints import (
     Flips,
     bootstrap_accuracy_difference,
-    expected_calibration_error,
     flips,
     mcnemar,
 )
@@ -24,7 +21,7 @@ Indices = NDArray[np.int64]
 
 def correct(selection: Selection) -> dict[str, NDArray[np.bool_]]:
     """Variant → (seeds, test images): whether each run got each image right."""
-    return {variant: np.stack([r.correct for r in runs]) for variant, runs in selection.variants.items()}
+    return {variant: found.correct for variant, found in selection.answers.items()}
 
 
 def all_flips(selection: Selection) -> dict[str, Flips]:
@@ -105,7 +102,7 @@ def checkpoints_table(selection: Selection) -> Table:
             if variant == selection.baseline or record.seed not in base:
                 continue
             test = mcnemar(record.correct, base[record.seed].correct)
-            low, high = bootstrap_accuracy_difference(record.correct, base[record.seed].correct)
+            low, high = bootstrap_accuracy_difference(test)
             interval = f"{100 * low:+.2f} to {100 * high:+.2f}"
             rows.append((variant, record.seed, test.only_a, test.only_b, p_value(test.p_value), interval))
     columns = ("variant", "seed", "right here alone", f"right in {selection.baseline} alone")
@@ -122,22 +119,15 @@ def checkpoints_table(selection: Selection) -> Table:
 def calibration_table(selection: Selection) -> Table:
     """Expected calibration error, mean over runs."""
     rows = []
-    for variant, records in selection.variants.items():
-        errors = [expected_calibration_error(confidence(r), r.correct) for r in records]
-        mean = np.mean([confidence(r).mean() for r in records])
-        accuracy = np.mean([r.correct.mean() for r in records])
-        rows.append((variant, f"{100 * np.mean(errors):.2f}", f"{100 * mean:.2f}", f"{100 * accuracy:.2f}"))
+    for variant, found in selection.answers.items():
+        shares = (found.calibration_errors, found.mean_confidence, found.correct.mean(axis=1))
+        rows.append((variant, *(f"{100 * np.mean(share):.2f}" for share in shares)))
     return Table(
         ("variant", "calibration error, points", "mean confidence %", "accuracy %"),
         rows,
         "Calibration error: how far confidence and accuracy lie apart, the mean over images in fifteen bins of "
         "confidence (Guo et al. 2017), then over runs. Confidence above accuracy: the networks are too sure.",
     )
-
-
-def confidence(record: Record) -> NDArray[np.float64]:
-    """The largest softmax probability of each test image, (test images,)."""
-    return probabilities(record.logits).max(1)
 
 
 def unstable_within(selection: Selection) -> dict[str, Indices]:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from harness.artifacts.figures import new, plain
 from harness.metrics import VALIDATION
 from harness.records.events import EpochDone
-from harness.records.record import Record
-from reports.checkpoints import reliability
+from reports.answers import Answers
 from reports.select import Selection
 
 PALETTE = "colorblind"
@@ -104,15 +103,13 @@ def lr_finder(selection: Selection) -> Figure:
     return figure
 
 
-def calibration(records: dict[str, list[Record]], confidence: Callable[[Record], NDArray[np.float64]]) -> Figure:
+def calibration(answers: Mapping[str, Answers]) -> Figure:
     """Reliability: accuracy against confidence in 15 bins, all of a variant's runs pooled."""
     figure = new(5, 4.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")
-    for variant, colour in colours(list(records)).items():
-        pooled = np.concatenate([confidence(record) for record in records[variant]])
-        right = np.concatenate([record.correct for record in records[variant]])
-        bins = reliability(pooled, right)
+    for variant, colour in colours(list(answers)).items():
+        bins = answers[variant].curve
         used = bins.count > 0
         axes.plot(bins.confidence[used], bins.accuracy[used], marker="o", color=colour, label=plain(variant))
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))

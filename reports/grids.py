@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import LONGEST, grid, shortened
-from harness.artifacts.predictions import probabilities
-from harness.records.record import Record
 from harness.values import HarnessError
-from reports.errors import Indices, confidence, correct
+from reports.errors import Indices, correct
 from reports.select import Selection
 
 SHOWN = 16
@@ -55,18 +53,14 @@ def most_unstable(selection: Selection) -> Indices:
 def clearest_first(selection: Selection, images: Indices, variant: str) -> Indices:
     """These images: those first that most runs agree on, then those whose true class's probability changes most."""
     right, labels = correct(selection), selection.records[0].labels
-    new, old = (selection.variants[name] for name in (variant, selection.baseline))
+    new, old = (selection.answers[name] for name in (variant, selection.baseline))
     share = np.abs(right[variant].mean(axis=0) - right[selection.baseline].mean(axis=0))
-    true = [np.mean([_of_true_class(run, labels) for run in runs], axis=0) for runs in (new, old)]
+    true = [found.chance[np.arange(len(labels)), labels] for found in (new, old)]
     return images[np.lexsort((-np.abs(true[0] - true[1])[images], -share[images].round(9)))]
 
 
-def _of_true_class(run: Record, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    return probabilities(run.logits)[np.arange(len(labels)), labels]
-
-
 def _mean_confidence(selection: Selection) -> NDArray[np.float64]:
-    return np.stack([confidence(record) for record in selection.records]).mean(axis=0)
+    return np.sum([found.confidence for found in selection.answers.values()], axis=0) / len(selection.records)
 
 
 def image_grid(images: Images, chosen: Indices, selection: Selection, variants: Sequence[str], title: str) -> Figure:
@@ -76,19 +70,19 @@ def image_grid(images: Images, chosen: Indices, selection: Selection, variants: 
     with the same prediction share a line, their percentage the mean over them.
     """
     shown = [int(index) for index in chosen[:SHOWN]]
-    classes, titles = selection.records[0].started.data.classes, []
+    classes, labels, titles = selection.records[0].started.data.classes, selection.records[0].labels, []
     for index in shown:
         predictions: dict[int, dict[str, float]] = {}
         for variant in variants:
-            chances = [probabilities(run.logits[index : index + 1])[0] for run in selection.variants[variant]]
-            predicted = int(np.bincount([chance.argmax() for chance in chances], minlength=len(classes)).argmax())
-            predictions.setdefault(predicted, {})[variant] = float(np.mean([c[predicted] for c in chances]))
-        true = int(selection.records[0].labels[index])
+            found = selection.answers[variant]
+            predicted = int(np.bincount(found.predicted[:, index], minlength=len(classes)).argmax())
+            predictions.setdefault(predicted, {})[variant] = float(found.chance[index, predicted])
+        true = int(labels[index])
         lines = [
             ("✓ " if predicted == true else "✗ ")
-            + _line(names, classes[predicted], float(np.mean([found[name] for name in names])), len(variants))
-            for predicted, found in predictions.items()
-            for names in ([list(found)] if len(variants) > 2 else [[name] for name in found])
+            + _line(names, classes[predicted], float(np.mean([chances[name] for name in names])), len(variants))
+            for predicted, chances in predictions.items()
+            for names in ([list(chances)] if len(variants) > 2 else [[name] for name in chances])
         ]
         titles.append("\n".join([classes[true], *lines]))
     return grid(images.take(shown).astype(np.float32) / np.float32(255), titles, title)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records.record import Record
 from reports.document import Table, Text
 from reports.frames import results
 from reports.inference import correlation_interval
@@ -66,7 +65,7 @@ def _of_images(selection: Selection, variant: str) -> float | None:
         return None
     runs = selection.variants
     seeds = {run.seed for run in runs[variant]} & {run.seed for run in runs[selection.baseline]}
-    ours, base = (_right(runs[name], sorted(seeds)) for name in (variant, selection.baseline))
+    ours, base = (_right(selection, name, sorted(seeds)) for name in (variant, selection.baseline))
     return 100 * image_error(ours - base)
 
 
@@ -84,9 +83,10 @@ def image_error(differences: NDArray[np.float64]) -> float:
     return float(np.sqrt(max(0.0, between) / images))
 
 
-def _right(runs: Sequence[Record], seeds: Sequence[int]) -> NDArray[np.float64]:
+def _right(selection: Selection, variant: str, seeds: Sequence[int]) -> NDArray[np.float64]:
     """Whether the run of each seed is right on each test image, (seeds, images), as 0 or 1."""
-    return np.stack([run.correct for run in runs if run.seed in seeds]).astype(np.float64)
+    made = [run.seed in seeds for run in selection.variants[variant]]
+    return selection.answers[variant].correct[made].astype(np.float64)
 
 
 def text(selection: Selection, found: Sequence[Precision]) -> list[Text]:

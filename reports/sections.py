@@ -153,7 +153,7 @@ def changed_hands(report: Report, images: Images | None) -> None:
     caption = (
         "Accuracy of images by the network's confidence (reliability diagram); on the dashed line it keeps its word"
     )
-    report.draw("calibration", figures.calibration(selection.variants, errors.confidence), caption)
+    report.draw("calibration", figures.calibration(selection.answers), caption)
     if found:
         report.heading("These checkpoints, on these images", deeper=1)
         report.add(errors.checkpoints_table(selection))
@@ -203,7 +203,7 @@ def _by_class(report: Report, found: dict[str, Flips]) -> None:
     if figure := classes.differences(selection):
         report.draw("per_class", figure, f"Accuracy in each class minus that of {baseline}, points, mean over runs")
     for variant in found:
-        figure = classes.confusion_difference(selection.variants[variant], selection.variants[baseline], names)
+        figure = classes.confusion_difference(selection.answers[variant], selection.answers[baseline], names)
         caption = f"Confusion matrix of {variant} minus that of {baseline}: images a run, off the diagonal errors"
         if len(names) > READABLE:
             caption = (

@@ -11,6 +11,9 @@ from harness.records.events import ENDS
 from harness.records.record import Record
 from harness.tracking.tracker import Damaged, Recorded, Summary, Tracker
 from harness.values import HarnessError
+from reports.answers import Answers, answers_of
+
+Rates = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Selection:
             grouped.setdefault(record.variant, []).append(record)
         return grouped
 
+    @cached_property
+    def answers(self) -> dict[str, Answers]:
+        """Variant → what its runs answer on the test images; every predictions file is read once."""
+        return {variant: answers_of(runs) for variant, runs in self.variants.items()}
+
     @property
     def baseline(self) -> str:
         """The design's baseline, or the first variant that has results."""
@@ -67,12 +75,13 @@ def select(tracker: Tracker, experiment: str) -> Selection:
         raise HarnessError(f"{experiment!r} are trials, which stand in a report of {whose!r}: make report EXP={whose}")
     states = {key: run.state for key, run in recorded.items()}
     found: dict[str, Record] = {}
+    known: dict[Rates, Rates] = {}
     for key in (run.key for run in summary.runs):
         run = recorded.get(key)
         if run is None or run.state not in ENDS:
             continue
         try:
-            found[key] = _record(tracker, run, key)
+            found[key] = _record(tracker, run, key, known)
         except Damaged as error:
             states[key] = str(error)
     others = recorded.keys() - {run.key for run in summary.runs}
@@ -80,8 +89,17 @@ def select(tracker: Tracker, experiment: str) -> Selection:
     return replace(arrange(summary, found, states), further=further)
 
 
-def _record(tracker: Tracker, run: Recorded, key: str) -> Record:
-    record = Record(run.id, key, tuple(tracker.journal_of(run.id)), None)
+def _record(tracker: Tracker, run: Recorded, key: str, known: dict[Rates, Rates]) -> Record:
+    """A run, read from the store.
+
+    Args:
+        known: the learning rates of epochs read so far: runs of one schedule hold them once, not a thousand times.
+    """
+    events = [
+        event.model_copy(update={"lrs": known.setdefault(event.lrs, event.lrs)}) if event.kind == "epoch" else event
+        for event in tracker.journal_of(run.id)
+    ]
+    record = Record(run.id, key, tuple(events), None)
     if len(record.epochs) != run.epochs:
         raise Damaged(f"not whole in MLflow: {run.epochs} epochs, {len(record.epochs)} in its journal; make sync")
     if not record.finished:
@@ -101,6 +119,9 @@ def arrange(summary: Summary, found: Mapping[str, Record], states: Mapping[str, 
         record = found.get(run.key)
         if record is None:
             absent.append(Absent(run.key, run.variant, run.seed, states.get(run.key, "not run")))
+        elif (record.variant, record.seed) != (run.variant, run.seed):
+            why = f"its journal is that of {record.variant} seed {record.seed}"
+            absent.append(Absent(run.key, run.variant, run.seed, why))
         elif record.problem:
             absent.append(Absent(run.key, run.variant, run.seed, record.problem))
         else:

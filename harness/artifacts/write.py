@@ -74,7 +74,7 @@ def write_artifacts(folder: Path, run: Leaves, stop: ShouldStop = lambda: False)
     np.savez_compressed(part / "predictions.npz", logits=run.logits, labels=labels.astype(np.int32))
     wrong = misclassified(run.logits, labels, run.dataset.classes)
     if files := run.dataset.test_files:
-        wrong.insert(1, "file", [files[index] for index in wrong["index"]])
+        wrong.insert(1, "file", [spelt_out(files[index]) for index in wrong["index"]])
     write_csv(wrong, part / "misclassified.csv")
     for name, figure in _figures(run).items():
         if stop():
@@ -87,6 +87,11 @@ def write_artifacts(folder: Path, run: Leaves, stop: ShouldStop = lambda: False)
     part.rename(folder)
     fsync_folder(folder.parent)
     return written
+
+
+def spelt_out(name: str) -> str:
+    """A file's name as text: of one that is not UTF-8, which Linux allows, the bytes that are none are spelt out."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _figures(run: Leaves) -> "dict[str, Figure]":

@@ -137,6 +137,9 @@ def _completed(spec: RunSpec) -> RunSpec:
 
 def _incomplete(folder: Path, events: Sequence[Event]) -> str | None:
     started = next(event for event in events if isinstance(event, Started))
+    spec = started.spec
+    if not folder.name.startswith(f"{spec.experiment}-{spec.variant}-s{spec.seed}-"):  # copied: no run counts twice
+        return f"its journal lies in the folder of another run, {folder.name}"
     finished = next((event for event in reversed(events) if isinstance(event, Finished)), None)
     if finished is None:  # it diverged
         return None

@@ -1,8 +1,8 @@
 """A run as it was recorded: what the reports read. Parsed from a journal; knows no MLflow and no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -71,23 +71,35 @@ class Record:
             return f"diverged: the loss is not finite at step {end.step} ({end.where})"
         return f"failed: {end.error}" if isinstance(end, Failed) else "incomplete: epochs are missing"
 
-    @cached_property
+    @property
     def logits(self) -> NDArray[np.float32]:
-        """Test logits, (test images, classes)."""
+        """Test logits, (test images, classes); not kept, for those of a thousand runs would fill the memory."""
         return self._arrays["logits"].astype(np.float32)
 
-    @cached_property
+    @property
     def labels(self) -> NDArray[np.int64]:
         """True classes of the test images, (test images,)."""
         return self._arrays["labels"].astype(np.int64)
 
     @cached_property
-    def correct(self) -> NDArray[np.bool_]:
-        """Whether each test image was classified rightly, (test images,)."""
-        return self.logits.argmax(1) == self.labels
+    def predicted(self) -> NDArray[np.unsignedinteger]:
+        """The class of the largest logit of each test image, (test images,), in the smallest type that holds it."""
+        logits = self._arrays["logits"]
+        return logits.argmax(1).astype(np.min_scalar_type(logits.shape[1] - 1))
 
     @cached_property
-    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each test image was classified rightly, (test images,)."""
+        return self.predicted == self.labels
+
+    @property
+    def _arrays(self) -> Mapping[str, NDArray[np.generic]]:
         assert self.predictions is not None
-        images, classes = self.started.data.test_images, len(self.started.data.classes)
-        return arrays.read(self.predictions, {"logits": (images, classes), "labels": (images,)})
+        found, data = self.predictions.stat(), self.started.data
+        return _read(self.predictions, data.test_images, len(data.classes), found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read(file: Path, images: int, classes: int, size: int, changed: int) -> Mapping[str, NDArray[np.generic]]:
+    """The arrays of the file that was read last; `size` and time of change tell another content of the same name."""
+    return arrays.read(file, {"logits": (images, classes), "labels": (images,)})

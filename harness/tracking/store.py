@@ -161,6 +161,8 @@ class Store:
             cure = "make extras installs its driver"
         elif self.is_own and not isinstance(error, OSError):
             cure = "to make it anew from runs/, move mlflow.db elsewhere, then: make sync"
+        elif self.is_own:
+            cure = "make the project's folder writable, with room on its disk, and run again"
         else:
             cure = "mend it, or unset MLFLOW_TRACKING_URI to record in mlflow.db"
         return TrackingError(f"{problem}; {cure}")

@@ -85,9 +85,12 @@ class Courier:
             self._carry()
 
     def is_latest(self, summary: Summary) -> bool:
-        """Whether nobody here has asked anything of this experiment since."""
+        """Whether nobody here has asked anything else of this experiment since; the same may have been asked again."""
         name = summary.design.experiment
-        return _asked(self._root / "runs" / name / _PLAN) <= self._asked[name]
+        kept = _kept(self._root / "runs" / name / _PLAN)
+        if kept is None or kept.asked <= self._asked[name]:
+            return True
+        return kept.model_copy(update={"asked": summary.asked}) == summary
 
     def finish(self, folders: Iterable[Path]) -> list[Path]:
         """Deliver everything that is left, patiently; returns those of these folders of which MLflow lacks events."""
@@ -202,10 +205,15 @@ def _run_folders(root: Path) -> list[Path]:
 
 def _asked(plan: Path) -> float:
     """What a plan is numbered; 0 for none, or one that cannot be read."""
+    kept = _kept(plan)
+    return kept.asked if kept else 0.0
+
+
+def _kept(plan: Path) -> Summary | None:
     try:
-        return Summary.model_validate_json(plan.read_bytes()).asked
+        return Summary.model_validate_json(plan.read_bytes())
     except (OSError, ValueError):
-        return 0.0
+        return None
 
 
 def _untold(folder: Path) -> bool:

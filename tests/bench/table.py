@@ -59,13 +59,13 @@ def _text(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
 
 
-def machine(root: Path, device: str, command: str) -> dict[str, Any]:
+def machine(root: Path, device: str, command: str, packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Where and when: date, command, processor, cores, bf16, memory, how busy the machine was, commit, versions."""
     found = detect(device)
     return {
         "date": date.today().isoformat(),
         "command": command,
-        **provenance(root, PACKAGES),
+        **provenance(root, packages),
         **hardware(device),
         "threads": found.threads,
         "bf16": found.bf16,
@@ -97,7 +97,7 @@ def markdown(parts: Mapping[str, Any]) -> str:
     sections = [_section(part, parts[part]) for part in sorted(parts)]
     waiting = NEEDS_A_GPU[2:] if "cuda" in parts else NEEDS_A_GPU
     rows = [[what, "not yet run on a GPU", must, aim, ""] for what, must, aim in waiting]
-    sections.append("## What needs a GPU\n\n" + _table(_COLUMNS, rows))
+    sections.append("## What needs a GPU\n\n" + markdown_table(_COLUMNS, rows))
     return "# Speed, measured\n\n" + "\n".join(sections)
 
 
@@ -123,11 +123,11 @@ def _section(part: str, measured: Mapping[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in where["versions"].items())
         + ". Loops take turns in one process; ratios are taken round by round.",
         "",
-        _table(_COLUMNS, [row.cells() for row in rows]),
-        _table(["", "loop", "images/s: median (range)"], speeds),
+        markdown_table(_COLUMNS, [row.cells() for row in rows]),
+        markdown_table(["", "loop", "images/s: median (range)"], speeds),
     ]
     return "\n".join(lines)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (columns, ["---"] * len(columns), *rows))

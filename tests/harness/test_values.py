@@ -3,7 +3,7 @@
 import pytest
 
 from harness.plans.spec import Model
-from harness.values import HarnessError, digest, flatten, nearest
+from harness.values import HarnessError, digest, flatten, nearest, refused_by_system
 
 
 def test_the_digest_forgets_the_order_in_which_options_were_given() -> None:
@@ -37,3 +37,20 @@ def test_nearest_names_what_is_close_and_nothing_else() -> None:
 def test_an_error_is_one_line_that_no_terminal_obeys(problem: str, said: str) -> None:
     """Line ends become spaces; control characters and marks that turn text around are spelt out; the rest stays."""
     assert str(HarnessError(problem)) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left", "/runs"), "No space left: /runs (free or mend it, then run again)"),
+        (OSError(28, "No space left"), "No space left (free or mend it, then run again)"),
+        (OSError("odd\nthing"), "odd thing (free or mend it, then run again)"),
+        (
+            BrokenPipeError(32, "Broken"),
+            "what reads this command's output has ended; the same command goes on from here",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error: OSError, said: str) -> None:
+    """A file is named where the system names one; a reader that left, such as head, is no fault to mend."""
+    assert refused_by_system(error) == said

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.records.events import Diverged
+from harness.records.events import Diverged, Scores
+from harness.values import HarnessError
 from reports.build import build, replacing
 from reports.document import Text
 from reports.grids import Images
@@ -170,6 +171,18 @@ def test_what_a_killed_report_left_is_swept(tmp_path: Path) -> None:
     with replacing(tmp_path / "report"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [busy.name, "report"]
+
+
+def test_a_journal_that_its_predictions_contradict_is_refused(tmp_path: Path) -> None:
+    """An accuracy of 210%, or one that somebody made better, stands in no report: one line, and what to do."""
+    selection = records.selection(tmp_path)
+    (changed, *_) = selection.records
+    epochs = changed.epochs
+    made = epochs[-1].model_copy(update={"test": Scores(loss=0.5, accuracy=2.1)})
+    changed.__dict__["epochs"] = [*epochs[:-1], made]
+    with pytest.raises(HarnessError, match=r"^run norms-batch-s0-\w+ recorded a test accuracy of 2\.1000, and its"):
+        build([selection], tmp_path / "report", (), [None])
+    assert not (tmp_path / "report").exists()
 
 
 def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def test_mcnemar_exchanges_with_its_checkpoints(counts: tuple[int, int, int, int
 
 def test_interval_over_images_is_the_normal_one_at_ten_thousand():
     """Standard error of a paired difference: sqrt(p_a + p_b - (p_a - p_b)^2) / sqrt(n)."""
-    low, high = bootstrap_accuracy_difference(*outcomes(9000, 300, 200, 500))
+    low, high = bootstrap_accuracy_difference(mcnemar(*outcomes(9000, 300, 200, 500)))
     error = 1.96 * np.sqrt((0.03 + 0.02 - 0.01**2) / 10_000)
     assert (low, high) == pytest.approx((0.01 - error, 0.01 + error), abs=4e-4)
-    assert (low, high) == bootstrap_accuracy_difference(*outcomes(9000, 300, 200, 500))
+    assert (low, high) == bootstrap_accuracy_difference(mcnemar(*outcomes(9000, 300, 200, 500)))
 
 
 def test_interval_over_images_equals_resampling_the_images():
@@ -63,11 +63,11 @@ def test_interval_over_images_equals_resampling_the_images():
     rng = np.random.default_rng(1)
     picks = rng.integers(0, len(a), (10_000, len(a)))
     direct = np.quantile((a[picks].mean(1) - b[picks].mean(1)), [0.05, 0.95])
-    assert bootstrap_accuracy_difference(a, b, confidence=0.9) == pytest.approx(tuple(direct), abs=0.006)
+    assert bootstrap_accuracy_difference(mcnemar(a, b), confidence=0.9) == pytest.approx(tuple(direct), abs=0.006)
 
 
 def test_interval_of_equal_checkpoints_has_no_width():
-    assert bootstrap_accuracy_difference(*outcomes(90, 0, 0, 10)) == (0.0, 0.0)
+    assert bootstrap_accuracy_difference(mcnemar(*outcomes(90, 0, 0, 10))) == (0.0, 0.0)
 
 
 def test_flips_by_hand():

@@ -21,9 +21,10 @@ def of_classes(
     """A run of each variant on test images with these labels; predictions are right but where a test changes them."""
     selection = records.selection(folder, variants, (0,))
     for record in selection.records:
-        data = record.started.data.model_copy(update={"classes": names})
+        data = record.started.data.model_copy(update={"classes": names, "test_images": len(labels)})
         logits = np.eye(len(names), dtype=np.float32)[labels]
-        record.__dict__.update(labels=labels, logits=logits, correct=logits.argmax(1) == labels)
+        assert record.predictions
+        np.savez(record.predictions, logits=logits, labels=labels)
         record.__dict__["started"] = record.started.model_copy(update={"data": data})
     return selection
 
@@ -31,8 +32,10 @@ def of_classes(
 def mistake(selection: Selection, variant: str, image: int, predicted: int) -> None:
     """Let the variant's run take an image for another class."""
     (run,) = selection.variants[variant]
-    run.logits[image] = 0
-    run.logits[image, predicted] = 1
+    assert run.predictions
+    logits, labels = run.logits, run.labels
+    logits[image] = np.eye(logits.shape[1])[predicted]
+    np.savez(run.predictions, logits=logits, labels=labels)
 
 
 def drawn(figure: Figure | None) -> list[list[float]]:
@@ -51,7 +54,7 @@ def test_differences_are_the_variants_minus_the_baselines(tmp_path: Path) -> Non
     assert drawn(figure) == [[-100, 100]]
     assert figure
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["cat (n = 20)", "dog (n = 20)"]
-    runs = selection.variants
+    runs = selection.answers
     changed = classes.confusion_difference(runs["group"], runs["batch"], ("cat", "dog"))
     assert drawn(changed) == [[-20, 20], [-20, 20]]
     table = classes.table(selection)
@@ -108,7 +111,7 @@ def test_classes_leave_room_for_the_picture(tmp_path: Path, kind: str) -> None:
     names = NAMES[kind]
     selection = of_classes(tmp_path, names, np.repeat(np.arange(len(names)), 10))
     mistake(selection, "group", 0, 1)
-    runs = selection.variants
+    runs = selection.answers
     for figure in (
         classes.differences(selection),
         classes.confusion_difference(runs["group"], runs["batch"], names),
@@ -129,7 +132,7 @@ def test_a_thousand_classes_show_what_changes_most_in_two_seconds(tmp_path: Path
     mistake(selection, "batch", 30, 998)
     began = time.process_time()
     figure = classes.differences(selection)
-    runs = selection.variants
+    runs = selection.answers
     confused = classes.confusion_difference(runs["group"], runs["batch"], names)
     table = classes.table(selection)
     assert figure

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.artifacts.predictions import probabilities
 from reports import errors
 from tests.reports import records
 
@@ -61,5 +62,5 @@ def test_calibration_stands_beside_the_accuracy_it_is_of(tmp_path: Path) -> None
     selection = records.selection(tmp_path)
     row = errors.calibration_table(selection).rows[0]
     runs = selection.variants["batch"]
-    assert row[2] == f"{100 * np.mean([errors.confidence(run).mean() for run in runs]):.2f}"
+    assert row[2] == f"{100 * np.mean([probabilities(run.logits).max(1).mean() for run in runs]):.2f}"
     assert row[3] == f"{100 * np.mean([run.correct.mean() for run in runs]):.2f}"

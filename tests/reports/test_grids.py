@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.artifacts.predictions import probabilities
+from harness.records.record import Record
 from harness.values import HarnessError
 from reports import errors, grids
 from tests.reports import records
@@ -17,7 +19,7 @@ def test_images_wrong_everywhere_come_surest_first(tmp_path: Path) -> None:
     found = grids.wrong_everywhere(selection)
     ever_right = np.any([run.correct for run in selection.records], axis=0)
     assert sorted(found) == np.flatnonzero(~ever_right).tolist()
-    sure = np.mean([errors.confidence(run)[found] for run in selection.records], axis=0)
+    sure = np.mean([probabilities(run.logits).max(1)[found] for run in selection.records], axis=0)
     assert (np.diff(sure) <= 0).all()
 
 
@@ -49,6 +51,12 @@ def test_changed_images_come_clearest_first(tmp_path: Path) -> None:
     assert ordered.tolist() != changed.tolist()
 
 
+def answer(record: Record, logits: np.ndarray) -> None:
+    """Let a run answer so."""
+    assert record.predictions
+    np.savez(record.predictions, logits=logits, labels=record.labels)
+
+
 def test_variants_that_predict_the_same_share_a_line(tmp_path: Path) -> None:
     """Of three that agree one line; a pair keeps a line each; of a name too long its end goes, never the percentage.
 
@@ -57,8 +65,9 @@ def test_variants_that_predict_the_same_share_a_line(tmp_path: Path) -> None:
     made = [records.record(tmp_path, name, 0, records.started("batch", 0)) for name in names]
     sure = np.where(np.arange(3) == 1, 9.0, 0.0)[None].repeat(records.IMAGES, 0)
     for record, name in zip(made, names, strict=True):
-        record.__dict__.update(logits=sure, variant=name)
-    made[2].__dict__["logits"] = sure[:, [1, 0, 2]]
+        record.__dict__["variant"] = name
+        answer(record, sure)
+    answer(made[2], sure[:, [1, 0, 2]])
     selection = records.arranged([], records.design(names, (0,)))
     selection.__dict__.update(
         records=tuple(made), variants={name: [run] for name, run in zip(names, made, strict=True)}
@@ -71,7 +80,8 @@ def test_variants_that_predict_the_same_share_a_line(tmp_path: Path) -> None:
 
     assert lines(names) == ["cat", "✗ 2 of 3: dog 100%", "✓ a_variant_of_a_ve…: cat 100%"]
     assert lines(names[:2]) == ["cat", "✗ batch: dog 100%", "✗ group: dog 100%"]
-    made[2].__dict__["logits"] = sure
+    answer(made[2], sure)
+    del selection.__dict__["answers"], made[2].__dict__["predicted"]
     assert lines(names) == ["cat", "✗ all 3: dog 100%"]
 
 

@@ -7,7 +7,7 @@ from harness.records.events import Diverged, Failed
 from harness.records.journal import Journal
 from harness.tracking.delivery import Delivery
 from harness.tracking.tracker import PlannedRun, Summary, Tracker
-from reports.select import select
+from reports.select import arrange, select
 from tests.reports import records
 
 
@@ -40,6 +40,16 @@ def test_runs_without_a_result_are_kept_with_their_reason(tmp_path: Path) -> Non
         ("group", 1): "not run",
         ("group", 2): "not run",
     }
+
+
+def test_a_run_in_anothers_place_has_no_result_there(tmp_path: Path) -> None:
+    """A folder that was copied to another seed's name is not that seed: one result is never counted twice."""
+    one, asked = records.record(tmp_path, "batch", 0), records.design(("batch",), (0, 1))
+    keys = [records.started("batch", seed).spec.key for seed in (0, 1)]
+    planned = tuple(PlannedRun(key=key, variant="batch", seed=seed) for seed, key in enumerate(keys))
+    selection = arrange(Summary(design=asked, runs=planned), dict.fromkeys(keys, one), {})
+    assert [record.seed for record in selection.records] == [0]
+    assert [(a.seed, a.why) for a in selection.absent] == [(1, "its journal is that of batch seed 0")]
 
 
 def test_a_baseline_without_results_gives_way(tmp_path: Path) -> None:

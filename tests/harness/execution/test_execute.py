@@ -184,11 +184,12 @@ def test_a_run_is_found_by_what_was_asked(go: Callable[..., Outcome], plan: Plan
         assert "already made" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("damage", ["epochs", "artifacts"])
+@pytest.mark.parametrize("damage", ["epochs", "artifacts", "copy"])
 def test_a_run_that_is_not_whole_is_made_again(
     go: Callable[..., Outcome], plan: Plan, tmp_path: Path, damage: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch lost from its journal, a file cut short: said, and not "already made"; the damaged journal is kept."""
+    """An epoch lost from its journal, a file cut short, a folder copied to its name: said, and not "already made"; the
+    damaged journal is kept."""
     one, folder = replace(plan, runs=plan.runs[:1]), run_folder(tmp_path, plan.runs[0])
 
     def leave(place: Path, *_: Any) -> dict[str, tuple[int, str]]:
@@ -201,13 +202,21 @@ def test_a_run_that_is_not_whole_is_made_again(
     lines = (folder / journal.NAME).read_bytes().splitlines(keepends=True)
     if damage == "epochs":
         (folder / journal.NAME).write_bytes(b"".join(lines[:1] + lines[2:]))
-    else:
+    elif damage == "artifacts":
         (folder / "artifacts" / "weights").write_text("who")
+    else:
+        text = (folder / journal.NAME).read_text()
+        (folder / journal.NAME).write_text(text.replace('"seed":0', '"seed":7'))
     capsys.readouterr()
     assert go(plan=one) == Outcome()
     said = capsys.readouterr().out
-    why = {"epochs": "its journal has 1 of 2 epochs", "artifacts": "artifacts/weights is missing or not whole"}
-    assert said.startswith(f"plain seed 0: {why[damage]}; it is made again\n")
+    why = {
+        "epochs": "its journal has 1 of 2 epochs",
+        "artifacts": "artifacts/weights is missing or not whole",
+        "copy": f"its journal lies in the folder of another run, {folder.name}",
+    }
+    named = 7 if damage == "copy" else 0
+    assert f"plain seed {named}: {why[damage]}; it is made again\n" in said
     assert ends(tmp_path, one) == ["finished"]
     assert (folder / "journal.jsonl.damaged").exists()
 

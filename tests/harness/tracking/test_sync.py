@@ -238,11 +238,15 @@ def test_plans_are_ordered_by_a_counter(
 def test_two_commands_that_begin_at_once_are_told_apart(
     project: Tracker, named: list[Event], design: Design, tmp_path: Path
 ) -> None:
-    """The first one's plan is not the latest any more, whatever the clock says."""
-    one, two = (Courier(project, tmp_path, lambda line: None) for _ in range(2))
-    one.begin(asked(design, named, time=2.0))
-    two.begin(asked(design, named, time=1.0))
-    assert (one.is_latest(asked(design, named)), two.is_latest(asked(design, named))) == (False, True)
+    """The first one's plan is not the latest any more, whatever the clock says; unless the second asks the same."""
+    one, two, three = (Courier(project, tmp_path, lambda line: None) for _ in range(3))
+    first, other = asked(design, named, time=2.0), asked(design, named, time=1.0)
+    other = other.model_copy(update={"runs": (*other.runs, PlannedRun(key="more", variant="plain", seed=1))})
+    one.begin(first)
+    two.begin(other)
+    assert (one.is_latest(first), two.is_latest(other)) == (False, True)
+    three.begin(other)
+    assert (one.is_latest(first), two.is_latest(other), three.is_latest(other)) == (False, True, True)
 
 
 def test_sync_leaves_what_was_deleted_and_says_so(
