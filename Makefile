@@ -23,7 +23,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help extras run report results compare sync ui server migrate list data new lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid test-engines chaos zoo clean
+.PHONY: help extras run report results compare sync ui server migrate list data new lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid test-engines chaos zoo clean predict export
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -69,8 +69,15 @@ list: .venv/requirements.stamp ## Show every model and experiment, or one model'
 
 new: .venv/requirements.stamp ## Write an experiment's file, from one that is there: make new EXP=my_question [FROM=norm_comparison]
 	@$(PY) -m harness new --from="$$FROM" -- "$$EXP"
+
 data: .venv/requirements.stamp ## Show what a data set holds, with a sample of its images: make data DATA=folder:PATH [SET=data.image_size=32]
 	@$(PY) -m harness data --data="$$DATA" --set="$$SET"
+
+predict: .venv/requirements.stamp ## What a run's network says of a folder of images: make predict RUN=<key> IMAGES=photos
+	@$(PY) -m harness predict --images="$$IMAGES" -- "$$RUN"
+
+export: .venv/requirements.stamp ## A run's network as ONNX, .pt2, safetensors and an MLflow model: make export RUN=<key>
+	@$(PY) -m harness export -- "$$RUN"
 
 lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: make lr-find EXP=resnet_onecycle
 	@$(PY) -m harness lr-find --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"
