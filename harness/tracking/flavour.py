@@ -24,21 +24,26 @@ def save_pyfunc(folder: Path, network: Path, classes: Sequence[str], shape: tupl
         shape: height, width and channels of an image.
     """
     store.settle()
+    shutil.rmtree(folder, ignore_errors=True)
+    names = network.with_name("classes.json")
+    names.write_text(json.dumps(list(classes)))
+    with warnings.catch_warnings(record=True):  # from its own import on, MLflow warns of annotations and of examples
+        warnings.simplefilter("always")
+        _save(folder, {"network": str(network), "classes": str(names)}, shape)
+    names.unlink()
+
+
+def _save(folder: Path, files: dict[str, str], shape: tuple[int, int, int]) -> None:
     import mlflow.pyfunc
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-    shutil.rmtree(folder, ignore_errors=True)
-    names = network.with_name("classes.json")
-    names.write_text(json.dumps(list(classes)))
     inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape), "images")])
     outputs = Schema([ColSpec(DataType.string, "predicted"), ColSpec(DataType.double, "confidence")])
-    with warnings.catch_warnings(record=True):  # MLflow asks for annotations and an example beside the signature
-        mlflow.pyfunc.save_model(
-            folder,
-            python_model=str(CODE),
-            artifacts={"network": str(network), "classes": str(names)},
-            signature=ModelSignature(inputs, outputs),
-            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "torch", "numpy")],
-        )
-    names.unlink()
+    mlflow.pyfunc.save_model(
+        folder,
+        python_model=str(CODE),
+        artifacts=files,
+        signature=ModelSignature(inputs, outputs),
+        pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "torch", "numpy")],
+    )

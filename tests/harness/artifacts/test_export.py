@@ -83,6 +83,7 @@ def test_mlflow_loads_the_network_without_pickle(tmp_path: Path, monkeypatch: py
     import mlflow.pyfunc
 
     with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
         found = mlflow.pyfunc.load_model(str(tmp_path / "folder")).predict(_images(shape, 3))
     logits = torch.from_numpy(trained.logits(_images(shape, 3))).double()
     assert list(found["predicted"]) == [trained.classes[at] for at in logits.argmax(1)]
