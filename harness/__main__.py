@@ -11,7 +11,7 @@ from harness.environment import project
 from harness.values import HarnessError, SpecError
 
 ROOT = project()
-OWN_FILES: tuple[str, ...] = ("data", "new", "ui", "server", "migrate", "predict", "export", "plan")
+OWN_FILES: tuple[str, ...] = ("data", "new", "ui", "server", "migrate", "predict", "export", "plan", "prune", "explain")
 """Verbs of which `harness.commands` has a file: `HELP`, `options(parser)` and `act(chosen, root)`."""
 
 
