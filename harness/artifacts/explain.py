@@ -88,15 +88,16 @@ def figure(
     """
     from harness.artifacts import figures
 
-    plain = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
+    plain = (np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images).astype(np.float32) / 255
     shown, titles = list[NDArray[np.float32]](), list[str]()
-    for image, wrong, right, (label, guess) in zip(plain / 255, predicted, true, names, strict=True):
+    for image, wrong, right, (label, guess) in zip(plain, predicted, true, names, strict=True):
         shown += [image, _over(image, wrong), _over(image, right)]
         titles += [f"{label}", f"why {guess}", f"why {label}"]
-    return figures.grid(np.stack(shown).astype(np.float32), titles, "Wrong, surest first: image, predicted, true", 6)
+    return figures.grid(np.stack(shown), titles, "Wrong, surest first: image, predicted, true", 6)
 
 
-def _over(image: NDArray[np.float64], heat: NDArray[np.float32]) -> NDArray[np.float64]:
+def _over(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np.float32]:
     from matplotlib import colormaps
 
-    return (1 - _OPACITY) * image + _OPACITY * colormaps["inferno"](heat)[..., :3]
+    coloured = np.asarray(colormaps["inferno"](heat)[..., :3], dtype=np.float32)
+    return ((1 - _OPACITY) * image + _OPACITY * coloured).astype(np.float32)

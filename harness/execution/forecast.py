@@ -1,9 +1,10 @@
-"""How long a run will take and how large it will be: a short run of its recipe is made, timed, and thrown away.
+"""How long a run will take and how large it will be: short runs of its recipe are made, timed, and thrown away.
 
 The short run goes the way of a real one (augmentation, steps, evaluation, figures, files), twice: the first, of a few
 steps, takes what is slow only once, and says how many steps the second should have to be timed well.
 """
 
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,8 +23,10 @@ from harness.records.events import EpochDone, Failed
 from harness.training.build import device_data
 from harness.values import HarnessError
 
-_TIMED_SECONDS = 2.0
-"""Of training, in the second short run's second epoch; more where two steps take longer."""
+EPOCHS = 4
+"""Of a short run; all but the first are timed, and their median counts."""
+_TIMED_SECONDS = 1.0
+"""Of training in an epoch of the second short run; more where two steps take longer."""
 _FIRST_STEPS = 2
 _TEST_IMAGES = 500
 _CHOSEN_LR = 1e-3
@@ -85,12 +88,12 @@ class _Timed:
 
 
 def _short(spec: RunSpec, plan: Plan, around: Circumstances, dataset: Dataset, steps: int, workers: int) -> _Timed:
-    """A run of two epochs of so many steps; the second is timed."""
+    """A run of EPOCHS epochs of so many steps, of which the first is not timed."""
     data = _part(dataset, steps * spec.recipe.batch_size)
     optimizer = spec.recipe.optimizer
     if optimizer.lr == "find":
         optimizer = optimizer.model_copy(update={"lr": _CHOSEN_LR})
-    recipe = spec.recipe.model_copy(update={"epochs": 2, "optimizer": optimizer, "lr_finder": None})
+    recipe = spec.recipe.model_copy(update={"epochs": EPOCHS, "optimizer": optimizer, "lr_finder": None})
     short = spec.model_copy(update={"recipe": recipe})
     with tempfile.TemporaryDirectory(prefix="harness-plan-") as root:
         clock = time.perf_counter()
@@ -109,11 +112,12 @@ def _short(spec: RunSpec, plan: Plan, around: Circumstances, dataset: Dataset, s
     if failed := next((event for event in events if isinstance(event, Failed)), None):
         raise HarnessError(f"{spec.variant} cannot be timed: {failed.error}")
     epochs = [event for event in events if isinstance(event, EpochDone)]
-    if len(epochs) < 2:  # it diverged
-        raise HarnessError(f"{spec.variant} cannot be timed: its loss is not finite within {2 * steps} steps")
+    if len(epochs) < EPOCHS:  # it diverged
+        raise HarnessError(f"{spec.variant} cannot be timed: its loss is not finite within {EPOCHS * steps} steps")
     spent = sum(each.train_seconds + each.evaluate_seconds for each in epochs)
-    per_image = epochs[1].evaluate_seconds / len(data.test.labels)
-    return _Timed(epochs[1].train_seconds / steps, per_image, took - spent, size)
+    step = statistics.median(each.train_seconds for each in epochs[1:]) / steps
+    per_image = statistics.median(each.evaluate_seconds for each in epochs[1:]) / len(data.test.labels)
+    return _Timed(step, per_image, took - spent, size)
 
 
 def _part(dataset: Dataset, train: int) -> Dataset:
