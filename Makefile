@@ -23,7 +23,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run plan reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help extras run report results compare sync ui server migrate list data new plan prune predict export explain lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid test-engines chaos zoo clean
+.PHONY: help extras run report results compare sync ui server migrate list data new plan prune predict export explain lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid test-engines test-example chaos zoo clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -129,6 +129,9 @@ bench-grid: .venv/requirements-dev.stamp ## Many runs at once beside one after t
 
 test-engines: .venv/requirements-dev.stamp ## The tests of Ray and Slurm, which take minutes to start
 	@$(PY) -m pytest -m engines -n 0
+
+test-example: .venv/requirements-dev.stamp ## Execute docs/example.ipynb, every cell
+	@$(PY) -m pytest -m example -n 0
 
 chaos: .venv/requirements-dev.stamp ## Kill it, damage it, fill its disk, into reports/out/chaos (hours) [SECTIONS="kills disk"]
 	@$(PY) -m tests.chaos "$$SECTIONS"

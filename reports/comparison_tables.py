@@ -45,8 +45,7 @@ def comparisons_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) ->
 def pairs_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Table:
     """Paired differences between variants neither of which is the baseline."""
     rows = [
-        (c.variant, c.baseline, c.verdict, *_difference(c, unit), p_value(c.p_adjusted), _ahead(c))
-        for c in comparisons
+        (c.variant, c.baseline, c.verdict, *_difference(c, unit), p_value(c.p_adjusted), _ahead(c)) for c in comparisons
     ]
     return Table(
         ("variant", "beside", "verdict", unit.of("difference"), "95% interval", "pairs", "p", "ahead"),

@@ -39,11 +39,12 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     from harness.execution.forecast import forecasts
     from harness.execution.made import find_made
     from harness.execution.settle import settle
+    from harness.plans.foresight import notes
 
     planned, datasets = check(planned, root)
     made = [spec for spec in planned.runs if find_made(root, spec)]
     missing = [spec for spec in planned.runs if spec not in made]
-    for line in described(planned, made):
+    for line in [*described(planned, made), *notes(planned)]:
         print(line, flush=True)
     planned = settle(planned, datasets, root, asked) if missing else planned
     for line in costs(planned, missing, forecasts(planned, datasets, missing, workers)):
@@ -53,7 +54,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
 
 def described(plan: "Plan", made: Sequence["RunSpec"]) -> list[str]:
     """The question, the runs, and what differs between them."""
-    from harness.plans.plan import differences
+    from harness.plans.differences import differences
 
     seeds, recipes = sorted({spec.seed for spec in plan.runs}), plan.recipes
     said = [
@@ -63,6 +64,8 @@ def described(plan: "Plan", made: Sequence["RunSpec"]) -> list[str]:
     ]
     for field, values in differences(recipes).items():
         said.append(f"differs: {field} ({', '.join(f'{name}: {value}' for name, value in values.items())})")
+    if plan.tune:
+        said.append(f"tuned first: {plan.tune.trials} trials of each variant, which are not timed here")
     same = flatten(next(iter(recipes.values())))
     said.append(f"each: {same['epochs']} epochs of {same['data.name']} in batches of {same['batch_size']}")
     return said
@@ -78,10 +81,13 @@ def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast
         f"{variant}: {1000 * each.step_seconds:.3g} ms a step, {each.seconds:.3g} s a run"
         for variant, each in found.items()
     ]
-    total = START_SECONDS + sum(found[spec.variant].seconds for spec in missing)
-    where = "a GPU" if on_gpu else f"{around.threads} of this machine's cores"
-    hours = total / 3600 * (1 if on_gpu else int(around.threads))
-    said.append(f"time: about {lasting(total)} on {where}, one run after the other; the report comes on top")
+    at_once = around.jobs if isinstance(around.jobs, int) else 1
+    total = START_SECONDS + sum(found[spec.variant].seconds for spec in missing) / at_once
+    cores = int(around.threads) * at_once
+    where = "a GPU" if on_gpu else f"{cores} of this machine's cores"
+    order = "one run after the other" if at_once == 1 else f"{at_once} runs at once"
+    said.append(f"time: about {lasting(total)} on {where}, {order}; the report comes on top")
+    hours = total / 3600 * (1 if on_gpu else cores)
     said.append(f"cost: about {hours:.2g} {'GPU' if on_gpu else 'core'} hours")
     size = sum(found[spec.variant].bytes for spec in missing)
     said.append(f"disk: about {size / 1e6:.3g} MB in runs/, and at most as much again in MLflow's artifacts")
