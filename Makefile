@@ -20,10 +20,10 @@ PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
 # Huge pages for a step's tensors; glibc reads it only when a process starts. keep_freed_memory in
 # harness/training/device.py sets the rest.
-run reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+run plan reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help extras run report results compare sync ui server migrate list data new lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid bench-growth test-engines chaos zoo clean
+.PHONY: help extras run report results compare sync ui server migrate list data new plan prune predict export explain lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid bench-growth test-engines test-example chaos zoo clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -69,8 +69,25 @@ list: .venv/requirements.stamp ## Show every model and experiment, or one model'
 
 new: .venv/requirements.stamp ## Write an experiment's file, from one that is there: make new EXP=my_question [FROM=norm_comparison]
 	@$(PY) -m harness new --from="$$FROM" -- "$$EXP"
+
 data: .venv/requirements.stamp ## Show what a data set holds, with a sample of its images: make data DATA=folder:PATH [SET=data.image_size=32]
 	@$(PY) -m harness data --data="$$DATA" --set="$$SET"
+
+plan: .venv/requirements.stamp ## What would run, how long it takes here, and what it could show: make plan EXP=quickstart [SEEDS= SET=]
+	@$(PY) -m harness plan --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP" && \
+	$(PY) -m reports plan --seeds="$$SEEDS" --variants="$$VARIANTS" -- "$$EXP"
+
+prune: .venv/requirements.stamp ## Which runs could go, and how much room that makes: make prune EXP=quickstart [VARIANT= OLDER=days] [YES=1 deletes]
+	@$(PY) -m harness prune --variant="$$VARIANT" --older="$$OLDER" --yes="$$YES" -- "$$EXP"
+
+predict: .venv/requirements.stamp ## What a run's network says of a folder of images: make predict RUN=<key> IMAGES=photos
+	@$(PY) -m harness predict --images="$$IMAGES" -- "$$RUN"
+
+explain: .venv/requirements.stamp ## Where a run's network looked on images it gets wrong (Grad-CAM): make explain RUN=<key>
+	@$(PY) -m harness explain -- "$$RUN"
+
+export: .venv/requirements.stamp ## A run's network as ONNX, .pt2, safetensors and an MLflow model: make export RUN=<key>
+	@$(PY) -m harness export -- "$$RUN"
 
 lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: make lr-find EXP=resnet_onecycle
 	@$(PY) -m harness lr-find --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"
@@ -115,6 +132,9 @@ test-engines: .venv/requirements-dev.stamp ## The tests of Ray and Slurm, which 
 
 bench-growth: .venv/requirements-dev.stamp ## What 10, 100 and 1,000 runs cost to plan, deliver and report, into docs/growth.md; half an hour
 	@$(PY) -m tests.bench.growth
+
+test-example: .venv/requirements-dev.stamp ## Execute docs/example.ipynb, every cell
+	@$(PY) -m pytest -m example -n 0
 
 chaos: .venv/requirements-dev.stamp ## Kill it, damage it, fill its disk, into reports/out/chaos (hours) [SECTIONS="kills disk"]
 	@$(PY) -m tests.chaos "$$SECTIONS"

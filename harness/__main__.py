@@ -11,7 +11,7 @@ from harness.environment import project
 from harness.values import HarnessError, SpecError, refused_by_system
 
 ROOT = project()
-OWN_FILES: tuple[str, ...] = ("data", "new", "ui", "server", "migrate")
+OWN_FILES: tuple[str, ...] = ("data", "new", "ui", "server", "migrate", "predict", "export", "plan", "prune", "explain")
 """Verbs of which `harness.commands` has a file: `HELP`, `options(parser)` and `act(chosen, root)`."""
 
 

@@ -6,14 +6,16 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harness.data.cache import open_cached
 from harness.environment import project
-from harness.tracking.store import Unreachable
+from harness.plans import catalog
+from harness.tracking.store import TrackingError, Unreachable
 from harness.tracking.tracker import Tracker
 from harness.values import HarnessError, refused_by_system
-from reports import compare, comparison_tables, frames, prose, tables, terminal
+from reports import compare, comparison_tables, designed, frames, prose, tables, terminal
 from reports.build import build
 from reports.external import Asked, Table, from_csv, from_mlflow, read
 from reports.grids import Images
@@ -40,13 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elsewhere = commands.add_parser("compare", help="results that another program trained")
     for name in ("csv", "mlflow", "variant", "seed", "metric", "baseline", "margin", "unit", "lower"):
         elsewhere.add_argument(f"--{name}", default="")
+    plan = commands.add_parser("plan", help="what an experiment's seeds could show")
+    plan.add_argument("experiment")
+    for name in ("seeds", "variants"):
+        plan.add_argument(f"--{name}", default="")
     chosen = parser.parse_args(arguments)
     allowed = os.environ.get("ALLOW", "").split()
     try:
         if chosen.command == "check":
             return _check(update=_asked("UPDATE"))
-        if chosen.command == "compare":
-            return _compare(chosen)
+        if chosen.command in ("compare", "plan"):
+            return _compare(chosen) if chosen.command == "compare" else _plan(chosen)
         names = list(dict.fromkeys(chosen.experiments.split()))
         if not names:
             raise HarnessError('EXP must name one experiment or several, as in: make report EXP="a b"')
@@ -106,6 +112,17 @@ def _results(names: Sequence[str]) -> int:
         made = frames.comparisons(selection)
         shown = [tables.variants_table(selection), *([comparison_tables.comparisons_table(made)] if made else [])]
         print("\n\n".join(map(terminal.render, [*shown, tables.runs_table(selection)])), end="\n\n")
+    return 0
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    """What the seeds could show, by the recorded runs' spread where there are any; a store that fails is none."""
+    recorded = []
+    with suppress(TrackingError):
+        selection = select(Tracker(ROOT), chosen.experiment)
+        recorded = [frames.measured(selection)] if selection.records else []
+    experiment = catalog.load(chosen.experiment, ROOT)
+    print("\n".join(designed.lines(experiment, chosen.seeds, chosen.variants, recorded)))
     return 0
 
 

@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from harness.__main__ import main as harness
 
     status = harness([verb, *options])
+    if verb == "plan" and status == 0:
+        return _plan_of(options)
     return _report_of(options, status) if verb == "run" and status in (0, 1) else status
 
 
@@ -72,6 +74,15 @@ def _report_of(options: Sequence[str], status: int) -> int:
     from reports.__main__ import main as report
 
     return report(["write", parser().parse_args(["run", *options]).experiment]) or status
+
+
+def _plan_of(options: Sequence[str]) -> int:
+    """As `make plan`: what the seeds could show comes last."""
+    from harness.__main__ import parser
+    from reports.__main__ import main as report
+
+    chosen = parser().parse_args(["plan", *options])
+    return report(["plan", f"--seeds={chosen.seeds}", f"--variants={chosen.variants}", chosen.experiment])
 
 
 def _help() -> int:

@@ -159,23 +159,23 @@ def misclassified(wrong: pd.DataFrame, images: NDArray[np.float32]) -> Figure:
     return grid(images, titles, "Test images the model gets wrong, surest first")
 
 
-def grid(images: NDArray[np.float32], titles: Sequence[str], title: str) -> Figure:
-    """Images (N, H, W, C), 0..1, in rows of eight, each under its title."""
-    rows = max(1, -(-len(images) // COLUMNS))
+def grid(images: NDArray[np.float32], titles: Sequence[str], title: str, columns: int = COLUMNS) -> Figure:
+    """Images (N, H, W, C), 0..1, in rows of so many, each under its title."""
+    rows = max(1, -(-len(images) // columns))
     head = 0.13 * max((name.count("\n") + 1 for name in titles), default=1) + 0.08  # of an image's height
     longest = max((len(line) for name in map(plain, titles) for line in name.split("\n")), default=1)
     size = 6.5 * min(1, 19 / max(longest, 1))  # points: what fits above an image
-    width, height = 1.15 * COLUMNS, 1.1 * rows * (1 + head) + 0.4
+    width, height = 1.15 * columns, 1.1 * rows * (1 + head) + 0.4
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     figure.suptitle(title if len(images) else f"{title}: none", fontsize=10, y=1 - 0.1 / height, va="top")
     axes = figure.add_axes((0.01, 0.0, 0.98, 1 - 0.4 / height))  # one for all: an axes an image takes ten times as long
     for position, (image, name) in enumerate(zip(images, titles, strict=True)):
-        x, y = 1.06 * (position % COLUMNS), (1 + head) * (position // COLUMNS) + head
+        x, y = 1.06 * (position % columns), (1 + head) * (position // columns) + head
         grey = image.shape[-1] == 1
         axes.imshow(image.squeeze(), extent=(x, x + 1, y + 1, y), cmap="gray" if grey else None, vmin=0, vmax=1)
         axes.text(x + 0.5, y - 0.03, plain(name), fontsize=size, ha="center", va="bottom")
-    axes.set(xlim=(0, 1.06 * COLUMNS), ylim=((1 + head) * rows, 0))
+    axes.set(xlim=(0, 1.06 * columns), ylim=((1 + head) * rows, 0))
     axes.set_axis_off()
     return figure
 

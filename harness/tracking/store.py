@@ -168,6 +168,11 @@ class Store:
         return TrackingError(f"{problem}; {cure}")
 
 
+def settle() -> None:
+    """Give MLflow its settings, but for those that the user has set; to be called before it is imported."""
+    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
+
+
 def connect(root: Path, uri: str | None = None) -> Store:
     """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else `mlflow.db` in the project's folder.
 
@@ -177,7 +182,7 @@ def connect(root: Path, uri: str | None = None) -> Store:
     Raises:
         TrackingError: the database cannot be opened, now or later, or the address is none.
     """
-    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
+    settle()
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or local_uri(root)
     require_address(uri)
     opened = Store(root, uri)

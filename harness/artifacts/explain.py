@@ -1,0 +1,103 @@
+"""Where a network looked: Grad-CAM (Selvaraju et al. 2017) over images that it gets wrong, by captum.
+
+A heat map says which places of the last feature map raised a class's logit; it is coarse, and no proof of a cause.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from harness.artifacts.weights import Trained
+from harness.augmentation.normaliser import Normaliser
+from harness.values import HarnessError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 16
+_OPACITY = 0.5
+
+
+def require() -> None:
+    """Refuse, before anything is loaded, where captum is missing.
+
+    Raises:
+        HarnessError: names the extra to install.
+    """
+    if importlib.util.find_spec("captum") is None:
+        raise HarnessError("explain needs captum: pip install captum (extra `explain`)")
+
+
+def last_map(network: nn.Module, inputs: torch.Tensor) -> nn.Module:
+    """The last convolution whose output has more than one place.
+
+    Args:
+        inputs: (N, C, H, W), normalised.
+
+    Raises:
+        HarnessError: the network has none.
+    """
+    found: list[nn.Module] = []
+
+    def note(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        if output.shape[-1] > 1:
+            found.append(module)
+
+    hooks = [module.register_forward_hook(note) for module in network.modules() if isinstance(module, nn.Conv2d)]
+    try:
+        with torch.no_grad():
+            network(inputs[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        raise HarnessError("explain needs a convolution with more than one place in its output; this network has none")
+    return found[-1]
+
+
+def heat_maps(trained: Trained, images: NDArray[np.uint8], classes: Sequence[int]) -> NDArray[np.float32]:
+    """For each image (N, H, W, C) and its class, where the class's logit was raised: (N, H, W), 0..1."""
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    inputs = Normaliser.make(trained.mean, trained.std, "cpu", "contiguous", "fp32")(torch.from_numpy(images.copy()))
+    network = trained.network.eval()
+    attribution = LayerGradCam(network, last_map(network, inputs))
+    maps = attribution.attribute(inputs, target=torch.tensor(list(classes)), relu_attributions=True)
+    assert isinstance(maps, torch.Tensor)
+    grown = LayerAttribution.interpolate(maps, images.shape[1:3], "bilinear").detach()[:, 0]
+    return (grown / grown.flatten(1).max(1).values.clamp(min=1e-12)[:, None, None]).numpy()
+
+
+def figure(
+    images: NDArray[np.uint8],
+    predicted: NDArray[np.float32],
+    true: NDArray[np.float32],
+    names: Sequence[tuple[str, str]],
+) -> "Figure":
+    """Three pictures an image: itself, and where its predicted and its true class were seen.
+
+    Args:
+        images: (N, H, W, C).
+        predicted, true: heat maps (N, H, W).
+        names: for each image its true and its predicted class.
+    """
+    from harness.artifacts import figures
+
+    plain = (np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images).astype(np.float32) / 255
+    shown, titles = list[NDArray[np.float32]](), list[str]()
+    for image, wrong, right, (label, guess) in zip(plain, predicted, true, names, strict=True):
+        shown += [image, _over(image, wrong), _over(image, right)]
+        titles += [f"{label}", f"why {guess}", f"why {label}"]
+    return figures.grid(np.stack(shown), titles, "Wrong, surest first: image, predicted, true", 6)
+
+
+def _over(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    from matplotlib import colormaps
+
+    coloured = np.asarray(colormaps["inferno"](heat)[..., :3], dtype=np.float32)
+    return ((1 - _OPACITY) * image + _OPACITY * coloured).astype(np.float32)

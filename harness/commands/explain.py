@@ -1,0 +1,49 @@
+"""`make explain`: where a run's network looked, on the test images that it gets wrong."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from harness.values import HarnessError
+
+HELP = "where a run's network looked on images it gets wrong (Grad-CAM)"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="its key in runs/ or its id in MLflow")
+
+
+def act(chosen: argparse.Namespace, root: Path) -> int:
+    """Write `explained.png`; returns the exit status.
+
+    Raises:
+        HarnessError: no such run, captum is missing, or the run's test images are not in data/cache.
+    """
+    from harness.artifacts import explain, figures
+    from harness.artifacts.predictions import misclassified
+    from harness.artifacts.weights import load_model
+    from harness.commands.finished import find, out_folder
+    from harness.data.cache import open_cached
+
+    explain.require()
+    run = find(chosen.run, root)
+    cached = open_cached(run.data.checksum, root)
+    if cached is None:
+        raise HarnessError(f"the test images of {run.data.label!r} are not in data/cache; make any run on them first")
+    with np.load(run.predictions, allow_pickle=False) as kept:
+        wrong = misclassified(kept["logits"], kept["labels"], run.data.classes).head(explain.SHOWN)
+    if wrong.empty:
+        print("nothing to explain: every test image is classified rightly")
+        return 0
+    images = np.ascontiguousarray(cached.test.images[wrong["index"].to_numpy(dtype=int)])
+    trained, number = load_model(run.weights), {name: at for at, name in enumerate(run.data.classes)}
+    maps = [
+        explain.heat_maps(trained, images, [number[name] for name in wrong[side]]) for side in ("predicted", "true")
+    ]
+    names = list(zip(wrong["true"], wrong["predicted"], strict=True))
+    folder = out_folder(root, "explain", run.key)
+    folder.mkdir(parents=True, exist_ok=True)
+    figures.save(explain.figure(images, maps[0], maps[1], names), folder / "explained.png")
+    print(f"written: {(folder / 'explained.png').relative_to(root)}, {len(wrong)} images")
+    return 0

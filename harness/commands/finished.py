@@ -1,0 +1,58 @@
+"""The network that a finished run left: found by the run's name, as `make reproduce` finds it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.commands.reproduce import recorded
+from harness.records.events import DataFacts, Event, Started
+from harness.tracking.tracker import Tracker
+from harness.values import HarnessError
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run, its weights, and the images that it was trained on."""
+
+    key: str
+    events: list[Event]
+    weights: Path
+    predictions: Path
+
+    @property
+    def data(self) -> DataFacts:
+        started = next(event for event in self.events if isinstance(event, Started))
+        return started.data
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        channels, height, width = self.data.shape
+        return height, width, channels
+
+
+def find(name: str, root: Path) -> FinishedRun:
+    """A finished run, by its key in runs/ or by its id in MLflow.
+
+    Raises:
+        HarnessError: there is no such run, it did not finish, or its weights are missing.
+    """
+    events = recorded(name, root)
+    started = next(event for event in events if isinstance(event, Started))
+    local = next((root / "runs").glob(f"*/{name}/artifacts"), None)
+    files = [_file(each, local, name, root) for each in ("weights.safetensors", "predictions.npz")]
+    key = name if local else started.spec.key
+    return FinishedRun(key, events, *files)
+
+
+def _file(file: str, local: Path | None, name: str, root: Path) -> Path:
+    if local is None:
+        return Tracker(root).artifact(name, file)
+    if not (local / file).is_file():
+        raise HarnessError(f"{(local / file).relative_to(root)} is missing; make sync puts it back if MLflow has it")
+    return local / file
+
+
+def out_folder(root: Path, verb: str, key: str) -> Path:
+    """Where what is made of a run goes: `reports/out/<verb>-<run>`."""
+    return root / "reports" / "out" / f"{verb}-{re.sub(r'[^A-Za-z0-9_-]+', '-', key)}"

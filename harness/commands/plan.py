@@ -1,0 +1,102 @@
+"""`make plan`: what `make run` would do, how long it would take here, and what it would cost. No run is recorded.
+
+Threads, memory format and the form of the step are measured and kept as `make run` does it, which then finds them.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands import arguments
+from harness.values import flatten
+
+if TYPE_CHECKING:
+    from harness.execution.forecast import Forecast
+    from harness.plans.plan import Plan
+    from harness.plans.spec import RunSpec
+
+HELP = "what an experiment's runs would be, and take, here"
+START_SECONDS = 6.0
+"""Of importing, and of opening the store, as measured once for a command."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment")
+    for name in ("data", "seeds", "until", "max-seeds", "variants", "set", "workers"):
+        parser.add_argument(f"--{name}", default="")
+
+
+def act(chosen: argparse.Namespace, root: Path) -> int:
+    """Print the plan; returns the exit status.
+
+    Raises:
+        HarnessError: whatever `make run` would refuse, or a run that fails within its first steps.
+    """
+    planned, asked = arguments.planned(chosen, root)
+    workers = arguments.workers(chosen)
+    from harness.execution.check import check
+    from harness.execution.forecast import forecasts
+    from harness.execution.made import find_made
+    from harness.execution.settle import settle
+    from harness.plans.foresight import notes
+
+    planned, datasets = check(planned, root)
+    made = [spec for spec in planned.runs if find_made(root, spec)]
+    missing = [spec for spec in planned.runs if spec not in made]
+    for line in [*described(planned, made), *notes(planned)]:
+        print(line, flush=True)
+    planned = settle(planned, datasets, root, asked) if missing else planned
+    for line in costs(planned, missing, forecasts(planned, datasets, missing, workers)):
+        print(line)
+    return 0
+
+
+def described(plan: "Plan", made: Sequence["RunSpec"]) -> list[str]:
+    """The question, the runs, and what differs between them."""
+    from harness.plans.differences import differences
+
+    seeds, recipes = sorted({spec.seed for spec in plan.runs}), plan.recipes
+    said = [
+        f"{plan.design.experiment}: {plan.design.question}",
+        f"runs: {len(plan.runs)}, of {', '.join(recipes)} with seeds {', '.join(map(str, seeds))}; made already: "
+        f"{len(made)}",
+    ]
+    for field, values in differences(recipes).items():
+        said.append(f"differs: {field} ({', '.join(f'{name}: {value}' for name, value in values.items())})")
+    if plan.tune:
+        said.append(f"tuned first: {plan.tune.trials} trials of each variant, which are not timed here")
+    same = flatten(next(iter(recipes.values())))
+    said.append(f"each: {same['epochs']} epochs of {same['data.name']} in batches of {same['batch_size']}")
+    return said
+
+
+def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast"]) -> list[str]:
+    """Time, core or GPU hours, and disk, of the runs that are missing, one after the other."""
+    if not missing:
+        return ["time: none; every run is made"]
+    around = plan.circumstances
+    on_gpu = around.device.startswith("cuda")
+    said = [
+        f"{variant}: {1000 * each.step_seconds:.3g} ms a step, {each.seconds:.3g} s a run"
+        for variant, each in found.items()
+    ]
+    at_once = around.jobs if isinstance(around.jobs, int) else 1
+    total = START_SECONDS + sum(found[spec.variant].seconds for spec in missing) / at_once
+    cores = int(around.threads) * at_once
+    where = "a GPU" if on_gpu else f"{cores} of this machine's cores"
+    order = "one run after the other" if at_once == 1 else f"{at_once} runs at once"
+    said.append(f"time: about {lasting(total)} on {where}, {order}; the report comes on top")
+    hours = total / 3600 * (1 if on_gpu else cores)
+    said.append(f"cost: about {hours:.2g} {'GPU' if on_gpu else 'core'} hours")
+    size = sum(found[spec.variant].bytes for spec in missing)
+    said.append(f"disk: about {size / 1e6:.3g} MB in runs/, and at most as much again in MLflow's artifacts")
+    return said
+
+
+def lasting(seconds: float) -> str:
+    """50 s; 12 min; 3.5 h; 4.1 days."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
