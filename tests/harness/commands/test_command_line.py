@@ -162,7 +162,7 @@ def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) 
 def test_other_commands_refuse_alike(refuse: Refuse, arguments: list[str], said: str) -> None:
     """Also where argparse would print its usage and end the program itself."""
     line = refuse(*arguments)
-    names = ", ".join(["run, lr-find, list, reproduce, forget, sync, ui", *command_line.OWN_FILES])
+    names = ", ".join(["run, lr-find, list, reproduce, forget, sync", *command_line.OWN_FILES])
     choices = (re.sub(r"[a-z-]+", r"'\g<0>'", names), names)  # Python 3.12 changed its mind
     assert line in [said.replace("{choices}", each) for each in choices]
 
