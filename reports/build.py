@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.artifacts.spreadsheet import write_csv
-from harness.files import remove_leftovers
+from harness.environment.files import remove_leftovers
 from harness.values import HarnessError
 from reports import (
     errors,

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harness.artifacts.figures import new, plain
-from harness.metrics import VALIDATION
+from harness.evidence.metrics import VALIDATION
 from harness.records.events import EpochDone
 from reports.answers import Answers
 from reports.select import Selection

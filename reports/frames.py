@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from harness import metrics
+from harness.evidence import metrics
 from harness.records.events import EpochDone
 from harness.records.record import Record
 from harness.records.results import result, scale

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from harness import metrics
+from harness.evidence import metrics
 from harness.evidence.looks import decide
 from harness.plans.looks import Look
 from harness.records import looks as journal

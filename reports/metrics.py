@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from harness import metrics
-from harness.metrics import Metric
+from harness.evidence import metrics
+from harness.evidence.metrics import Metric
 from harness.records.results import result
 from reports.document import Cell, Table
 from reports.frames import measured_by

@@ -20,7 +20,7 @@ from harness.artifacts.spreadsheet import write_csv
 from harness.artifacts.weights import save_weights
 from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
-from harness.files import fsync_folder
+from harness.environment.files import fsync_folder
 from harness.plans.spec import RunSpec
 from harness.records.events import EpochDone, Event, LRFound
 from harness.training.build import evenly

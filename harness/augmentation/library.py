@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.augmentation.batched import sample_keys
-from harness.files import remove_leftovers
+from harness.environment.files import remove_leftovers
 from harness.plans.spec import Transform
 from harness.values import Argument, HarnessError, nearest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.environment import code_of
-from harness.files import write_whole
+from harness.environment.files import write_whole
 from harness.plans import catalog
 from harness.values import SpecError
 

@@ -1,1 +1,4 @@
-"""What differences paired by seed show: joint sign flips, and looks that are paid for. Knows NumPy and SciPy alone."""
+"""What results show: metrics of logits, joint sign flips of differences paired by seed, and looks that are paid for.
+
+Knows NumPy and SciPy alone.
+"""

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 import models
-from harness import metrics
 from harness.augmentation import source
 from harness.data.load import Dataset, load
+from harness.evidence import metrics
 from harness.plans.plan import Plan, on_images, steps_per_epoch
 from harness.plans.spec import Data, Recipe
 from harness.training.build import complete_model, model_options

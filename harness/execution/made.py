@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import models
+from harness.environment.files import put
 from harness.execution.run import ended, run_folder
-from harness.files import put
 from harness.plans.spec import Model, RunSpec
 from harness.records import journal
 from harness.records.events import EpochDone, Event, Finished, Started

@@ -8,8 +8,8 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from harness.data.load import Dataset
+from harness.environment.files import write_whole
 from harness.execution.attempt import sweep
-from harness.files import write_whole
 from harness.plans.plan import Plan, with_rates
 from harness.plans.spec import Data, Recipe, RunSpec
 from harness.records.events import LRFound

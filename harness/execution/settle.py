@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from harness.data.load import Dataset
 from harness.environment import code_at_start
+from harness.environment.files import write_whole
 from harness.execution import split
 from harness.execution.split import Split
-from harness.files import write_whole
 from harness.plans.plan import Plan, together, within
 from harness.plans.spec import Circumstances, Data
 from harness.records import journal

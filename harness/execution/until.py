@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from harness import metrics
+from harness.evidence import metrics
 from harness.evidence.looks import Decision, decide, spend
 from harness.execution.made import find_made
 from harness.plans.looks import Look

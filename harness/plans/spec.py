@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from harness import metrics
+from harness.evidence import metrics
 from harness.plans.cells import Cells, all_cells, refuse_uncrossed
 from harness.plans.hyperparameters import Constant, Cosine, LRFinder, Optimizer, Schedule
 from harness.plans.tuning import FIRST_TRIAL_SEED, Tuning

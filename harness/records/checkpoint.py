@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from harness.files import write_whole
+from harness.environment.files import write_whole
 
 KEPT = 2
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.files import write_whole
+from harness.environment.files import write_whole
 from harness.records.events import EVENT, MEASURED, EpochDone, Event, Started, from_json
 from harness.values import HarnessError
 

@@ -1,6 +1,6 @@
 """A finished run's result by any metric."""
 
-from harness import metrics
+from harness.evidence import metrics
 from harness.records.record import Record
 from harness.values import HarnessError
 

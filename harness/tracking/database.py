@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from harness.files import move_into_place
+from harness.environment.files import move_into_place
 
 _RECORDED = {"alembic_version": "0", "workspaces": "0", "experiments": "experiment_id != 0"}
 """Table → which of its rows somebody recorded: MLflow itself fills these when it makes a store."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from harness.files import write_whole
+from harness.environment.files import write_whole
 from harness.records import holding, journal
 from harness.tracking.listing import Listed
 from harness.tracking.state import attempt_tag, begun

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from harness.files import write_whole
+from harness.environment.files import write_whole
 
 _PLACES = ("runs", "mlartifacts")
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from harness.files import put
+from harness.environment.files import put
 from harness.tracking.receipt import Sent, sha256, stamp
 from harness.tracking.store import TrackingError
 

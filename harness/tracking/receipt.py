@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.files import write_whole
+from harness.environment.files import write_whole
 from harness.records import journal
 
 NAME = "delivered.json"

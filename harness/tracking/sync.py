@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from harness.files import write_whole
+from harness.environment.files import write_whole
 from harness.records import journal
 from harness.records.holding import is_held
 from harness.tracking import store

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.environment.files import write_whole
 from harness.execution.attempt import environment
 from harness.execution.run import run_folder
-from harness.files import write_whole
 from harness.plans.plan import Plan
 from harness.plans.spec import RunSpec
 from harness.records.events import DataFacts, EpochDone, Event, Finished, ModelFacts, Scores, Started

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.metrics import registry
+from harness.evidence.metrics import registry
 from reports import frames, metrics, note, prose
 from reports.build import build
 from reports.select import Selection
@@ -57,8 +57,10 @@ def test_a_metric_that_cannot_be_imported_is_said_to_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = selection(tmp_path, "test_accuracy", seeds=(0,))
-    monkeypatch.setitem(registry.BROKEN, "harness/metrics/mine.py", "harness/metrics/mine.py (ZeroDivisionError: x)")
-    said = "Left out, because it cannot be imported: harness/metrics/mine.py (ZeroDivisionError: x)."
+    monkeypatch.setitem(
+        registry.BROKEN, "harness/evidence/metrics/mine.py", "harness/evidence/metrics/mine.py (ZeroDivisionError: x)"
+    )
+    said = "Left out, because it cannot be imported: harness/evidence/metrics/mine.py (ZeroDivisionError: x)."
     assert (metrics.table(made).caption or "").endswith(said)
 
 

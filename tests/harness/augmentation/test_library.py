@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.augmentation.source import AugmentError, Source, check, source
-from harness.files import remove_leftovers
+from harness.environment.files import remove_leftovers
 from harness.plans.spec import Transform
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from harness import metrics
+from harness.evidence import metrics
 from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
 from harness.plans.overrides import explain
 from harness.plans.spec import DATASETS, Data, Experiment, Model, Published, Recipe, RunSpec, Transform

@@ -64,9 +64,9 @@ def register(
 
 def import_all() -> None:
     """Import every file of the package; a broken one harms no other, and what it had registered is forgotten."""
-    package = importlib.import_module("harness.metrics")
+    package = importlib.import_module("harness.evidence.metrics")
     for found in pkgutil.iter_modules(package.__path__):
-        module = f"harness.metrics.{found.name}"
+        module = f"harness.evidence.metrics.{found.name}"
         try:
             importlib.import_module(module)
         except Exception as error:  # it is the user's own code that runs here, and may fail in any way

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from harness import metrics
-from harness.metrics import registry
+from harness.evidence import metrics
+from harness.evidence.metrics import registry
 from harness.values import SpecError
 from reports.checkpoints import expected_calibration_error
 
@@ -84,7 +84,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-GOOD = "from harness.metrics import register\n\n\n@register()\ndef {0}(logits, targets):\n    return 0.5\n"
+GOOD = "from harness.evidence.metrics import register\n\n\n@register()\ndef {0}(logits, targets):\n    return 0.5\n"
 
 
 def test_a_file_in_the_folder_is_found_by_itself(folder: Path) -> None:
@@ -99,8 +99,11 @@ def test_a_file_in_the_folder_is_found_by_itself(folder: Path) -> None:
     [
         ("1 / 0\n", "(ZeroDivisionError: division by zero)"),
         (GOOD.format("halves") + "1 / 0\n", "(ZeroDivisionError: division by zero)"),
-        (GOOD.format("loss"), "(SpecError: metric 'loss' is registered twice: in harness.metrics.over_images and "
-         "harness.metrics.mine)"),
+        (
+            GOOD.format("loss"),
+            "(SpecError: metric 'loss' is registered twice: in harness.evidence.metrics.over_images and "
+            "harness.evidence.metrics.mine)",
+        ),
     ],
 )  # fmt: skip
 def test_a_broken_file_is_named_where_its_metric_is_asked_for_and_harms_no_other(
@@ -112,7 +115,7 @@ def test_a_broken_file_is_named_where_its_metric_is_asked_for_and_harms_no_other
     assert "test_thirds" in metrics.primary_names()
     with pytest.raises(SpecError) as caught:
         metrics.check_primary("test_halves")
-    assert str(caught.value).endswith(f"; not imported: harness/metrics/mine.py {said}")
+    assert str(caught.value).endswith(f"; not imported: harness/evidence/metrics/mine.py {said}")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from harness.metrics.registry import Logits, Targets, register
+from harness.evidence.metrics.registry import Logits, Targets, register
 
 BINS = 15
 

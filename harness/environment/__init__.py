@@ -17,7 +17,7 @@ CODE = ("augmentation", "data", "training")
 """Packages of the harness that decide what a run computes; a model's own code is digested beside them."""
 
 
-CODE_ROOT = Path(__file__).resolve().parent.parent
+CODE_ROOT = Path(__file__).resolve().parents[2]
 """Where the packages lie that run: a repository, or an environment's site-packages."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import put, write_whole
+from harness.environment.files import put, write_whole
 
 
 def test_parts_follow_each_other_and_take_the_old_files_place(tmp_path: Path) -> None:

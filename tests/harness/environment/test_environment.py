@@ -21,7 +21,7 @@ from harness.execution.attempt import environment
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.spec import Circumstances, Recipe, Transform
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SOURCE = """import math
 
 RATE = "0.1"

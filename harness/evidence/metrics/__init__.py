@@ -5,7 +5,7 @@ logits that every run keeps, so a new one applies to runs made before it. `test_
 primary metric, and every report has it in its table of metrics.
 """
 
-from harness.metrics.registry import (
+from harness.evidence.metrics.registry import (
     BROKEN,
     VALIDATION,
     Metric,
