@@ -17,11 +17,16 @@ _DOCSTRING = '''"""TODO: the question, and the answer that you expect.
 
 Command: make run EXP={name}. Cost: see make plan EXP={name}. Begun as a copy of {origin}.
 """'''
+_CLAIMS = ("published", "expected")
+"""Fields that say something of the old question's results."""
 COMMENTS: Mapping[str, str] = {
     "question": "One sentence; the report opens with it.",
     "base": "What all variants share. Every field and its rule: harness/plans/spec.py.",
     "variants": "Each variant: its name, and the fields in which it differs from `base`.",
     "factor": "The only fields in which variants may differ; any other difference is refused.",
+    "factors": "Each field and its levels: every combination of them is a variant.",
+    "tune": "What is tuned first, with the same number of trials for every variant.",
+    "looks": "Numbers of seeds at which UNTIL=decided looks at the results.",
     "baseline": "The variant that all others are compared with.",
     "seeds": "Each variant runs once with each of these seeds; make plan says what so many can show.",
     "smallest_difference_points": "In percentage points: differences below it are taken not to matter.",
@@ -70,7 +75,7 @@ def _source(name: str, root: Path) -> str:
 
 
 def written(source: str, name: str, origin: str) -> str:
-    """An experiment's text under another name: its own docstring and published results are left out.
+    """An experiment's text under another name: its docstring, published results and predictions are left out.
 
     Raises:
         SpecError: the text holds no `EXPERIMENT = Experiment(...)` to take.
@@ -89,7 +94,7 @@ def written(source: str, name: str, origin: str) -> str:
         indent = " " * keyword.col_offset
         if keyword.arg == "name":
             edits.append((first, last, [f'{indent}name="{name}",']))
-        elif keyword.arg == "published":
+        elif keyword.arg in _CLAIMS:
             edits.append((first, last, []))
         elif comment := COMMENTS.get(keyword.arg or ""):
             edits.append((first, last, [f"{indent}# {comment}", *lines[first - 1 : last]]))

@@ -14,15 +14,18 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("origin", catalog.names(ROOT))
 def test_every_experiment_can_be_copied(origin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same variants of the same recipe, with a comment on each field; no published results, no old docstring."""
+    """The same variants of the same recipe, a comment on each field; no published results, predictions or docstring."""
     monkeypatch.setattr("harness.__main__.ROOT", tmp_path)
     assert main(["new", "mine", f"--from={origin}"]) == 0
     made, old = catalog.load("mine", tmp_path), catalog.load(origin, ROOT)
-    assert made.model_dump(exclude={"name", "published"}) == old.model_dump(exclude={"name", "published"})
-    assert (made.name, made.published) == ("mine", ())
+    own = {"name", "published", "expected"}
+    assert made.model_dump(exclude=own) == old.model_dump(exclude=own)
+    assert (made.name, made.published, made.expected) == ("mine", (), {})
     text = (tmp_path / "experiments" / "mine.py").read_text()
     assert text.startswith('"""TODO: the question')
-    for field in ("base", "variants", "factor", "baseline", "seeds"):
+    asked = [field for field in new.COMMENTS if f"\n    {field}=" in text]
+    assert {"base", "baseline", "seeds"} <= set(asked)
+    for field in asked:
         assert f"    # {new.COMMENTS[field]}\n    {field}=" in text
     assert "SOURCE" not in text
     assert "Published" not in text
