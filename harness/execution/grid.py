@@ -32,7 +32,7 @@ _WAIT_SECONDS = 2.0
 """Between looks at a run that another process is making, while nothing else is to be done."""
 _VAIN = 3
 """Attempts in a row that got a run no further: then it has no result."""
-_STOP_SECONDS = 8.0
+_STOP_SECONDS = 7.0
 """For workers to save their checkpoints, once they are asked to stop."""
 
 
@@ -160,6 +160,7 @@ class Grid:
         self._again([spec for spec in left if spec not in there], flight, lost)
 
     def _leave_to_others(self, specs: Sequence[RunSpec]) -> None:
+        self._show.pause(specs)
         for spec in specs:
             self._journals[spec.key] = Follower(self._outset.folder(spec))
             self._show.say(f"{spec.variant} seed {spec.seed}: another process is making it; waiting for that")
@@ -174,6 +175,7 @@ class Grid:
         if hopeless:
             self._give_up(hopeless, f"{lost or 'it ended'}; {_VAIN} attempts in a row got no further")
         hopeful = [spec for spec in specs if spec not in hopeless]
+        self._show.pause(hopeful)
         if hopeful and lost:
             seeds = ", ".join(str(spec.seed) for spec in hopeful)
             self._show.say(f"{hopeful[0].variant} seed {seeds}: {lost}; made again from the last checkpoint")

@@ -24,6 +24,10 @@ class Show(Protocol):
         """One run begins, or several that train as one."""
         ...
 
+    def pause(self, specs: Sequence[RunSpec]) -> None:
+        """These have stopped, and start again later."""
+        ...
+
     def leave(self, specs: Sequence[RunSpec], reason: str) -> None:
         """These are not made here."""
         ...
@@ -64,6 +68,9 @@ class _Counted:
             self.not_made_here += 1 - self.shares.get(spec.key, 0.0)
             self.shares[spec.key] = 1.0
         self.say(f"{self.title(specs)} seed {', '.join(str(spec.seed) for spec in specs)}: {reason}")
+
+    def pause(self, specs: Sequence[RunSpec]) -> None:
+        """Nothing is to be said of it."""
 
     def left(self, least: float) -> str:
         """The time that the rest takes, as 03:10; least: of a run that may count as made."""
@@ -159,6 +166,11 @@ class Board(_Counted):
         for spec in specs:
             self.running[spec.key] = spec
             self.shares.setdefault(spec.key, 0.0)
+        self._stand()
+
+    def pause(self, specs: Sequence[RunSpec]) -> None:
+        for spec in specs:
+            self.running.pop(spec.key, None)
         self._stand()
 
     def leave(self, specs: Sequence[RunSpec], reason: str) -> None:

@@ -1,6 +1,7 @@
 """Many runs at once, through real workers: the same numbers as one after the other; nothing lost, nothing twice."""
 
 import os
+import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -109,6 +110,7 @@ def test_work_that_is_lost_goes_on_from_its_checkpoint(
     said = capsys.readouterr().out
     assert said.count(": a worker was lost; made again from the last checkpoint\n") == 4
     assert len([line for line in said.splitlines() if ": test " in line]) == 4
+    assert not re.search(r"[3-9] running", said)  # what waits to be handed in again does not run
 
 
 def test_work_that_gets_no_further_is_given_up(
