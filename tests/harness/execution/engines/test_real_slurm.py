@@ -54,14 +54,19 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         running = [subprocess.Popen([name, "-D"], cwd=folder) for name in ("slurmctld", "slurmd")]
-        limit = time.monotonic() + 60
-        while "idle" not in subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True).stdout:
-            assert time.monotonic() < limit
-            time.sleep(0.2)
+        _until_idle()
         yield
+        _until_idle()  # else a job's own daemon would wait for ever to tell the node's that it has ended
         for process in running:
             process.terminate()
             process.wait()
+
+
+def _until_idle() -> None:
+    limit = time.monotonic() + 60
+    while "idle" not in subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True).stdout:
+        assert time.monotonic() < limit
+        time.sleep(0.2)
 
 
 def test_jobs_of_a_real_scheduler_make_the_same_runs(
