@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,19 +209,22 @@ def test_all_pairs_blocks_and_probabilities_stand_where_they_are_asked_for(tmp_p
     selection = records.selection(tmp_path, variants)
     plain = "\n".join(build_text(selection, tmp_path / "plain"))
     assert "Of all pairs of variants" not in plain
-    assert "Probability that the true difference" not in plain
-    for record in selection.records:
-        if record.seed == 2:
-            environment = records.ENVIRONMENT | {"code": "later"}
-            record.__dict__["started"] = record.started.model_copy(update={"environment": environment})
+    assert "Probability that the variant is truly worse" not in plain
+    later = {"environment": records.ENVIRONMENT | {"code": "later"}}
+    made = [
+        replace(record, events=(record.started.model_copy(update=later), *record.events[1:]))
+        if record.seed == 2
+        else record
+        for record in selection.records
+    ]
     design = selection.design.model_copy(update={"compare": "all", "expected": {"group": "worse"}})
-    text = build_text(records.arranged(list(selection.records), design), tmp_path / "all", rope=True)
+    text = build_text(records.arranged(made, design), tmp_path / "all", rope=True)
     for said in (
         "Of all pairs of variants: no variant is shown to be worse than another, so any may be the best.",
         "Predicted of group: worse. It came out not decided.",
         "They are corrected for all 3 comparisons, of all pairs of variants,",
         "*The other pairs of variants, in the same family of comparisons",
-        "*Probability that the true difference from batch lies below",
+        "*Probability that the variant is truly worse than batch by more than 0.5 points,",
         "Seeds differ in environment.code, alike for all variants of each, so pairs stay pairs (blocks).",
         "| environment.code | 'abc123' (6); 'later' (3) | block: alike for all variants of each seed |",
     ):

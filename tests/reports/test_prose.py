@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from harness.records.events import Diverged, Failed
+from harness.records.record import Record
 from reports import errors, frames, prose
 from reports.guard import Difference
 from reports.select import Selection
@@ -137,12 +138,17 @@ def test_a_question_asked_of_other_images_says_so(tmp_path: Path) -> None:
     assert empty.text == "The question was asked of mnist; it is answered on digits."
 
 
-def test_an_uneven_test_set_is_said_beside_the_accuracy(tmp_path: Path) -> None:
+def of_labels(monkeypatch: pytest.MonkeyPatch, *counts: int) -> None:
+    """Every run's test images: so many of each class."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    monkeypatch.setattr(Record, "labels", property(lambda _: labels))
+
+
+def test_an_uneven_test_set_is_said_beside_the_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """39 of 40 images in one class: "97.50% test accuracy" is what one answer for all of them gives."""
     selection = records.selection(tmp_path)
     assert "uneven" not in prose.setting(selection).text
-    for record in selection.records:
-        record.__dict__["labels"] = np.array([1] * 39 + [0])
+    of_labels(monkeypatch, 1, 39)
     assert (
         "2 epochs a run. The test set is uneven: 98% of its images are of class dog. A network that always answers dog "
         "would have 97.50% test accuracy. Every variant" in prose.setting(selection).text
@@ -150,21 +156,23 @@ def test_an_uneven_test_set_is_said_beside_the_accuracy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("largest", "said"), [(20, False), (21, True)])
-def test_uneven_begins_at_one_and_a_half_times_the_equal_share(tmp_path: Path, largest: int, said: bool) -> None:
+def test_uneven_begins_at_one_and_a_half_times_the_equal_share(
+    tmp_path: Path, largest: int, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of three classes an equal share is a third: half of all images is the most that goes unsaid."""
     selection = records.selection(tmp_path, ("batch",))
-    labels = np.array([0] * largest + [1] * 10 + [2] * (30 - largest))
-    for record in selection.records:
-        record.__dict__["labels"] = labels
+    of_labels(monkeypatch, largest, 10, 30 - largest)
     assert ("uneven" in prose.setting(selection).text) == said
 
 
 @pytest.mark.parametrize(("largest", "said"), [(24, False), (25, True)])
-def test_of_two_classes_more_than_three_fifths_is_uneven(tmp_path: Path, largest: int, said: bool) -> None:
+def test_of_two_classes_more_than_three_fifths_is_uneven(
+    tmp_path: Path, largest: int, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     selection = records.selection(tmp_path, ("batch",))
     data = selection.records[0].started.data.model_copy(update={"classes": ("cat", "dog")})
+    of_labels(monkeypatch, largest, 40 - largest)
     for record in selection.records:
-        record.__dict__["labels"] = np.array([0] * largest + [1] * (40 - largest))
         record.__dict__["started"] = record.started.model_copy(update={"data": data})
     assert ("uneven" in prose.setting(selection).text) == said
 

@@ -349,7 +349,8 @@ def test_another_command_that_asks_otherwise_meanwhile_is_noticed(
     def meanwhile(courier: Any, folders: Any) -> Any:
         path = tmp_path / "runs" / "tiny_trial" / "plan.json"
         asked = Summary.model_validate_json(path.read_text())
-        path.write_text(asked.model_copy(update={"asked": asked.asked + 1}).model_dump_json())
+        fewer = {"asked": asked.asked + 1, "runs": ()}
+        path.write_text(asked.model_copy(update=fewer).model_dump_json())
         return finish(courier, folders)
 
     monkeypatch.setattr(harness.execution.execute.Courier, "finish", meanwhile)

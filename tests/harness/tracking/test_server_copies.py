@@ -114,7 +114,7 @@ def test_what_was_lost_here_is_put_back_from_a_server(
     assert {name: (folder / "artifacts" / name).read_bytes() for name in FILES} == FILES
 
 
-def test_what_is_damaged_in_both_places_is_named(
+def test_what_is_damaged_here_and_on_the_server_is_named(
     project: Tracker, folder: Path, there: Path, named: list[Event], tmp_path: Path
 ) -> None:
     """Also when the receipt is lost, and a second run is not made for it."""
