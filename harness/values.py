@@ -42,7 +42,7 @@ def first_line(error: BaseException) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """As `first_line`, but all that it says."""
+    """An error's whole message on one line, or its type's name where it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -1,7 +1,7 @@
 """What some transforms of albumentations 2.0.8 do, as tensor code for a whole batch, equal to the library to the pixel.
 
-A form is told which random integers fall to each image (`draw`, in integer arithmetic: the same on every device) and
-changes the images accordingly (`apply`). Shapes are static and nothing waits for the device, so forms can be compiled
+A form samples per-sample parameters (`draw`, in integer arithmetic: the same on every device), then applies them
+(`apply`). Shapes are static and nothing waits for the device, so forms can be compiled
 or captured in a CUDA graph. `harness.augmentation.batched` decides which transforms and arguments they stand for.
 """
 

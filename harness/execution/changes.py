@@ -25,7 +25,7 @@ def environment(root: Path, recipe: Recipe, circumstances: Circumstances) -> dic
 def changed_since(
     before: Started, checksum: str, circumstances: Circumstances, environment: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """What a recorded run had and what is otherwise now: {"code": ("c0de", "beef"), "threads": (1, 2)}.
+    """What changed since a run was recorded, as its value then and now: {"code": ("c0de", "beef"), "threads": (1, 2)}.
 
     Args:
         checksum: of the images as they are now.

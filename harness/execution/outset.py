@@ -58,7 +58,7 @@ class Outset:
         return self._there[data]
 
     def changed(self, made: Made) -> dict[str, tuple[object, object]]:
-        """What is otherwise now than when a made run began; the images are not, for its key is of them."""
+        """What changed since this finished run was recorded; never the images, which are part of its key."""
         began, around = made.started, self.plan.circumstances
         return changed_since(began, began.data.checksum, around, environment(self.root, began.spec.recipe, around))
 

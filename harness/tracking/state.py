@@ -21,7 +21,7 @@ def state_of(folder: Path, events: Sequence[Event]) -> str:
 
 
 def lacking(folder: Path) -> bool:
-    """Whether, by its receipt alone, MLflow lacks anything of the run in this folder; no store is asked."""
+    """True if the sync state of this run's folder shows undelivered events; no network call."""
     receipt = Receipt.read(folder)
     if receipt.covers(folder):
         return False

@@ -1,4 +1,4 @@
-"""When events go to MLflow: without making a run wait, then whatever is left at the end, and by `make sync`.
+"""Schedules uploads to MLflow: best effort while runs go on, retried at the end of a command and by `make sync`.
 
 Everything is on disk before: journals, and `runs/<experiment>/plan.json` for what was asked. So a store that is down,
 slow or hanging loses nothing and costs a run no more than a small share of its time.
@@ -44,7 +44,7 @@ class Courier:
         self._tracker, self._root, self._say = tracker, root, say
         self._delivery = Delivery(tracker)
         self._waiting: dict[Path, None] = {}
-        """The latest last."""
+        """Folders with undelivered events, the most recently told last."""
         self._making: set[Path] = set()
         """What this command makes: of it alone, a run that somebody deleted in MLflow is taken back."""
         self._asked: dict[str, float] = {}

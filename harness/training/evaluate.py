@@ -13,7 +13,7 @@ BATCH, CPU_BATCH = 500, 100
 """Images at once. On a CPU caches decide: with 100 a resnet takes three quarters of the time that it takes with 500."""
 
 ShouldStop = Callable[[], bool]
-"""Asked again and again in long work; once it says true, the work ends with `Interrupted`."""
+"""Polled during long work; True makes the work raise `Interrupted`."""
 
 
 class Interrupted(Exception):
