@@ -50,9 +50,9 @@ def run(
 ) -> Iterator[tuple[RunSpec, StepDone | Event]]:
     """Train, evaluate and record one run, or several of one recipe at once (`plan.together`).
 
-    Yields every event of every run once it is in the run's journal, and every step; a stack's
-    step events are attributed to the first run that still trains. A run whose loss is not finite ends alone. Runs that have ended, or that another process is making,
-    are left out.
+    Yields every event of every run once it is in the run's journal, and every step; a stack's step events are
+    attributed to the first run that still trains. A run whose loss is not finite ends alone. Runs that have ended, or
+    that another process is making, are left out.
 
     Args:
         stop: polled after every step, every batch of an evaluation and every figure; once true, a checkpoint is saved
