@@ -23,7 +23,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run plan reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help extras run report results compare sync ui server migrate list data new plan prune predict export explain lr-find reproduce forget test lint house check publish report-check simulate bench bench-grid bench-growth test-engines test-example chaos zoo clean
+.PHONY: help extras run report results compare sync ui server migrate list data new plan prune predict export explain lr-find reproduce forget test lint house pictures check publish report-check simulate bench bench-grid bench-growth test-engines test-example chaos zoo clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -106,6 +106,9 @@ lint: .venv/requirements-dev.stamp ## Style, types and import floors
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
 	.venv/bin/lint-imports
+
+pictures: .venv/requirements-dev.stamp ## Take README's pictures of MLflow's pages anew, from quickstart's runs
+	@$(PY) -m tests.pictures
 
 house: .venv/requirements-dev.stamp ## The rooms of the code and what they import, drawn from the imports themselves
 	@$(PY) -m tests.house

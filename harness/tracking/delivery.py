@@ -239,4 +239,4 @@ class Delivery:
 def _title(started: Started, last: EpochDone | None = None) -> str:
     """A run's name in MLflow's tables: its variant, seed and images, and the result of its last epoch."""
     result = [f"{last.test.accuracy:.1%}"] if last else []
-    return " · ".join([f"{started.spec.variant} seed {started.spec.seed}", started.data.label, *result])
+    return " · ".join([f"{started.spec.variant} seed {started.spec.seed}", *result, started.data.label])

@@ -96,7 +96,7 @@ def test_everything_of_a_run_arrives(
     assert "validation_loss" not in run.data.metrics
     tags = {"kind": "run", "run_key": started.spec.key, "variant": "plain", "seed": "0", "state": "finished"}
     assert run.data.tags.items() >= (tags | {"experiment": experiment(named), "epochs_recorded": "2"}).items()
-    assert run.info.run_name == "plain seed 0 · tiny · 75.0%"
+    assert run.info.run_name == "plain seed 0 · 75.0% · tiny"
     assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", 1_000_250, 1_010_000)
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"figures", "journal.jsonl"}
 
