@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.plans.plan import within
+from harness.plans.differences import within
 from harness.records.blocks import is_block
 from harness.records.events import Started
 from harness.records.record import Record

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.evidence.signs import fewest_pairs
-from harness.plans.plan import within
+from harness.plans.differences import within
 from reports import classes, frames, guard, recipe
 from reports.checkpoints import Flips
 from reports.document import Text

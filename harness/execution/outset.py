@@ -7,7 +7,8 @@ from harness.data.load import Dataset
 from harness.execution.changes import changed_since, environment, in_words, recorded_as
 from harness.execution.made import Made, find_made, made_before, repair
 from harness.execution.run import run_folder
-from harness.plans.plan import Plan, within
+from harness.plans.differences import within
+from harness.plans.plan import Plan
 from harness.plans.spec import Data, RunSpec
 from harness.records import checkpoint, journal
 from harness.records.blocks import confounded

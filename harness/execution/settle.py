@@ -17,7 +17,8 @@ from harness.environment import code_at_start
 from harness.environment.files import write_whole
 from harness.execution import split
 from harness.execution.split import Split
-from harness.plans.plan import Plan, together, within
+from harness.plans.differences import within
+from harness.plans.plan import Plan, together
 from harness.plans.spec import Circumstances, Data
 from harness.records import journal
 from harness.training import autotune

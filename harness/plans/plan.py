@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.environment import Machine
 from harness.plans import overrides
-from harness.plans.differences import differences, within  # noqa: F401 the latter is taken from here too
+from harness.plans.differences import differences
 from harness.plans.refusals import refuse, refuse_factor_overrides
 from harness.plans.spec import Circumstances, Data, Design, Experiment, Model, Recipe, RunSpec
 from harness.plans.tuning import Tuned, Tuning

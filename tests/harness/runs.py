@@ -1,6 +1,7 @@
 """Makes and stops runs for the tests: a class, so that a test reads as what happens to a run."""
 
-from collections.abc import Generator, Iterator
+import hashlib
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,16 @@ class Runs:
         """The journal, but for times and what the machine was doing."""
         aside = {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system"}
         return [event.model_dump(exclude=aside | {"peak_memory_bytes"}) for event in journal.read(self.folder)]
+
+
+def write_finished(root: Path, events: list[Event], files: Mapping[str, bytes]) -> Path:
+    """The folder of a finished run that left these artifacts, as its end lists them."""
+    end = events[-1]
+    assert isinstance(end, Finished)
+    listed = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in files.items()}
+    made = run_folder(root, begun(events).spec)
+    write(made, [*events[:-1], end.model_copy(update={"artifacts": listed})])
+    for name, content in files.items():
+        (made / "artifacts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / "artifacts" / name).write_bytes(content)
+    return made

@@ -106,7 +106,7 @@ def _work(pipe: Connection, gpu: int | None) -> None:
             return
         try:
             answer: str | Exception = function(payload)
-        except Exception as error:
+        except Exception as error:  # raised where the work was handed in, whatever it is
             answer = error
         pipe.send(answer)
 

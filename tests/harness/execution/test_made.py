@@ -1,6 +1,5 @@
 """A finished run that lost an artifact gets it back from the tracking store; it is made again if that lacks it."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -10,12 +9,11 @@ import pytest
 from filelock import FileLock
 
 from harness.execution.made import find_made, made_before, repair
-from harness.execution.run import run_folder
-from harness.records.events import Event, Finished
+from harness.records.events import Event
 from harness.tracking.delivery import Delivery
 from harness.tracking.store import Store, Unreachable
 from harness.tracking.tracker import Tracker
-from tests.harness.runs import begun, write
+from tests.harness.runs import begun, write_finished
 
 FILES = {"predictions.npz": b"predictions", "figures/curves.png": b"curves"}
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -34,15 +32,7 @@ def project(tracker: Tracker, tmp_path: Path) -> Tracker:
 @pytest.fixture
 def folder(named: list[Event], tmp_path: Path) -> Path:
     """A finished run, not delivered."""
-    end = named[-1]
-    assert isinstance(end, Finished)
-    listed = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in FILES.items()}
-    made = run_folder(tmp_path, begun(named).spec)
-    write(made, [*named[:-1], end.model_copy(update={"artifacts": listed})])
-    for name, content in FILES.items():
-        (made / "artifacts" / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / "artifacts" / name).write_bytes(content)
-    return made
+    return write_finished(tmp_path, named, FILES)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

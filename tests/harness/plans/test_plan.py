@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harness.environment import Machine
+from harness.plans.differences import within
 from harness.plans.hyperparameters import SGD
 from harness.plans.plan import (
     Plan,
@@ -15,7 +16,6 @@ from harness.plans.plan import (
     settle,
     steps_per_epoch,
     together,
-    within,
 )
 from harness.plans.spec import Circumstances, Data, Design, Experiment, Model, Published, Recipe
 from harness.values import SpecError, flatten

@@ -1,6 +1,5 @@
 """Artifacts on a server: what is missing or damaged there, or here, is put back from the other copy, by its digest."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from harness.execution.made import find_made, repair
-from harness.execution.run import run_folder
-from harness.records.events import Event, Finished
+from harness.records.events import Event
 from harness.tracking.delivery import Delivered, Delivery
 from harness.tracking.places import Allowance
 from harness.tracking.store import TrackingError
 from harness.tracking.sync import Courier
 from harness.tracking.tracker import Tracker
 from tests.chaos.server import Server
-from tests.harness.runs import begun, write
+from tests.harness.runs import begun, write_finished
 
 FILES = {"predictions.npz": b"predictions", "figures/curves.png": b"curves"}
 
@@ -38,14 +36,7 @@ def project(server: Server, tmp_path: Path) -> Tracker:
 @pytest.fixture
 def folder(project: Tracker, named: list[Event], tmp_path: Path) -> Path:
     """A finished run, delivered."""
-    end = named[-1]
-    assert isinstance(end, Finished)
-    listed = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in FILES.items()}
-    made = run_folder(tmp_path, begun(named).spec)
-    write(made, [*named[:-1], end.model_copy(update={"artifacts": listed})])
-    for name, content in FILES.items():
-        (made / "artifacts" / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / "artifacts" / name).write_bytes(content)
+    made = write_finished(tmp_path, named, FILES)
     Delivery(project).deliver(made)
     return made
 
