@@ -92,7 +92,7 @@ def _pictures(found: Measured, comparisons: tuple[Comparison, ...], folder: Path
     for name, (figure, caption) in drawn.items():
         file = Path("figures") / f"{name}.png"
         (folder / file).parent.mkdir(exist_ok=True)
-        save(figure, folder / file, also)
+        save(figure, folder / file, also, small=True)
         blocks.append(Picture(file, caption))
     return blocks
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from harness.records.events import EVENT
+from harness.records.packed import pack
 from harness.records.record import Record
 from harness.tracking.tracker import PlannedRun
 from reports.build import build, replacing
@@ -117,29 +118,13 @@ def _publication(published: Path) -> Publication:
     return Publication.model_validate_json((published / "data" / "publication.json").read_text())
 
 
-def compact(logits: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Logits (images, classes) in half the space, with the same predictions: each image's less its greatest.
-
-    Softmax does not see the shift, and float16 is finest near 0, where the gaps that matter are. A gap that it cannot
-    tell from 0 would tie, and the first of ties is the prediction: it becomes the smallest gap that float16 has.
-    """
-    limits = np.finfo(np.float16)
-    exact = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    gaps = np.maximum(exact, limits.min).astype(np.float16)
-    tied = gaps == 0
-    tied[np.arange(len(gaps)), logits.argmax(1)] = False
-    gaps[tied] = -limits.smallest_subnormal
-    assert (gaps.argmax(1) == logits.argmax(1)).all()
-    return gaps
-
-
 def _keep_runs(selection: Selection, folder: Path) -> None:
     folder.mkdir()
     (folder / "plan.json").write_text(selection.summary.model_dump_json(indent=2))
     for record in selection.records:
         lines = [EVENT.dump_json(event) + b"\n" for event in record.events]
         (folder / f"{record.key}.jsonl").write_bytes(b"".join(lines))
-        np.savez_compressed(folder / f"{record.key}.npz", logits=compact(record.logits), labels=_small(record))
+        np.savez_compressed(folder / f"{record.key}.npz", logits=pack(record.logits), labels=_small(record))
 
 
 def _small(record: Record) -> NDArray[np.unsignedinteger]:

@@ -56,7 +56,7 @@ class Report:
         for number, panel in enumerate((figure, *more), 1):
             files.append(Path("figures") / f"{self.prefix}{name}{f'_{number}' if more else ''}.png")
             (self.folder / files[-1]).parent.mkdir(parents=True, exist_ok=True)
-            save(panel, self.folder / files[-1], self.also)
+            save(panel, self.folder / files[-1], self.also, small=True)
         self.blocks.append(Picture(files[0], caption, tuple(files[1:])))
 
     def add(self, *blocks: Block) -> None:

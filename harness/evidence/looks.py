@@ -13,11 +13,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from harness.evidence.signs import ALPHA, beyond, one_sided, statistics, tabulate
 from harness.values import SpecError
@@ -26,6 +26,8 @@ LOOKS = (7, 10, 14, 20)
 """Numbers of seeds: six pairs cannot pass a look, and twenty are the most of which every pattern is tried."""
 HOPELESS = 0.1
 """Below this chance that the last look shows a difference or equivalence, further seeds are futile."""
+
+_NORMAL = NormalDist()
 
 Outcome = Literal["better", "worse", "equivalent", "futile", "open"]
 _Differences = Mapping[str, Mapping[int, float]]
@@ -167,9 +169,9 @@ def likely(values: NDArray[np.float64], last: int, margin: float, alpha: float) 
     if error <= 0:
         return 1.0
     mean, share = abs(float(values.mean())), n / last
-    shown = _reached(mean / error, share, float(stats.norm.isf(alpha / 2)))
-    return max(shown, _reached((margin - mean) / error, share, float(stats.norm.isf(alpha))))
+    shown = _reached(mean / error, share, _NORMAL.inv_cdf(1 - alpha / 2))
+    return max(shown, _reached((margin - mean) / error, share, _NORMAL.inv_cdf(1 - alpha)))
 
 
 def _reached(z: float, share: float, critical: float) -> float:
-    return float(stats.norm.cdf((z / math.sqrt(share) - critical) / math.sqrt(max(1 - share, 1e-12))))
+    return _NORMAL.cdf((z / math.sqrt(share) - critical) / math.sqrt(max(1 - share, 1e-12)))

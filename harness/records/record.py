@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.records import arrays
 from harness.records.events import Diverged, EpochDone, Event, Failed, Finished, LRFound, Started, segments
+from harness.records.packed import unpack
 from harness.values import HarnessError
 
 
@@ -74,7 +75,8 @@ class Record:
     @property
     def logits(self) -> NDArray[np.float32]:
         """Test logits, (test images, classes); not kept, for those of a thousand runs would fill the memory."""
-        return self._arrays["logits"].astype(np.float32)
+        kept = self._arrays["logits"]
+        return unpack(kept) if kept.dtype == np.uint8 else kept.astype(np.float32)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -84,7 +86,7 @@ class Record:
     @cached_property
     def predicted(self) -> NDArray[np.unsignedinteger]:
         """The class of the largest logit of each test image, (test images,), in the smallest type that holds it."""
-        logits = self._arrays["logits"]
+        logits = self.logits
         return logits.argmax(1).astype(np.min_scalar_type(logits.shape[1] - 1))
 
     @cached_property

@@ -1,61 +1,17 @@
 """What a published report keeps: enough to be built again to the last digit, in a few megabytes."""
 
-import io
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
-from harness.artifacts.predictions import probabilities
 from harness.plans.spec import RunSpec
 from harness.records.events import Diverged
 from reports.guard import NotComparable
-from reports.publish import compact, kept_runs, publish
+from reports.publish import kept_runs, publish
 from reports.select import Selection
 from reports.verify import check
 from tests.reports import records
 from tests.reports.test_build import IMAGES
-
-LOGITS = arrays.arrays(
-    np.float32, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.floats(-1e6, 1e6, width=32)
-)
-
-
-@given(LOGITS)
-@example(np.array([[1.0, 1.0, 0.5]], np.float32))  # an exact tie: the first is the prediction
-@example(np.array([[1.0, np.nextafter(np.float32(1), np.float32(2))]], np.float32))  # a tie in float16 alone
-@example(np.array([[-3e38, 0.0], [3e38, 0.0]], np.float32))
-def test_half_the_space_keeps_every_prediction(logits: np.ndarray) -> None:
-    """Whatever the logits are: the first of the greatest is the same, nothing becomes infinite or undefined."""
-    kept = compact(logits)
-    assert kept.dtype == np.float16
-    assert (kept.argmax(1) == logits.argmax(1)).all()
-    assert np.isfinite(kept).all()
-
-
-def ten_thousand() -> np.ndarray:
-    """Logits (10000, 10) as a CIFAR-10 network gives them: a spread of 3, the true class ahead."""
-    random = np.random.default_rng(0)
-    return (random.normal(0, 3, (10_000, 10)) + 4 * np.eye(10)[np.arange(10_000) % 10]).astype(np.float32)
-
-
-def test_confidence_hardly_moves() -> None:
-    """Softmax of what is kept is that of the logits, to 3 in 10,000; plain float16 errs more."""
-    logits = ten_thousand()
-    exact = probabilities(logits)
-    kept = np.abs(probabilities(compact(logits)) - exact).max()
-    assert kept < 3e-4
-    assert kept < np.abs(probabilities(logits.astype(np.float16)) - exact).max()
-
-
-def test_28_runs_of_10000_images_take_5_megabytes() -> None:
-    """A run's predictions compress to less than 180 kB."""
-    logits, file = ten_thousand(), io.BytesIO()
-    np.savez_compressed(file, logits=compact(logits), labels=(np.arange(10_000) % 10).astype(np.uint8))
-    assert 28 * len(file.getvalue()) < 5_000_000
 
 
 def renamed(selection: Selection, name: str) -> Selection:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from sklearn.metrics import confusion_matrix as counts_of
 
 from harness.artifacts import figures
@@ -206,3 +207,12 @@ def test_epochs_are_whole_numbers(epochs: list[EpochDone]) -> None:
         figure = figures.curves(told)
         for axes in figure.axes:
             assert all(float(tick).is_integer() for tick in axes.get_xticks()), axes.get_xticks()
+
+
+def test_a_small_figure_is_the_same_picture_in_half_the_space(tmp_path: Path, epochs: list[EpochDone]) -> None:
+    """256 colours: no pixel is off by more than a reader could see, on average far less."""
+    for small in (False, True):
+        figures.save(figures.curves(epochs), tmp_path / f"{small}.png", small=small)
+    whole, small = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"), float) for name in (False, True))
+    assert np.abs(whole - small).mean() < 0.5
+    assert (tmp_path / "True.png").stat().st_size < 0.5 * (tmp_path / "False.png").stat().st_size
