@@ -76,7 +76,7 @@ class Record:
     def logits(self) -> NDArray[np.float32]:
         """Test logits, (test images, classes); not kept, for those of a thousand runs would fill the memory."""
         kept = self._arrays["logits"]
-        return unpack(kept) if kept.dtype == np.uint8 else kept.astype(np.float32)
+        return unpack(kept.astype(np.uint8)) if kept.dtype == np.uint8 else kept.astype(np.float32)
 
     @property
     def labels(self) -> NDArray[np.int64]:

@@ -19,13 +19,14 @@ LOGITS = arrays.arrays(
 @example(np.array([[1.0, 1.0, 0.5]], np.float32))  # an exact tie: the first is the prediction
 @example(np.array([[1.0, np.nextafter(np.float32(1), np.float32(2))]], np.float32))  # a tie in a byte alone
 @example(np.array([[-3e38, 0.0], [3e38, 0.0]], np.float32))
-def test_every_prediction_is_kept(logits: np.ndarray) -> None:
-    """Whatever the logits are: the first of the greatest is the same, nothing becomes infinite or undefined."""
+def test_the_order_of_classes_is_kept(logits: np.ndarray) -> None:
+    """Whatever the logits are: so top-5 accuracy is the same; nothing becomes infinite or undefined."""
     codes = pack(logits)
     kept = unpack(codes)
     assert codes.dtype == np.uint8
     assert (kept.argmax(1) == logits.argmax(1)).all()
     assert np.isfinite(kept).all()
+    np.testing.assert_array_equal(np.argsort(-kept, 1, kind="stable"), np.argsort(-logits, 1, kind="stable"))
 
 
 @given(LOGITS)
@@ -42,11 +43,12 @@ def ten_thousand() -> np.ndarray:
 
 
 def test_confidence_hardly_moves() -> None:
-    """Each image's confidence is kept to one point, the mean loss to 0.0005."""
+    """Each image's confidence is kept to two points, their mean to 0.05, the mean loss to 0.002."""
     exact, kept = (probabilities(logits) for logits in (ten_thousand(), unpack(pack(ten_thousand()))))
-    assert np.abs(exact - kept).max() < 0.01
+    assert np.abs(exact - kept).max() < 0.02
+    assert abs(exact.max(1).mean() - kept.max(1).mean()) < 5e-4
     right = np.arange(10_000), np.arange(10_000) % 10
-    assert abs(np.log(exact[right]).mean() - np.log(kept[right]).mean()) < 5e-4
+    assert abs(np.log(exact[right]).mean() - np.log(kept[right]).mean()) < 0.002
 
 
 def test_28_runs_of_10000_images_take_2_5_megabytes() -> None:
