@@ -3,8 +3,9 @@
 import importlib
 from collections.abc import Sequence
 
+from harness.plans.experiment import Experiment, Published
 from harness.plans.hyperparameters import SGD, Adam, AdamW, Constant, Cosine, LRFinder, OneCycle, Step
-from harness.plans.spec import Circumstances, Data, Experiment, Model, Published, Recipe, RunSpec, Transform
+from harness.plans.spec import Circumstances, Data, Model, Recipe, RunSpec, Transform
 from harness.plans.tuning import Choice, LogUniform, Tuning, Uniform
 from harness.values import SpecError
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from harness.environment import Machine
 from harness.evidence.signs import fewest_pairs
+from harness.plans.experiment import Design, Experiment
 from harness.plans.plan import plan
-from harness.plans.spec import Design, Experiment
 from harness.values import SpecError
 from reports.inference import detectable_difference, seeds_needed
 from reports.measured import Measured

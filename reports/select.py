@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness.plans.spec import Design
+from harness.plans.experiment import Design
 from harness.records import journal
 from harness.records.events import ENDS
 from harness.records.record import Record

@@ -7,8 +7,9 @@ from typing import Literal
 
 from harness.execution.engines.where import Where, on_ray, on_slurm
 from harness.plans import catalog, overrides
+from harness.plans.experiment import Experiment
 from harness.plans.plan import Plan, plan
-from harness.plans.spec import Circumstances, Experiment
+from harness.plans.spec import Circumstances
 from harness.values import SpecError
 
 Jobs = int | Literal["auto", "ray", "slurm"]

@@ -19,8 +19,9 @@ from harness.artifacts import write
 from harness.artifacts.weights import weights_sha256
 from harness.execution.changes import changed_since, environment, in_words, recorded_as
 from harness.plans.differences import within
+from harness.plans.experiment import Design
 from harness.plans.plan import steps_per_epoch
-from harness.plans.spec import Circumstances, Design, Recipe, RunSpec
+from harness.plans.spec import Circumstances, Recipe, RunSpec
 from harness.records import checkpoint
 from harness.records.events import (
     DataFacts,

@@ -12,7 +12,8 @@ from itertools import groupby
 from pathlib import Path
 
 from harness.execution.attempt import Attempt, Job, begin
-from harness.plans.spec import Circumstances, Design, RunSpec
+from harness.plans.experiment import Design
+from harness.plans.spec import Circumstances, RunSpec
 from harness.records import checkpoint
 from harness.records.events import EpochDone, Event, Finished, LRFound
 from harness.records.holding import Held, hold

@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from harness.execution.made import find_made
 from harness.execution.studies import Point, Studies
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan, with_values
 from harness.plans.search import trial_recipe, trials_of
-from harness.plans.spec import Design, RunSpec
+from harness.plans.spec import RunSpec
 from harness.plans.tuning import FIRST_TRIAL_SEED, Trial, Tuned, Tuning
 from harness.records.events import EpochDone, Finished
 from harness.values import HarnessError, digest, flatten

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from harness.evidence import metrics
 from harness.evidence.looks import Decision, decide, spend
 from harness.execution.made import find_made
+from harness.plans.experiment import Design
 from harness.plans.looks import Look
 from harness.plans.plan import Plan
-from harness.plans.spec import Design, RunSpec
+from harness.plans.spec import RunSpec
 from harness.records import looks as journal
 from harness.records.events import Finished
 from harness.records.record import Record

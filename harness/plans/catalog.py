@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from harness.plans.experiment import Experiment
 from harness.plans.overrides import explain
-from harness.plans.spec import Experiment
 from harness.values import SpecError, in_one_line, nearest
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")

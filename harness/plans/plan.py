@@ -12,8 +12,9 @@ from typing import Any
 from harness.environment import Machine
 from harness.plans import overrides
 from harness.plans.differences import differences
+from harness.plans.experiment import Design, Experiment
 from harness.plans.refusals import refuse, refuse_factor_overrides
-from harness.plans.spec import Circumstances, Data, Design, Experiment, Model, Recipe, RunSpec
+from harness.plans.spec import Circumstances, Data, Model, Recipe, RunSpec
 from harness.plans.tuning import Tuned, Tuning
 from harness.values import SpecError, flatten, nearest
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.plans.differences import differences, within
+from harness.plans.experiment import Experiment
 from harness.plans.search import refuse_untunable
-from harness.plans.spec import Circumstances, Experiment, Recipe
+from harness.plans.spec import Circumstances, Recipe
 from harness.values import SpecError, flatten, nearest
 
 

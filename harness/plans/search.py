@@ -8,7 +8,8 @@ from harness.plans.tuning import Choice, Range
 from harness.values import Scalar, SpecError
 
 if TYPE_CHECKING:
-    from harness.plans.spec import Experiment, Recipe
+    from harness.plans.experiment import Experiment
+    from harness.plans.spec import Recipe
 
 SUFFIX = "_tuning"
 

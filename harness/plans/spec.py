@@ -1,27 +1,21 @@
-"""What a run is, and what an experiment is: frozen values, validated once, when they are made.
+"""What a run is: its recipe, its seed and the circumstances it is computed under, as frozen values.
 
-What is asked (`Recipe`, and a seed) is a run's identity. Under which `Circumstances` it is computed is recorded with it
-and never part of its key. All values travel to JSON and back without loss.
+A run's identity is its recipe, its images and its seed (`RunSpec`). `Circumstances`, such as the device, are recorded
+with the run but are not part of its key. Every value is validated when it is made, and survives JSON without loss.
 """
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness.evidence import metrics
-from harness.plans.cells import Cells, all_cells, refuse_uncrossed
 from harness.plans.hyperparameters import Constant, Cosine, LRFinder, Optimizer, Schedule
-from harness.plans.tuning import FIRST_TRIAL_SEED, Tuning
 from harness.values import (
     Argument,
-    Dotted,
     Fraction,
     Name,
     NonNegativeFloat,
     PositiveFloat,
     Scalar,
-    SpecError,
     Values,
     digest,
     flatten,
@@ -31,16 +25,6 @@ from harness.values import (
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
 PLACES = ("folder:", "csv:", "npz:", "torchvision/")
 """What stands before a path, or before torchvision's name for a data set."""
-Expected = Literal["better", "worse", "equivalent"]
-
-
-def _rising(looks: tuple[int, ...]) -> tuple[int, ...]:
-    if any(later <= earlier for earlier, later in pairwise(looks)):
-        raise ValueError("must be numbers of seeds, each above the one before")
-    return looks
-
-
-Looks = Annotated[tuple[Annotated[int, Field(ge=2, le=1000)], ...], AfterValidator(_rising)]
 
 
 class Data(Values):
@@ -189,103 +173,6 @@ class Circumstances(Values):
     what is fastest; on a cluster its scheduler decides."""
 
 
-class Published(Values):
-    """A result from the literature or the seed documents that a variant is shown beside."""
-
-    variant: Name
-    test_accuracy_percent: float
-    train_accuracy_percent: float | None = None
-    source: str
-
-
-class Experiment(Values):
-    """A question, and the runs that answer it: every variant of one recipe, each with the same seeds."""
-
-    name: Name
-    question: str
-    base: Recipe
-    factors: dict[Dotted, tuple[Scalar, ...]] = Field(default={})
-    """Two factors and more, crossed, in place of variants and factor: dotted field → its levels."""
-    cells: Cells = Field(default_factory=lambda given: all_cells(given["factors"]))
-    """With `factors`: variant name → its level of each, where names are chosen or some combinations left out; by
-    default all combinations, named after their levels: `batch_0`, `group_01`."""
-    variants: dict[Name, dict[str, Any]] = Field(default_factory=lambda given: dict(given["cells"]))
-    """Variant name → the dotted fields in which it differs from `base`."""
-    factor: tuple[Dotted, ...] = Field(default_factory=lambda given: tuple(given["factors"]))
-    """The dotted fields (or their parents) in which variants may differ; the plan refuses any other."""
-    baseline: Name
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
-    compare: Literal["baseline", "all"] = "baseline"
-    """Whether every variant is compared with the baseline alone, or all with each other."""
-    expected: dict[Name, Expected] = Field(default={})
-    """Variant → what is predicted of it beside the baseline, recorded before the first run."""
-    looks: Looks = ()
-    """Numbers of seeds at which UNTIL=decided looks at the results, in this order; by default 7, 10, 14 and 20."""
-    max_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """With UNTIL=decided, the most seeds that a variant gets: the last look. MAX_SEEDS sets it too."""
-    tune: Tuning | None = None
-    """Tuned for every variant alike, on held-out training images, before the declared seeds are run."""
-    primary_metric: str = "test_accuracy"
-    """test_accuracy, test_macro_f1 or another of `metrics.primary_names()`."""
-    smallest_difference_points: PositiveFloat = 0.5
-    """The smallest difference that matters, in percentage points of the primary metric; of one that is no fraction, as
-    test_loss is none, in its own unit, and then it must be given."""
-    published: tuple[Published, ...] = ()
-    circumstances: Circumstances = Circumstances()
-
-    @field_validator("primary_metric")
-    @classmethod
-    def _measured(cls, name: str) -> str:
-        try:
-            metrics.check_primary(name)
-        except SpecError as error:
-            raise ValueError(str(error).removeprefix("`primary_metric` ")) from error
-        return name
-
-    @model_validator(mode="after")
-    def _in_its_unit(self) -> Self:
-        given = "smallest_difference_points" in self.model_fields_set
-        if not given and not metrics.of_primary(self.primary_metric).fraction:
-            raise ValueError(
-                f"smallest_difference_points must be given, in the unit of {self.primary_metric} itself, as that is no "
-                "percentage"
-            )
-        if self.factors and not metrics.of_primary(self.primary_metric).fraction:
-            raise ValueError(
-                f"primary_metric must be a percentage where factors are crossed, as effects are in points; got "
-                f"{self.primary_metric!r}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        refuse_uncrossed(self.factors, self.cells, self.variants, self.factor)
-        if not self.variants:
-            raise ValueError("variants, with factor, must be given, or factors")
-        if self.baseline not in self.variants:
-            raise ValueError(f"baseline must be one of {', '.join(self.variants)}; got {self.baseline!r}")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds must differ from each other; got {self.seeds}")
-        for published in self.published:
-            if published.variant not in self.variants:
-                raise ValueError(
-                    f"published must name variants ({', '.join(self.variants)}); got {published.variant!r}"
-                )
-        for name in self.expected:
-            if name not in self.variants or name == self.baseline:
-                others = ", ".join(other for other in self.variants if other != self.baseline)
-                raise ValueError(f"expected must name variants other than the baseline ({others}); got {name!r}")
-        return self
-
-    @model_validator(mode="after")
-    def _seeds_suffice(self) -> Self:
-        if self.max_seeds is not None and self.looks and self.looks[-1] > self.max_seeds:
-            raise ValueError(f"looks must not go beyond max_seeds; got {self.looks} and {self.max_seeds}")
-        if self.tune and max(self.seeds) >= FIRST_TRIAL_SEED:
-            raise ValueError(f"seeds must be below {FIRST_TRIAL_SEED} where tune is given: trials have those above")
-        return self
-
-
 class RunSpec(Values):
     """One run: a recipe with nothing left open, the images it is applied to, and a seed."""
 
@@ -311,41 +198,3 @@ class RunSpec(Values):
     def key(self) -> str:
         """The run's name in folders, in MLflow and in reports, from the values of all fields of its identity."""
         return f"{self.experiment}-{self.variant}-s{self.seed}-{digest(self.identity)}"
-
-
-def _names_alone(variants: Any) -> Any:
-    """Designs recorded before November 2026 kept a digest beside each variant's name."""
-    return tuple(each["name"] if isinstance(each, dict) else each for each in variants)
-
-
-class Design(Values):
-    """An experiment as it travels with its records: reports read this, never an experiment file."""
-
-    experiment: Name
-    question: str
-    factor: tuple[str, ...]
-    baseline: Name
-    seeds: tuple[int, ...]
-    variants: Annotated[tuple[Name, ...], BeforeValidator(_names_alone)]
-    primary_metric: str
-    smallest_difference_points: float
-    published: tuple[Published, ...] = ()
-    changed: dict[str, tuple[Any, Any]] = Field(default_factory=dict)
-    """Dotted field → its value in the experiment's file and in these runs, where the command line changed it."""
-    compare: Literal["baseline", "all"] = "baseline"
-    expected: dict[Name, Expected] = Field(default_factory=dict)
-    """Variant → what was predicted of it beside the baseline."""
-    looks: tuple[int, ...] = ()
-    """Numbers of seeds at which results are looked at; empty where the number of seeds was fixed."""
-    max_seeds: int | None = None
-    cells: Cells = Field(default_factory=dict)
-    """With several factors: variant → its level of each."""
-    tuned: tuple[str, ...] = ()
-    """Dotted fields that were tuned for each variant: in these, too, variants may differ."""
-    trials_of: Name | None = None
-    """Of the trials of a tuning: the experiment that they are made for, in whose report they stand."""
-
-    @property
-    def may_differ(self) -> tuple[str, ...]:
-        """The fields in which variants may differ: the factor, and what was tuned."""
-        return (*self.factor, *self.tuned)

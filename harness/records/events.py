@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from harness.plans.spec import Circumstances, Design, RunSpec
+from harness.plans.experiment import Design
+from harness.plans.spec import Circumstances, RunSpec
 from harness.values import Values
 
 MEASURED = frozenset(

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from harness.plans.experiment import Design
 from harness.plans.looks import Look
-from harness.plans.spec import Design
 from harness.plans.tuning import Tuned
 from harness.records import journal
 from harness.records.events import Event

@@ -20,8 +20,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.plans.experiment import Design
 from harness.plans.hyperparameters import SGD
-from harness.plans.spec import Circumstances, Data, Design, Model, Recipe, RunSpec
+from harness.plans.spec import Circumstances, Data, Model, Recipe, RunSpec
 from harness.records.events import Event, Finished
 from harness.tracking.delivery import Delivery
 from harness.tracking.store import TrackingError

@@ -8,8 +8,8 @@ import pytest
 import models
 from harness.augmentation import source
 from harness.plans import catalog
+from harness.plans.experiment import Experiment
 from harness.plans.plan import Machine, Plan, differences, plan, steps_per_epoch
-from harness.plans.spec import Experiment
 from harness.training.optimizers import build_optimizer, build_scheduler
 from harness.values import flatten
 

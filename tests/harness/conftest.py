@@ -7,8 +7,9 @@ import pytest
 
 from harness.artifacts import write
 from harness.data.load import Dataset, Split
+from harness.plans.experiment import Design
 from harness.plans.hyperparameters import SGD
-from harness.plans.spec import Circumstances, Data, Design, Model, Recipe, RunSpec
+from harness.plans.spec import Circumstances, Data, Model, Recipe, RunSpec
 from harness.records.events import Event
 from harness.tracking.tracker import Tracker
 from harness.training.build import DeviceData, device_data

@@ -9,7 +9,8 @@ import pytest
 
 from harness.data.load import Dataset
 from harness.execution.run import run, run_folder
-from harness.plans.spec import Circumstances, Design, RunSpec
+from harness.plans.experiment import Design
+from harness.plans.spec import Circumstances, RunSpec
 from harness.records import journal
 from harness.records.events import DataFacts, EpochDone, Event, Finished, LRFound, ModelFacts, Scores, Started
 from harness.training.build import DeviceData, device_data

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.plans.experiment import Design, Published
 from harness.plans.hyperparameters import SGD
-from harness.plans.spec import Circumstances, Data, Design, Model, Published, Recipe, RunSpec
+from harness.plans.spec import Circumstances, Data, Model, Recipe, RunSpec
 from harness.records.events import DataFacts, EpochDone, Event, Finished, ModelFacts, Scores, Started
 from harness.records.record import Record
 from harness.tracking.tracker import PlannedRun, Summary

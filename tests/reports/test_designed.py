@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.plans import catalog
-from harness.plans.spec import Experiment
+from harness.plans.experiment import Experiment
 from reports.designed import lines
 from reports.measured import Measured
 

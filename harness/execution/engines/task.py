@@ -19,7 +19,8 @@ from harness.environment import code_at_start
 from harness.execution.run import run
 from harness.execution.stopping import Stop
 from harness.plans import catalog
-from harness.plans.spec import Circumstances, Data, Design, RunSpec
+from harness.plans.experiment import Design
+from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.records.events import Event, LRFound
 from harness.training.build import DeviceData, device_data
 from harness.training.evaluate import Interrupted, ShouldStop

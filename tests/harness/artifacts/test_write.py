@@ -19,8 +19,9 @@ from harness.artifacts.write import Leaves, write_artifacts
 from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
 from harness.execution.run import run, run_folder
+from harness.plans.experiment import Design
 from harness.plans.hyperparameters import SGD
-from harness.plans.spec import Circumstances, Design, RunSpec, Transform
+from harness.plans.spec import Circumstances, RunSpec, Transform
 from harness.records import journal
 from harness.records.events import Event, Finished
 from harness.records.record import Record

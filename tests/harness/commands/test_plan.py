@@ -7,8 +7,9 @@ import pytest
 from harness.commands import plan
 from harness.data.load import Dataset
 from harness.execution import forecast
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Design, RunSpec
+from harness.plans.spec import Circumstances, RunSpec
 
 FOUND = forecast.Forecast(
     step_seconds=0.5, evaluate_seconds=3.0, other_seconds=4.0, steps=100, epochs=2, bytes=2_000_000

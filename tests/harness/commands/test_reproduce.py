@@ -10,8 +10,9 @@ from harness.commands.reproduce import differences, reproduce
 from harness.data.load import load
 from harness.execution.run import run, run_folder
 from harness.execution.stopping import Stop
+from harness.plans.experiment import Design
 from harness.plans.hyperparameters import SGD, LRFinder
-from harness.plans.spec import Circumstances, Data, Design, RunSpec
+from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.records import journal
 from harness.records.events import Diverged, EpochDone, Event, Finished, Started
 from harness.tracking.delivery import Delivery

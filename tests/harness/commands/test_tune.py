@@ -13,8 +13,9 @@ from harness.artifacts import write
 from harness.commands.tune import make_all
 from harness.data.load import Dataset, Split
 from harness.execution.execute import Outcome, execute
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Data, Design, Model, RunSpec
+from harness.plans.spec import Circumstances, Data, Model, RunSpec
 from harness.plans.tuning import LogUniform, Tuning
 from harness.records import journal
 from harness.records.events import EpochDone, LRFound, Started

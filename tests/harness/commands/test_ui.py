@@ -7,7 +7,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from harness.commands import ui
-from harness.plans.spec import Design
+from harness.plans.experiment import Design
 from harness.tracking.tracker import Summary, Tracker
 from harness.values import SpecError
 

@@ -10,9 +10,10 @@ import pytest
 import harness.execution.check
 from harness.data.load import Dataset, Split
 from harness.execution.check import check
+from harness.plans.experiment import Design
 from harness.plans.hyperparameters import OneCycle
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Data, Design, Model, RunSpec, Transform
+from harness.plans.spec import Circumstances, Data, Model, RunSpec, Transform
 from harness.values import HarnessError
 
 CROP_8 = Transform(name="RandomCrop", height=8, width=8)

@@ -25,9 +25,10 @@ from harness.execution.outset import Outset
 from harness.execution.progress import Progress
 from harness.execution.run import run_folder
 from harness.execution.stopping import Stop
+from harness.plans.experiment import Design
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Data, Design, Model, RunSpec
+from harness.plans.spec import Circumstances, Data, Model, RunSpec
 from harness.records import checkpoint, journal
 from harness.records.events import Event
 from harness.tracking.tracker import Summary, Tracker

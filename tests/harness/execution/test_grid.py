@@ -21,8 +21,9 @@ from harness.execution.execute import Outcome
 from harness.execution.following import Follower, lifeline
 from harness.execution.progress import Board
 from harness.execution.stopping import Stop
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Design, RunSpec
+from harness.plans.spec import Circumstances, RunSpec
 from harness.records import journal
 from harness.records.events import Event
 from harness.training.build import device_data

@@ -3,8 +3,9 @@
 import pytest
 
 from harness.execution.progress import Progress
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Design, RunSpec
+from harness.plans.spec import Circumstances, RunSpec
 from harness.records.events import EpochDone, Event
 from harness.training.loop import StepDone
 

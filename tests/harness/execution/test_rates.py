@@ -9,9 +9,10 @@ import pytest
 import harness.execution.rates
 from harness.data.load import Dataset
 from harness.execution.rates import find_shared
+from harness.plans.experiment import Design
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Data, Design, Model, RunSpec
+from harness.plans.spec import Circumstances, Data, Model, RunSpec
 from harness.records.events import LRFound
 from harness.values import HarnessError
 

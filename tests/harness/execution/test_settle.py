@@ -8,8 +8,9 @@ import pytest
 
 from harness.data.load import Dataset
 from harness.execution.settle import settle
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Data, Design, RunSpec
+from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.training import autotune
 from harness.training.autotune import Measured
 

@@ -10,8 +10,9 @@ from harness.data.load import Dataset
 from harness.execution import split
 from harness.execution.settle import settle
 from harness.execution.split import Probe, Speed, Split, choose, train_for_a_while
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Data, Design, RunSpec
+from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.records.events import Event
 from harness.training import autotune
 from tests.harness.execution.engines.conftest import EXPERIMENT, images

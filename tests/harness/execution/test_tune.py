@@ -14,8 +14,9 @@ from harness.execution.execute import Outcome
 from harness.execution.run import run_folder
 from harness.execution.studies import Studies
 from harness.execution.tune import tune
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Data, Design, Model, RunSpec
+from harness.plans.spec import Circumstances, Data, Model, RunSpec
 from harness.plans.tuning import FIRST_TRIAL_SEED, Choice, LogUniform, Range, Trial, Tuning
 from harness.records.events import Diverged, EpochDone, Event, Failed, Scores
 from harness.values import HarnessError

@@ -9,9 +9,10 @@ import pytest
 from harness.execution.execute import Outcome
 from harness.execution.run import run_folder
 from harness.execution.until import until
+from harness.plans.experiment import Design
 from harness.plans.looks import Look
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Design, Model, RunSpec
+from harness.plans.spec import Circumstances, Model, RunSpec
 from harness.records import looks
 from harness.records.events import Diverged, EpochDone, Event, Scores
 from harness.tracking.tracker import Summary

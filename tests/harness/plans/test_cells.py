@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from harness.plans.cells import all_cells
+from harness.plans.experiment import Experiment
 from harness.plans.overrides import explain
-from harness.plans.spec import Experiment
 from tests.harness.plans.test_spec import RECIPE
 
 FACTORS: dict[str, Any] = {"model.norm": ("batch", "group"), "model.dropout": (0.0, 0.1)}

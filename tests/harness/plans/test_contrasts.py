@@ -7,9 +7,9 @@ import pytest
 from harness.environment import Machine
 from harness.plans.cells import all_cells
 from harness.plans.contrasts import contrasts
+from harness.plans.experiment import Experiment
 from harness.plans.foresight import notes
 from harness.plans.plan import Plan, plan
-from harness.plans.spec import Experiment
 from tests.harness.plans.test_plan import BASE, EXPERIMENT
 
 FACTORS: dict[str, Any] = {"model.norm": ("batch", "group"), "model.dropout": (0.0, 0.1)}

@@ -6,6 +6,7 @@ import pytest
 
 from harness.environment import Machine
 from harness.plans.differences import within
+from harness.plans.experiment import Design, Experiment, Published
 from harness.plans.hyperparameters import SGD
 from harness.plans.plan import (
     Plan,
@@ -17,7 +18,7 @@ from harness.plans.plan import (
     steps_per_epoch,
     together,
 )
-from harness.plans.spec import Circumstances, Data, Design, Experiment, Model, Published, Recipe
+from harness.plans.spec import Circumstances, Data, Model, Recipe
 from harness.values import SpecError, flatten
 
 CPU = Machine("cpu", bf16=True, threads=2)

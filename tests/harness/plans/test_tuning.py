@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from harness.environment import Machine
+from harness.plans.experiment import Experiment
 from harness.plans.overrides import explain
 from harness.plans.plan import plan
 from harness.plans.search import trial_recipe
-from harness.plans.spec import Experiment
 from harness.plans.tuning import Choice, LogUniform, Trial, Tuned, Tuning, Uniform, best_of
 from harness.values import SpecError
 from tests.harness.plans.test_plan import BASE, EXPERIMENT

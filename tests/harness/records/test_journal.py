@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.environment import Machine
+from harness.plans.experiment import Experiment
 from harness.plans.hyperparameters import SGD
 from harness.plans.plan import plan
-from harness.plans.spec import Circumstances, Data, Experiment, Model, Recipe
+from harness.plans.spec import Circumstances, Data, Model, Recipe
 from harness.records import journal
 from harness.records.events import (
     EVENT,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from harness.plans.spec import Design
+from harness.plans.experiment import Design
 from harness.records.events import Event
 from harness.tracking.delivery import Delivery
 from harness.tracking.migrate import Counts, migrate

@@ -12,7 +12,7 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 import harness.tracking.sync
-from harness.plans.spec import Design
+from harness.plans.experiment import Design
 from harness.records.events import Event
 from harness.tracking.delivery import Delivery
 from harness.tracking.store import TrackingError

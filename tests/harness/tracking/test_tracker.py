@@ -6,7 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import harness.tracking.tracker
-from harness.plans.spec import Design
+from harness.plans.experiment import Design
 from harness.records.events import Event
 from harness.records.record import Record
 from harness.tracking.delivery import Delivery

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from harness.data.load import Dataset
+from harness.plans.experiment import Design
 from harness.plans.plan import Plan
-from harness.plans.spec import Circumstances, Data, Design, Recipe, RunSpec
+from harness.plans.spec import Circumstances, Data, Recipe, RunSpec
 from harness.training import autotune
 from harness.training.autotune import Measured, measure
 

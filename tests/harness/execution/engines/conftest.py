@@ -13,9 +13,10 @@ from harness.environment import Machine
 from harness.execution.check import check
 from harness.execution.engines.where import Where
 from harness.execution.execute import Outcome, execute
+from harness.plans.experiment import Experiment
 from harness.plans.hyperparameters import SGD
 from harness.plans.plan import Plan, plan
-from harness.plans.spec import Circumstances, Data, Experiment, Model, Recipe
+from harness.plans.spec import Circumstances, Data, Model, Recipe
 from harness.records import journal
 from harness.records.events import EpochDone, Finished
 from harness.tracking.tracker import Tracker
