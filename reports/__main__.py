@@ -17,7 +17,8 @@ from harness.tracking.tracker import Tracker
 from harness.values import HarnessError, refused_by_system
 from reports import compare, comparison_tables, designed, frames, prose, tables, terminal
 from reports.build import build
-from reports.external import Asked, Table, from_csv, from_mlflow, read
+from reports.external import Asked, read
+from reports.external_tables import Table, from_csv, from_mlflow
 from reports.grids import Images
 from reports.looks_said import looked
 from reports.note import note

@@ -1,20 +1,16 @@
-"""Results that another program trained, from a CSV file or an MLflow experiment: read, checked, and in one unit.
+"""Results that another program recorded: which columns hold them, checked and converted to one unit.
 
-A result is a share of something, as an accuracy is, or it is not, as a loss. Which, and whether shares are written as
-0..1 or as percent, follows from one rule (`unit_of`) that the report repeats, or is said by hand.
+A metric is a share, like an accuracy, or a number with a unit of its own, like a loss. One rule (`unit_of`), which the
+report repeats, decides this and whether shares are fractions (0..1) or percent, unless UNIT= decides it.
 """
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import pandas as pd
-
-from harness.tracking.foreign import runs_of
-from harness.tracking.tracker import Tracker
-from harness.values import HarnessError, first_line, nearest
+from harness.values import HarnessError, nearest
+from reports.external_tables import Table
 from reports.measured import PLAIN, POINTS, Unit
 
 UNITS = ("fraction", "percent", "plain")
@@ -56,52 +52,6 @@ class External:
     """How unit and direction were decided, as sentences."""
     said: tuple[str, ...] = ()
     """What was left out, and what was not said and so taken, each a sentence."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text, under unique column names, each row with where it stands."""
-
-    name: str
-    columns: tuple[str, ...]
-    rows: tuple[dict[str, str], ...]
-    places: tuple[str, ...]
-    """For each row, what an error calls it: "results.csv line 5"."""
-    said: tuple[str, ...] = ()
-
-
-def from_csv(path: Path) -> Table:
-    """A CSV file with a line of column names.
-
-    Raises:
-        HarnessError: it cannot be read, has no rows, or two columns of one name.
-    """
-    try:
-        frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors, as UnicodeDecodeError is
-        raise HarnessError(f"CSV {str(path)!r} cannot be read: {first_line(error)}") from error
-    columns = tuple(str(name).strip() for name in frame.iloc[0])
-    if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise HarnessError(f"CSV {path.name} has {twice[0]!r} as the name of several columns; name each once")
-    cells = [[str(cell).strip() for cell in row] for row in frame.iloc[1:].itertuples(index=False)]
-    if not cells:
-        raise HarnessError(f"CSV {path.name} has no rows under its line of names; a row a run is needed")
-    rows = tuple(dict(zip(columns, row, strict=True)) for row in cells)
-    return Table(path.stem, columns, rows, tuple(f"{path.name} line {n}" for n in range(2, len(rows) + 2)))
-
-
-def from_mlflow(tracker: Tracker, experiment: str) -> Table:
-    """The finished runs of an MLflow experiment that any program logged; columns are `params.x`, `metrics.x`, `tags.x`.
-
-    Raises:
-        HarnessError: no such experiment, or none of its runs has finished.
-    """
-    runs, unfinished = runs_of(tracker, experiment)
-    if not runs:
-        raise HarnessError(f"MLFLOW {experiment!r} has no finished runs; let one finish, or compare another experiment")
-    columns = tuple(dict.fromkeys(name for _, values in runs for name in values))
-    said = (f"Runs of {experiment} that did not finish, and so are left out: {unfinished}.",) if unfinished else ()
-    return Table(experiment, columns, tuple(dict(v) for _, v in runs), tuple(f"run {key}" for key, _ in runs), said)
 
 
 def read(table: Table, asked: Asked) -> External:

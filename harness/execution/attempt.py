@@ -1,15 +1,12 @@
-"""One attempt at a run: how it begins, is evaluated, saved and recorded, and how it ends.
+"""One attempt at a run: how it begins, goes on from a checkpoint, is evaluated and saved, and what it leaves behind.
 
-A `Job` is what is to be made, and where; `begin` turns it into an `Attempt`, which has everything that trains. `run`
-composes attempts with the loop.
+`begin` turns a `Job` into an `Attempt`, which holds the network, its optimiser and its data. `execution/run.py` trains
+attempts with the loop.
 """
 
-import contextlib
 import time
-import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,16 +15,14 @@ import models
 from harness.artifacts import write
 from harness.artifacts.weights import weights_sha256
 from harness.execution.changes import changed_since, environment, in_words, recorded_as
+from harness.execution.job import Job
 from harness.plans.differences import within
-from harness.plans.experiment import Design
 from harness.plans.plan import steps_per_epoch
 from harness.plans.spec import Circumstances, Recipe, RunSpec
 from harness.records import checkpoint
 from harness.records.events import (
     DataFacts,
-    Diverged,
     Event,
-    Failed,
     Finished,
     LRFound,
     ModelFacts,
@@ -36,67 +31,12 @@ from harness.records.events import (
     Started,
     segments,
 )
-from harness.records.journal import Journal
 from harness.training.build import DeviceData, DeviceSplit, Parts, build, evenly, new_state
 from harness.training.device import give_back_freed_memory, peak_memory_bytes, reset_peak_memory
 from harness.training.evaluate import ShouldStop, predict, score
 from harness.training.loop import NotFinite, State
 from harness.training.lr_finder import find_lr
-from harness.training.memory import batch_that_fits
 from harness.values import HarnessError, first_line
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run to be made, under which circumstances, and where."""
-
-    spec: RunSpec
-    circumstances: Circumstances
-    design: Design
-    data: DeviceData
-    root: Path
-    folder: Path
-    journal: Journal
-    stop: ShouldStop
-    workers: int
-    """Processes for augmentation when the library itself must do it."""
-    at_once: int
-    """How many runs train as one with this one, itself counted."""
-    found: LRFound | None = None
-    """The LR range test that this run made for all, if it did."""
-    allowed: Sequence[str] = ()
-    """Dotted fields that may have changed since the run's checkpoint, as a report's guard names them."""
-
-    def diverged(self, error: NotFinite) -> Diverged:
-        """Recorded; it would diverge again, so its checkpoints go."""
-        event = Diverged(time=time.time(), step=error.step, where=error.where)
-        self.journal.append(event)
-        checkpoint.remove(self.folder)
-        return event
-
-    def failed(self, error: Exception) -> Failed:
-        """Recorded, with the traceback in a file; made again, the run goes on from its last checkpoint."""
-        with contextlib.suppress(OSError):
-            (self.folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
-        event = Failed(time=time.time(), error=self._one_line(error))
-        self.journal.append(event)
-        return event
-
-    def _one_line(self, error: Exception) -> str:
-        text = first_line(error)
-        if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "not enough memory" in text:
-            fewer = " or fewer SEEDS at once" if self.at_once > 1 else ""
-            return f"out of memory: {text}; {self._what_would_fit()}{fewer}"
-        return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}"
-
-    def _what_would_fit(self) -> str:
-        recipe = self.spec.recipe
-        try:
-            fits = batch_that_fits(recipe, self.circumstances, self.data.dataset, self.at_once)
-        except Exception:  # there may be no memory even to find out, or no such model
-            fits = 0
-        asked = f"batch_size is {recipe.batch_size}"
-        return f"{asked}, {fits} should fit: batch_size={fits}" if fits else f"{asked}, take a smaller one"
 
 
 @dataclass(frozen=True)

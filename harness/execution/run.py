@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
-from harness.execution.attempt import Attempt, Job, begin
+from harness.execution.attempt import Attempt, begin
+from harness.execution.job import Job
 from harness.plans.experiment import Design
 from harness.plans.spec import Circumstances, RunSpec
 from harness.records import checkpoint

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.environment.files import write_whole
-from harness.execution.attempt import environment
+from harness.execution.changes import environment
 from harness.execution.run import run_folder
 from harness.plans.plan import Plan
 from harness.plans.spec import RunSpec

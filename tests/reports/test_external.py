@@ -7,7 +7,8 @@ import pytest
 from harness.tracking.foreign import runs_of
 from harness.tracking.tracker import Tracker
 from harness.values import HarnessError
-from reports.external import Asked, External, from_csv, from_mlflow, read, unit_of
+from reports.external import Asked, External, read, unit_of
+from reports.external_tables import from_csv, from_mlflow
 from reports.measured import PLAIN, POINTS
 
 ROWS = "variant,seed,acc\na,0,0.70\na,1,0.72\nb,0,0.74\nb,1,0.75\n"

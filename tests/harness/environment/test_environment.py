@@ -17,7 +17,7 @@ from torch import nn
 import models
 from harness.environment import builder_digest, code_at_start, differences, provenance
 from harness.environment import project as project_folder
-from harness.execution.attempt import environment
+from harness.execution.changes import environment
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.spec import Circumstances, Recipe, Transform
 

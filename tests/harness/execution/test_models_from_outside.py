@@ -8,7 +8,7 @@ import pytest
 import models
 from harness.artifacts.weights import load_model, save_weights
 from harness.data.load import Dataset, load
-from harness.execution.attempt import environment
+from harness.execution.changes import environment
 from harness.plans.hyperparameters import Adam
 from harness.plans.spec import Data, Model
 from harness.records import journal

@@ -1,0 +1,56 @@
+"""Tables of results that another program recorded: rows of text from a CSV file or from an MLflow experiment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness.tracking.foreign import runs_of
+from harness.tracking.tracker import Tracker
+from harness.values import HarnessError, first_line
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text, under unique column names, each row with where it stands."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, str], ...]
+    places: tuple[str, ...]
+    """For each row, what an error calls it: "results.csv line 5"."""
+    said: tuple[str, ...] = ()
+
+
+def from_csv(path: Path) -> Table:
+    """A CSV file with a line of column names.
+
+    Raises:
+        HarnessError: it cannot be read, has no rows, or two columns of one name.
+    """
+    try:
+        frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors, as UnicodeDecodeError is
+        raise HarnessError(f"CSV {str(path)!r} cannot be read: {first_line(error)}") from error
+    columns = tuple(str(name).strip() for name in frame.iloc[0])
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise HarnessError(f"CSV {path.name} has {twice[0]!r} as the name of several columns; name each once")
+    cells = [[str(cell).strip() for cell in row] for row in frame.iloc[1:].itertuples(index=False)]
+    if not cells:
+        raise HarnessError(f"CSV {path.name} has no rows under its line of names; a row a run is needed")
+    rows = tuple(dict(zip(columns, row, strict=True)) for row in cells)
+    return Table(path.stem, columns, rows, tuple(f"{path.name} line {n}" for n in range(2, len(rows) + 2)))
+
+
+def from_mlflow(tracker: Tracker, experiment: str) -> Table:
+    """The finished runs of an MLflow experiment that any program logged; columns are `params.x`, `metrics.x`, `tags.x`.
+
+    Raises:
+        HarnessError: no such experiment, or none of its runs has finished.
+    """
+    runs, unfinished = runs_of(tracker, experiment)
+    if not runs:
+        raise HarnessError(f"MLFLOW {experiment!r} has no finished runs; let one finish, or compare another experiment")
+    columns = tuple(dict.fromkeys(name for _, values in runs for name in values))
+    said = (f"Runs of {experiment} that did not finish, and so are left out: {unfinished}.",) if unfinished else ()
+    return Table(experiment, columns, tuple(dict(v) for _, v in runs), tuple(f"run {key}" for key, _ in runs), said)
