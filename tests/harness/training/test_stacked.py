@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import harness.execution.attempt
+import harness.execution.job
 import harness.execution.run
 from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
@@ -315,7 +316,7 @@ def test_an_error_is_every_runs_fact(runs: Runs, monkeypatch: pytest.MonkeyPatch
         asked.append(at_once)
         return batch_that_fits(recipe, circumstances, dataset, at_once, lambda _: 1e9)
 
-    monkeypatch.setattr(harness.execution.attempt, "batch_that_fits", fits)
+    monkeypatch.setattr(harness.execution.job, "batch_that_fits", fits)
     list(group.events())
     assert asked == [3] * 3
     said = "out of memory: no room; batch_size is 16, 8 should fit: batch_size=8 or fewer SEEDS at once"
