@@ -1,4 +1,4 @@
-"""The harness: one trainer and what it needs. Experiment files take their values from here, notebooks `run`."""
+"""Train image classifiers and record the runs. Experiment files import their values from here, notebooks `run`."""
 
 import importlib
 from collections.abc import Sequence
@@ -43,16 +43,19 @@ def run(
     variants: Sequence[str] = (),
     changes: str = "",
 ) -> int:
-    """Make every run of an experiment that is not made yet: `make run` without its report. Returns its exit status; bad
-    input is a line on stderr, and 2.
+    """Make every run of an experiment that has not been made yet, like `make run` but without the report.
 
     Args:
-        data: another data set's name.
-        seeds: how many, or which.
-        variants: only these.
-        changes: as SET has them, `field=value ...`, for every variant.
+        experiment: name of a file in `experiments/`.
+        data: use this data set instead of the experiment's own.
+        seeds: how many seeds, or which ones; None uses those of the experiment.
+        variants: make only these; empty makes all.
+        changes: `field=value ...` for every variant, as in SET=.
+
+    Returns:
+        The command's exit status: 0 on success, 2 for bad input, which is explained in one line on stderr.
     """
-    program = importlib.import_module("harness.__main__")  # with it torch and MLflow, which no experiment's file needs
+    program = importlib.import_module("harness.__main__")  # imports torch and MLflow, not needed by experiments
     which = "" if seeds is None else str(seeds) if isinstance(seeds, int) else "".join(f"{seed}," for seed in seeds)
     options = [f"--data={data}", f"--seeds={which}", f"--variants={','.join(variants)}", f"--set={changes}"]
     return program.main(["run", *options, "--", experiment])

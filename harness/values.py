@@ -1,6 +1,4 @@
-"""What every frozen value of the harness shares: validated once, to and from JSON without loss, named by a digest; and
-the one-line errors with which a value is refused.
-"""
+"""The base class of all frozen values (validated, lossless in JSON, named by a digest) and the errors users see."""
 
 import difflib
 import hashlib
@@ -22,9 +20,9 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class HarnessError(ValueError):
-    """Something a user can put right, said in one line: the field, the rule, the value and what to do next.
+    """A problem that the user can fix, reported in one line: the field, its rule, the value given and the next step.
 
-    What a terminal would obey instead of showing it is spelt out: values come from files and arguments of any origin.
+    Control characters are escaped, because values may come from untrusted files.
     """
 
     def __str__(self) -> str:
@@ -33,21 +31,21 @@ class HarnessError(ValueError):
 
 
 class SpecError(HarnessError):
-    """A field of an experiment, an override or an option that breaks its rule."""
+    """A field of an experiment, an override or a command-line option breaks its rule."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, for a line of ours; the name of its kind where it says nothing."""
+    """The first line of an error's message, or the name of its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error's whole message on one line, or its type's name where it has no message."""
+    """An error's whole message on one line, or the name of its type if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def refused_by_system(error: OSError) -> str:
-    """What the operating system did not allow, in one line, with the file if it names one, and what to do."""
+    """Describe an OSError in one line, with the file if the error names one, and the next step."""
     if isinstance(error, BrokenPipeError):
         return "what reads this command's output has ended; the same command goes on from here"
     where = f": {error.filename}" if error.filename else ""
@@ -55,19 +53,19 @@ def refused_by_system(error: OSError) -> str:
 
 
 class Values(BaseModel):
-    """The base of every frozen value: no unknown fields, no silent conversions, no infinities."""
+    """Base class of frozen values: unknown fields, implicit type conversions, NaN and infinities are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that name plain values: SHA-256 of their canonical JSON."""
+    """The first twelve hexadecimal digits of the SHA-256 of the values' canonical JSON."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def flatten(values: BaseModel) -> dict[str, Any]:
-    """Dotted field → value, for a recipe or any other value; tuples stay whole."""
+    """Map each dotted field name, such as `optimizer.lr`, to its value; tuples are not taken apart."""
 
     def walk(prefix: str, node: Any) -> Iterable[tuple[str, Any]]:
         if isinstance(node, dict):
@@ -80,6 +78,6 @@ def flatten(values: BaseModel) -> dict[str, Any]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'a' or 'b'?`, or nothing when no known name is close."""
+    """Return `; did you mean 'a' or 'b'?`, or an empty string if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

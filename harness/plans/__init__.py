@@ -1,1 +1,1 @@
-"""What is asked: experiments, recipes, and the runs that answer a question. Knows no torch."""
+"""Experiments, recipes, and the plan of runs that follows from them. Imports no torch."""

@@ -1,4 +1,4 @@
-"""The experiments on disk: `experiments/<name>.py`, each holding `EXPERIMENT`."""
+"""Load experiments from `experiments/<name>.py`; each file defines `EXPERIMENT`."""
 
 import importlib.util
 import re
@@ -16,16 +16,17 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
 
 def names(root: Path) -> tuple[str, ...]:
-    """Every experiment's name, sorted."""
+    """The names of all experiments, sorted."""
     files = (path.stem for path in (root / "experiments").glob("*.py"))
     return tuple(sorted(name for name in files if _NAME.fullmatch(name)))
 
 
 def load(name: str, root: Path) -> Experiment:
-    """The experiment of that name.
+    """Load an experiment by name.
 
     Raises:
-        SpecError: no such file, a file that cannot be read as Python, values that break a rule; names file and line.
+        SpecError: the file does not exist, is not valid Python, raises an error, or has values that break a rule. The
+            message names the file and line.
     """
     known = names(root)
     if name not in known:
@@ -38,13 +39,13 @@ def load(name: str, root: Path) -> Experiment:
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     try:
-        sys.modules[module.__name__] = module  # as an import does: a class that the file defines is looked up there
+        sys.modules[module.__name__] = module  # like an import: classes defined in the file are looked up there
         module_spec.loader.exec_module(module)
     except SyntaxError as error:
         raise SpecError(f"{_place(error, path, root)}: {error.msg}; correct it and run again") from error
     except ValidationError as error:
         raise SpecError(f"{_place(error, path, root)}: {explain(error)}") from error
-    except (Exception, SystemExit) as error:  # a user's own code: whatever it raises is theirs to read
+    except (Exception, SystemExit) as error:  # the file is user code and may raise anything
         raise SpecError(f"{_place(error, path, root)}: {type(error).__name__}: {in_one_line(error)}") from error
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
@@ -55,7 +56,7 @@ def load(name: str, root: Path) -> Experiment:
 
 
 def _place(error: BaseException, path: Path, root: Path) -> str:
-    """The file and line at fault: one experiment may import another, and the fault lie there."""
+    """The file and line of the error, which may be in another experiment file that this one imports."""
     frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((Path(error.filename), error.lineno))

@@ -1,4 +1,4 @@
-"""Crossed factors: which cells an experiment has, and how they are called. Pure."""
+"""Factorial designs: the cells (combinations of factor levels) of an experiment and their names."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,11 @@ Cells = dict[Name, dict[str, Scalar]]
 
 
 def all_cells(factors: Mapping[str, tuple[Scalar, ...]]) -> Cells:
-    """Every combination of levels, named after them in the factors' order: `batch_0`, `group_01`."""
+    """Every combination of levels, named after its levels in the order of the factors: `batch_0`, `group_01`.
+
+    Args:
+        factors: dotted field → its levels.
+    """
     cells: Cells = {}
     for levels in product(*factors.values()) if factors else ():
         name = "_".join(_word(field, level) for field, level in zip(factors, levels, strict=True))
@@ -22,7 +26,7 @@ def all_cells(factors: Mapping[str, tuple[Scalar, ...]]) -> Cells:
 
 
 def _word(field: str, level: object) -> str:
-    """`batch`; 0.1 → `01`, 0.0 → `0`; False of `optimizer.nesterov` → `no_nesterov`."""
+    """A level as part of a cell's name: "batch" → `batch`, 0.1 → `01`, optimizer.nesterov False → `no_nesterov`."""
     if isinstance(level, bool):
         return ("" if level else "no_") + field.rsplit(".", 1)[-1].lower()
     text = f"{level:.15g}".replace(".", "") if isinstance(level, int | float) else str(level)
@@ -35,10 +39,11 @@ def refuse_uncrossed(
     variants: Mapping[str, Mapping[str, Any]],
     factor: tuple[str, ...],
 ) -> None:
-    """Whether cells are combinations of the factors' levels, and variants are the cells.
+    """Check that cells are combinations of the factors' levels, and that the variants are exactly the cells.
 
     Raises:
-        ValueError: they are not.
+        ValueError: a cell lacks a factor or has an undeclared level, there are fewer than two factors or levels, or
+            variants or factor are given beside factors.
     """
     if not factors:
         if cells:

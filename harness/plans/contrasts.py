@@ -1,4 +1,4 @@
-"""Effects of crossed factors as weighted sums of cells: main effects and interactions. Pure."""
+"""Main effects and interactions of a factorial design, as weighted sums of cell means."""
 
 import math
 from collections.abc import Mapping
@@ -12,31 +12,31 @@ Cells = Mapping[str, Mapping[str, Scalar]]
 
 @dataclass(frozen=True)
 class Contrast:
-    """One effect: levels of one factor or more instead of the baseline's, averaged over all levels of the others.
+    """One effect: some factors take another level than the baseline's, averaged over all levels of the other factors.
 
-    Of one factor it is the main effect; of two, how much the one factor's effect is changed by the other's level; of
-    three, how much that changes with the third.
+    With one factor it is a main effect; with two, an interaction (how much the effect of one factor changes with the
+    level of the other); with three, a three-way interaction.
     """
 
     levels: Mapping[str, tuple[Scalar, Scalar]]
-    """Dotted field → the baseline's level, and the level in its place."""
+    """Dotted field → (the baseline's level, the level it is compared with)."""
     weights: Mapping[str, float]
-    """Cell → its weight; they sum to 0."""
+    """Cell → its weight; the weights sum to 0."""
     missing: tuple[str, ...]
-    """Cells that the effect needs and the design does not have, by their levels; the effect cannot be given then."""
+    """Cells, described by their levels, that the effect needs but the design lacks; if any, it cannot be estimated."""
 
     @property
     def name(self) -> str:
-        """model.norm group; model.norm group × model.dropout 0.1"""
+        """For example "model.norm group" or "model.norm group × model.dropout 0.1"."""
         return " × ".join(f"{field} {instead}" for field, (_, instead) in self.levels.items())
 
 
 def contrasts(cells: Cells, baseline: str) -> list[Contrast]:
-    """Every effect of a design with these cells, main effects first, then interactions of two factors, of three, …
+    """Every effect of a design: main effects first, then interactions of two factors, of three, and so on.
 
     Args:
         cells: variant → its level of each factor.
-        baseline: the cell whose levels the others stand in place of.
+        baseline: the cell that effects are measured from.
     """
     levels = levels_of(cells, baseline)
     made = []
@@ -48,12 +48,12 @@ def contrasts(cells: Cells, baseline: str) -> list[Contrast]:
 
 
 def levels_of(cells: Cells, baseline: str) -> dict[str, list[Scalar]]:
-    """Factor → its levels, the baseline's first."""
+    """Factor → its levels, with the baseline's level first."""
     found: dict[str, list[Scalar]] = {}
     for own in (cells[baseline], *cells.values()):
         for field, level in own.items():
             known = found.setdefault(field, [])
-            if repr(level) not in map(repr, known):  # 1 and True are equal
+            if repr(level) not in map(repr, known):  # repr, because 1 == True
                 known.append(level)
     return found
 

@@ -1,4 +1,4 @@
-"""Which fields differ between recipes, and which fields lie below which. Pure."""
+"""Find the fields in which recipes differ, and compare dotted field names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from harness.values import flatten
 
 
 def differences(recipes: Mapping[str, Recipe]) -> dict[str, dict[str, Any]]:
-    """Dotted field → {variant: value} for the fields on which recipes do not all agree; absent fields are None."""
+    """Dotted field → {variant: value}, for the fields in which the recipes differ; a missing field has value None."""
     flat = {name: flatten(recipe) for name, recipe in recipes.items()}
     fields = dict.fromkeys(field for values in flat.values() for field in values)
     table = {field: {name: values.get(field) for name, values in flat.items()} for field in fields}
@@ -16,5 +16,5 @@ def differences(recipes: Mapping[str, Recipe]) -> dict[str, dict[str, Any]]:
 
 
 def within(field: str, parents: Sequence[str]) -> bool:
-    """Whether a dotted field is one of `parents` or lies below one."""
+    """True if a dotted field is one of `parents` or lies below one of them."""
     return any(field == parent or field.startswith(parent + ".") for parent in parents)

@@ -28,7 +28,7 @@ Looks = Annotated[tuple[Annotated[int, Field(ge=2, le=1000)], ...], AfterValidat
 
 
 class Published(Values):
-    """A result from the literature or the seed documents that a variant is shown beside."""
+    """A published result that the report shows beside a variant's own."""
 
     variant: Name
     test_accuracy_percent: float
@@ -37,37 +37,38 @@ class Published(Values):
 
 
 class Experiment(Values):
-    """A question, and the runs that answer it: every variant of one recipe, each with the same seeds."""
+    """A question and the runs that answer it: variants of one recipe, each trained with the same seeds."""
 
     name: Name
     question: str
     base: Recipe
     factors: dict[Dotted, tuple[Scalar, ...]] = Field(default={})
-    """Two factors and more, crossed, in place of variants and factor: dotted field → its levels."""
+    """A factorial design of two or more factors, in place of `variants` and `factor`: dotted field → its levels."""
     cells: Cells = Field(default_factory=lambda given: all_cells(given["factors"]))
-    """With `factors`: variant name → its level of each, where names are chosen or some combinations left out; by
-    default all combinations, named after their levels: `batch_0`, `group_01`."""
+    """With `factors`: variant name → its level of each factor, to choose names or leave combinations out. By default
+    all combinations, named after their levels: `batch_0`, `group_01`."""
     variants: dict[Name, dict[str, Any]] = Field(default_factory=lambda given: dict(given["cells"]))
-    """Variant name → the dotted fields in which it differs from `base`."""
+    """Variant name → {dotted field: value} for the fields in which it differs from `base`."""
     factor: tuple[Dotted, ...] = Field(default_factory=lambda given: tuple(given["factors"]))
-    """The dotted fields (or their parents) in which variants may differ; the plan refuses any other."""
+    """The dotted fields (or their parents) in which variants may differ; any other difference is refused."""
     baseline: Name
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(min_length=1)
     compare: Literal["baseline", "all"] = "baseline"
-    """Whether every variant is compared with the baseline alone, or all with each other."""
+    """Compare every variant with the baseline only, or all variants with each other."""
     expected: dict[Name, Expected] = Field(default={})
-    """Variant → what is predicted of it beside the baseline, recorded before the first run."""
+    """Variant → its predicted outcome relative to the baseline, recorded before the first run."""
     looks: Looks = ()
-    """Numbers of seeds at which UNTIL=decided looks at the results, in this order; by default 7, 10, 14 and 20."""
+    """Increasing numbers of seeds at which UNTIL=decided looks at the results; by default 7, 10, 14 and 20."""
     max_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """With UNTIL=decided, the most seeds that a variant gets: the last look. MAX_SEEDS sets it too."""
+    """With UNTIL=decided, the largest number of seeds per variant, at which the last look takes place; MAX_SEEDS=
+    overrides it."""
     tune: Tuning | None = None
-    """Tuned for every variant alike, on held-out training images, before the declared seeds are run."""
+    """Hyperparameters to tune for each variant, on held-out training images, before the declared seeds are run."""
     primary_metric: str = "test_accuracy"
-    """test_accuracy, test_macro_f1 or another of `metrics.primary_names()`."""
+    """The metric by which variants are compared: one of `metrics.primary_names()`, such as test_macro_f1."""
     smallest_difference_points: PositiveFloat = 0.5
-    """The smallest difference that matters, in percentage points of the primary metric; of one that is no fraction, as
-    test_loss is none, in its own unit, and then it must be given."""
+    """The smallest difference that matters, in percentage points. For a primary metric that is not a fraction, such as
+    test_loss, it is in the metric's own unit and must be given."""
     published: tuple[Published, ...] = ()
     circumstances: Circumstances = Circumstances()
 
@@ -125,12 +126,12 @@ class Experiment(Values):
 
 
 def _names_alone(variants: Any) -> Any:
-    """Designs recorded before November 2026 kept a digest beside each variant's name."""
+    """Accept designs recorded before November 2026, which stored a digest beside each variant's name."""
     return tuple(each["name"] if isinstance(each, dict) else each for each in variants)
 
 
 class Design(Values):
-    """An experiment as it travels with its records: reports read this, never an experiment file."""
+    """The part of an experiment that is recorded with its runs. Reports read this, not the experiment's file."""
 
     experiment: Name
     question: str
@@ -142,21 +143,21 @@ class Design(Values):
     smallest_difference_points: float
     published: tuple[Published, ...] = ()
     changed: dict[str, tuple[Any, Any]] = Field(default_factory=dict)
-    """Dotted field → its value in the experiment's file and in these runs, where the command line changed it."""
+    """Dotted field → (value in the experiment's file, value in these runs), for fields changed on the command line."""
     compare: Literal["baseline", "all"] = "baseline"
     expected: dict[Name, Expected] = Field(default_factory=dict)
-    """Variant → what was predicted of it beside the baseline."""
+    """Variant → its predicted outcome relative to the baseline."""
     looks: tuple[int, ...] = ()
-    """Numbers of seeds at which results are looked at; empty where the number of seeds was fixed."""
+    """Numbers of seeds at which the results are looked at; empty if the number of seeds is fixed."""
     max_seeds: int | None = None
     cells: Cells = Field(default_factory=dict)
-    """With several factors: variant → its level of each."""
+    """For a factorial design: variant → {factor: level}; otherwise empty."""
     tuned: tuple[str, ...] = ()
-    """Dotted fields that were tuned for each variant: in these, too, variants may differ."""
+    """Dotted fields that were tuned for each variant, in which variants may therefore differ as well."""
     trials_of: Name | None = None
-    """Of the trials of a tuning: the experiment that they are made for, in whose report they stand."""
+    """For the trials of a tuning: the experiment that they belong to, whose report shows them."""
 
     @property
     def may_differ(self) -> tuple[str, ...]:
-        """The fields in which variants may differ: the factor, and what was tuned."""
+        """The fields in which variants may differ: the factor and the tuned fields."""
         return (*self.factor, *self.tuned)

@@ -1,4 +1,4 @@
-"""What a design cannot tell, said before hours are spent on it. Pure."""
+"""Notes on effects that a design cannot estimate, printed before training starts."""
 
 from harness.plans.contrasts import contrasts
 from harness.plans.differences import differences, within
@@ -6,7 +6,7 @@ from harness.plans.plan import Plan
 
 
 def notes(plan: Plan) -> list[str]:
-    """Lines about effects that no run of this plan can give."""
+    """One line for each kind of effect that this plan's runs cannot estimate."""
     return [*_cells_that_are_missing(plan), *_factors_at_once(plan)]
 
 
@@ -21,11 +21,11 @@ def _cells_that_are_missing(plan: Plan) -> list[str]:
     left_out = [name for name in design.cells if name not in asked]
     cells = [*dict.fromkeys(cell for each in lost for cell in each.missing), *left_out]
     names = ", ".join(each.name for each in lost)
-    return [f"note: without the cells {'; '.join(cells)} these effects cannot be given: {names}"]
+    return [f"note: without the cells {'; '.join(cells)} these effects cannot be estimated: {names}"]
 
 
 def _factors_at_once(plan: Plan) -> list[str]:
-    """Variants that change several of the declared fields together, so that neither can be made out."""
+    """Variants that change several declared fields at once, so that their effects cannot be separated."""
     design, recipes = plan.design, plan.recipes
     if design.cells or design.baseline not in recipes:
         return []
@@ -35,7 +35,7 @@ def _factors_at_once(plan: Plan) -> list[str]:
         changed = [field for field in design.factor if any(within(each, [field]) for each in differing)]
         if len(changed) > 1:
             said.append(
-                f"note: {variant} differs from {design.baseline} in {' and '.join(changed)} at once; what each of them "
-                "does, no run tells: `factors` would cross them"
+                f"note: {variant} differs from {design.baseline} in {' and '.join(changed)} at once; these runs cannot "
+                "separate their effects: `factors` would cross them"
             )
     return said

@@ -1,4 +1,4 @@
-"""Optimisers, rate schedules and the LR range test as values; `harness.training` builds from them."""
+"""Settings of optimisers, learning rate schedules and the LR range test; `harness.training` builds the objects."""
 
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -8,20 +8,20 @@ from harness.values import Count, Fraction, Momentum, NonNegativeFloat, Positive
 
 
 class LRFinder(Values):
-    """An LR range test (Smith 2017, arXiv:1506.01186): the rate grows from start_lr to end_lr, one batch a step."""
+    """LR range test (Smith 2017, arXiv:1506.01186): the learning rate grows from start_lr to end_lr, once per batch."""
 
     start_lr: PositiveFloat = 1e-7
     end_lr: PositiveFloat = 1.0
     iterations: Annotated[int, Field(ge=20, le=100_000)] = 200
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
     diverge_threshold: Annotated[float, Field(gt=1)] = 5.0
-    """The sweep ends when the loss passes this many times its best."""
+    """The test ends when the loss exceeds this many times its lowest value so far."""
     each_run: bool = False
-    """Whether every run finds a rate of its own, which is then a difference between runs. Otherwise the first seed of
-    the baseline finds one for all runs; variants with another finder or optimiser have one of their own."""
+    """True: every run finds its own rate, which is then a difference between runs. False: the first seed of the
+    baseline finds one rate for all runs; variants with another lr_finder or optimizer find a separate one."""
     suggestion: Literal["steepest", "minimum_tenth"] = "steepest"
-    """Where the smoothed loss falls fastest (torch-lr-finder's rule), or a tenth of the rate at which it is lowest
-    (fastai's: the largest rate that is still safe, which is what One Cycle's peak asks for)."""
+    """"steepest": the rate at which the smoothed loss falls fastest (the rule of torch-lr-finder). "minimum_tenth": a
+    tenth of the rate at which the loss is lowest (the rule of fastai, meant for the peak of One Cycle)."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -31,12 +31,12 @@ class LRFinder(Values):
 
 
 LearningRate = PositiveFloat | Literal["find"]
-"""The peak learning rate; "find" takes what the recipe's `lr_finder` suggests, which then stands in its place."""
+"""The peak learning rate; "find" is replaced by the suggestion of the recipe's `lr_finder`."""
 Betas = tuple[Momentum, Momentum]
 
 
 class Adam(Values):
-    """Kingma & Ba 2015, arXiv:1412.6980; weight decay is added to the gradient."""
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980); weight decay is added to the gradient."""
 
     name: Literal["adam"] = "adam"
     lr: LearningRate
@@ -46,7 +46,7 @@ class Adam(Values):
 
 
 class AdamW(Values):
-    """Loshchilov & Hutter 2019, arXiv:1711.05101; weight decay is decoupled from the gradient."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); weight decay is decoupled from the gradient."""
 
     name: Literal["adamw"] = "adamw"
     lr: LearningRate
@@ -56,7 +56,7 @@ class AdamW(Values):
 
 
 class SGD(Values):
-    """Stochastic gradient descent with momentum, Nesterov's on request."""
+    """Stochastic gradient descent with momentum, optionally Nesterov momentum."""
 
     name: Literal["sgd"] = "sgd"
     lr: LearningRate
@@ -72,11 +72,12 @@ class SGD(Values):
 
 
 class OneCycle(Values):
-    """One Cycle, stepped per batch (Smith & Topin 2017, arXiv:1708.07120); the arguments are torch's `OneCycleLR`.
+    """One Cycle, stepped per batch (Smith & Topin 2017, arXiv:1708.07120), with the arguments of torch's `OneCycleLR`.
 
     The rate rises from lr/div_factor to lr over the first pct_start of all steps, then falls to lr/div_factor/
-    final_div_factor. Seed 003's "no annihilation" is three_phase=False; its stricter reading, ending at the lowest
-    rate of the rise, is final_div_factor=1. `cycle_momentum` swings momentum (Adam: beta1) between max and base.
+    final_div_factor; final_div_factor=1 ends at the rate it began with. With three_phase=False there is no separate
+    final phase ("annihilation"). `cycle_momentum` moves momentum (Adam: beta1) between max_momentum and base_momentum,
+    in the opposite direction to the rate.
     """
 
     name: Literal["onecycle"] = "onecycle"
@@ -93,13 +94,13 @@ class OneCycle(Values):
     def _third_phase_is_reached(self) -> Self:
         if self.three_phase and self.pct_start >= 0.5:
             raise ValueError(
-                f"three_phase needs pct_start below 0.5, as rise and fall are as long; got {self.pct_start}"
+                f"three_phase needs pct_start below 0.5, because rise and fall last equally long; got {self.pct_start}"
             )
         return self
 
 
 class Step(Values):
-    """The rate is multiplied by gamma every step_epochs."""
+    """Step decay: the rate is multiplied by gamma every step_epochs epochs."""
 
     name: Literal["step"] = "step"
     step_epochs: Count = 15
@@ -107,7 +108,7 @@ class Step(Values):
 
 
 class Cosine(Values):
-    """A linear rise over warmup_epochs, then half a cosine down to lr times final_fraction, stepped per batch."""
+    """Cosine decay: a linear rise over warmup_epochs, then half a cosine down to lr * final_fraction, per batch."""
 
     name: Literal["cosine"] = "cosine"
     warmup_epochs: NonNegativeFloat = 0.0
@@ -115,7 +116,7 @@ class Cosine(Values):
 
 
 class Constant(Values):
-    """The rate never changes."""
+    """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
 
@@ -125,6 +126,6 @@ Schedule = Annotated[OneCycle | Step | Cosine | Constant, Field(discriminator="n
 
 
 def kinds(union: Any) -> dict[str, type[Values]]:
-    """Name → class, of a union of values that its `name` field tells apart: `Optimizer` or `Schedule`."""
+    """Name → class, for a union whose classes are told apart by their `name` field: `Optimizer` or `Schedule`."""
     arms, _ = get_args(union)
     return {kind.model_fields["name"].default: kind for kind in get_args(arms)}

@@ -1,23 +1,23 @@
-"""Looks at results as values: every time that somebody saw how an experiment stands."""
+"""A record of each time that somebody looked at an experiment's results."""
 
 from harness.values import Name, Values
 
 
 class Look(Values):
-    """Results were seen: in a report, or by a command that stops when it is decided."""
+    """One look at the results: a report, or an interim analysis of UNTIL=decided."""
 
     time: float
     """Seconds since 1970."""
     seeds: tuple[int, ...]
-    """Of the results that were seen, sorted."""
+    """The seeds whose results were seen, sorted."""
     variants: tuple[Name, ...]
-    """That had results, sorted."""
+    """The variants that had results, sorted."""
     runs: int = 0
-    """How many results there were."""
+    """How many runs had results."""
     planned: bool = False
-    """Whether it is one of the looks that were declared before the first run, whose error is paid for."""
+    """True if the look was declared before the first run, so that the test's error rate accounts for it."""
 
     @property
     def results(self) -> tuple[tuple[int, ...], tuple[str, ...], int]:
-        """What was seen: who sees the same again learns nothing new."""
+        """What was seen; two looks with equal results count as one."""
         return self.seeds, self.variants, self.runs

@@ -1,7 +1,7 @@
-"""Changing a recipe by dotted names (`optimizer.lr`, `model.norm`), and reading what people type.
+"""Change a recipe's fields by their dotted names (`optimizer.lr`, `model.norm`), and parse SET=.
 
-Variants of an experiment and the command line's SET both come through `apply`, so both are validated exactly as an
-experiment file is: bad input raises `SpecError`, one line with the field, the rule, the value and the next step.
+Variants of an experiment and SET= on the command line both go through `apply`, so both are validated like an experiment
+file: bad input raises `SpecError`, one line with the field, the rule, the value and the next step.
 """
 
 import json
@@ -19,22 +19,25 @@ from harness.values import SpecError, Values, nearest
 
 _KINDS = {"optimizer": kinds(Optimizer), "schedule": kinds(Schedule)}
 _UNION_ARM = re.compile(r"(bool|int|float|str|none|constrained-\w+|literal\[.*|tuple\[.*)")
-"""What pydantic adds to an error's path to say which arm of a union it tried."""
+"""Parts of an error's path that pydantic adds to say which member of a union it tried."""
 _SHOWN = 100
-"""Characters of a refused value that a message repeats."""
+"""At most this many characters of a refused value are repeated in a message."""
 
 
 def apply(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with some dotted fields replaced, e.g. {"optimizer.lr": 0.1, "model.norm": "group"}.
+    """The recipe with some fields replaced, e.g. {"optimizer.lr": 0.1, "model.norm": "group"}.
 
-    Naming another optimizer or schedule keeps the fields that it shares with the old one; another model starts from
-    its own defaults; another data.name drops the old one's title, size and statistics.
+    Another optimizer.name or schedule.name keeps the values of fields that both kinds have; another model.name starts
+    from that model's defaults; another data.name resets title, image_size, mean and std.
+
+    Args:
+        changes: dotted field → new value.
 
     Raises:
-        SpecError: an unknown field, or a value that its rule refuses.
+        SpecError: an unknown field, or a value that breaks its field's rule.
     """
     tree = recipe.model_dump(mode="json")
-    # wholes before their parts, names before their siblings: both reset what comes after
+    # `optimizer` before `optimizer.lr`, and `optimizer.name` before its siblings, because the former reset the latter
     for dotted in sorted(changes, key=lambda dotted: (dotted.count("."), not dotted.endswith(".name"))):
         _set(tree, dotted, _plain(dotted, changes[dotted]))
     try:
@@ -47,7 +50,7 @@ def around(circumstances: Circumstances, changes: Mapping[str, Any]) -> Circumst
     """The circumstances with some fields replaced.
 
     Raises:
-        SpecError: a value that its field's rule refuses.
+        SpecError: a value breaks its field's rule.
     """
     tree = circumstances.model_dump(mode="json") | {name: _plain(name, value) for name, value in changes.items()}
     try:
@@ -57,10 +60,12 @@ def around(circumstances: Circumstances, changes: Mapping[str, Any]) -> Circumst
 
 
 def parse(text: str) -> dict[str, Any]:
-    """`"epochs=2 optimizer.lr=1e-3 model.norm=group"` → dotted field → value; values are JSON, or else words.
+    """Parse SET=: `"epochs=2 optimizer.lr=1e-3 model.norm=group"` becomes {dotted field: value}.
+
+    Values are read as JSON; what is not JSON is taken as text.
 
     Raises:
-        SpecError: a part that is not field=value, or a field given twice.
+        SpecError: a part is not of the form field=value, or a field is given twice.
     """
     try:
         parts = shlex.split(text)
@@ -76,13 +81,13 @@ def parse(text: str) -> dict[str, Any]:
             raise SpecError(f"SET gives `{name}` twice; keep one")
         try:
             found[name] = words[value] if value in words else json.loads(value)
-        except (ValueError, RecursionError):  # not JSON, or JSON too large to be read: a word, for its rule to refuse
+        except (ValueError, RecursionError):  # not JSON, or nested too deeply: text, checked by the field's rule
             found[name] = value
     return found
 
 
 def explain(error: ValidationError) -> str:
-    """A pydantic error as one line: "`epochs` must be greater than or equal to 1; got 0"."""
+    """Describe a pydantic error in one line: "`epochs` must be greater than or equal to 1; got 0"."""
     errors = error.errors(include_url=False)
     first, path = errors[0], _path(errors[0])
     dotted = ".".join(path)
@@ -99,7 +104,7 @@ def explain(error: ValidationError) -> str:
             return f"`{dotted}.name` must be one of {', '.join(known)}; got {tag!r}{nearest(tag, known)}"
         case "model_attributes_type":
             rule = f"must be one of {', '.join(kind.__name__ for kind in known.values())}"
-        case _:  # each arm of a union brings a rule of its own
+        case _:  # each member of a union adds its own rule
             rules = dict.fromkeys(_rule(each) for each in errors if _path(each) == path)
             rule = " or ".join(rule.removeprefix("must be ") if n else rule for n, rule in enumerate(rules))
     whole = isinstance(first["input"], BaseModel) or (first["type"] == "value_error" and not dotted)
@@ -110,7 +115,7 @@ def explain(error: ValidationError) -> str:
 
 
 def _path(error: ErrorDetails) -> list[str]:
-    """Where an error is, without what pydantic adds: the tags and arms of unions, and what lies inside an arm."""
+    """The path of the field at fault, without pydantic's additions: union tags, union members and what follows them."""
     path: list[str] = []
     for part in map(str, error["loc"]):
         if path and _UNION_ARM.fullmatch(part):
@@ -131,7 +136,12 @@ def _short(value: Any) -> str:
 
 
 def _near_field(title: str, location: Sequence[str | int]) -> str:
-    """The fields that could have been meant; title: the value that was being made when the last part was refused."""
+    """Fields with a similar name, or else all fields of the value that has no such field.
+
+    Args:
+        title: name of the class that was being validated.
+        location: path to the unknown field.
+    """
     tags: dict[Any, type[Values]] = {tag: kind for each in _KINDS.values() for tag, kind in each.items()}
     owner = {kind.__name__: kind for kind in Values.__subclasses__()}.get(title)
     for part in location[:-1]:
@@ -143,7 +153,7 @@ def _near_field(title: str, location: Sequence[str | int]) -> str:
 
 
 def _plain(dotted: str, value: Any) -> Any:
-    """A value as JSON holds it: a `Transform` or another of `spec`'s values becomes its fields, a tuple a list."""
+    """Convert a value to plain JSON types: a `Transform` or other frozen value becomes a dict, a tuple a list."""
 
     def fields(value: object) -> dict[str, Any]:
         if isinstance(value, BaseModel):
@@ -152,14 +162,14 @@ def _plain(dotted: str, value: Any) -> Any:
 
     try:
         text = json.dumps(value, default=fields, ensure_ascii=False)
-        text.encode()  # fails for what is not Unicode, such as a file name in another encoding
+        text.encode()  # fails if the text is not valid Unicode, such as a file name in another encoding
         return json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError(f"`{dotted}` must be a number, text, true, false, null or a list of these: {error}") from error
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set one dotted field of a recipe's plain tree in place."""
+    """Set one dotted field of a recipe, given as nested dicts, in place."""
     *parents, last = dotted.split(".")
     if parents == ["lr_finder"] and tree["lr_finder"] is None:
         tree["lr_finder"] = LRFinder().model_dump(mode="json")
@@ -171,7 +181,7 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
         if not isinstance(node, dict):
             whole = ".".join(parents[: depth + 1])
             raise SpecError(f"`{dotted}` is not a field: `{whole}` has no parts; set it whole")
-    if last not in node and parents != ["model"]:  # a model's options are checked against its builder
+    if last not in node and parents != ["model"]:  # options of a model are checked against its builder's arguments
         known = [".".join([*parents, name]) for name in node] + ([] if parents else list(Circumstances.model_fields))
         inner = [f"{name}.{last}" for name, part in tree.items() if isinstance(part, dict) and last in part]
         meant = f"; did you mean {' or '.join(map(repr, inner))}?" if inner and not parents else nearest(dotted, known)
@@ -186,7 +196,7 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _rename(node: dict[str, Any], part: str, name: Any) -> None:
-    """Empty the fields that do not outlive a change of `data.name`, `model.name`, `optimizer.name`, `schedule.name`."""
+    """Reset the fields that do not apply after a change of data.name, model.name, optimizer.name or schedule.name."""
     if part == "data":
         node.update(title=None, image_size=None, mean=None, std=None)
     elif part == "model":

@@ -1,8 +1,8 @@
-"""From an experiment to its runs: what differs from what, which seeds, how many steps. Pure; knows no torch.
+"""Turn an experiment into its runs: which variants, which seeds, under which circumstances. Imports no torch.
 
-`plan` is the only way from an `Experiment` to `RunSpec`s: it applies the command line's overrides, settles every
-"auto" for the machine at hand and refuses variants that differ in more than the declared factor. `on_images` completes
-the runs once the images are read.
+`plan` is the only way from an `Experiment` to `RunSpec`s: it applies the command line's overrides, resolves "auto" for
+this machine, and refuses variants that differ in more than the declared factor. `on_images` adds the images' checksums
+and the models' default options, once the images have been read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,27 +21,27 @@ from harness.values import SpecError, flatten, nearest
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment's runs, seed by seed (all variants of one seed before the next), and the design they answer."""
+    """An experiment's design and its runs, ordered by seed: all variants of one seed before the next seed."""
 
     design: Design
     runs: tuple[RunSpec, ...]
     circumstances: Circumstances
-    """Of all runs alike; its `step` may still be "auto"."""
+    """The same for all runs; `step` may still be "auto"."""
     declared: tuple[RunSpec, ...] = ()
-    """The first declared seed's run of every declared variant, also of those that are not asked for."""
+    """One run of every declared variant, with the first declared seed, including variants that were not requested."""
     tune: Tuning | None = None
-    """What is to be tuned before these runs are made."""
+    """Hyperparameters to tune before these runs are made."""
     tuned: Tuned | None = None
-    """The trials that the recipes' tuned values come from, once it is."""
+    """The trials that the recipes' tuned values come from; None before tuning."""
 
     @property
     def recipes(self) -> dict[str, Recipe]:
-        """Variant → its recipe, of those that are asked for."""
+        """Variant → its recipe, for the variants that were requested."""
         return {spec.variant: spec.recipe for spec in self.runs}
 
     @property
     def all_recipes(self) -> dict[str, Recipe]:
-        """Variant → its recipe, of all that are declared."""
+        """Variant → its recipe, for all declared variants."""
         return {spec.variant: spec.recipe for spec in (*self.declared, *self.runs)}
 
 
@@ -55,18 +55,19 @@ def plan(
     changes: Mapping[str, Any] | None = None,
     looks: Sequence[int] = (),
 ) -> Plan:
-    """The runs that an experiment asks for.
+    """Plan the runs of an experiment.
 
     Args:
-        data: another data set's name; its classes, channels and statistics follow.
-        seeds: which; or how many, the declared ones first, then the integers that follow them.
-        variants: only these, in this order; all when empty.
+        machine: what "auto" is resolved for.
+        data: name of another data set to use.
+        seeds: which seeds; or how many: the declared seeds first, then the integers that follow the largest of them.
+        variants: plan only these, in this order; empty plans all.
         changes: dotted field → value, for every variant.
-        looks: numbers of seeds at which the results will be looked at; the last is how many seeds there are at most.
+        looks: numbers of seeds at which the results will be looked at; the last one is the largest number of seeds.
 
     Raises:
         SpecError: an unknown variant, an override of the factor, a variant that differs in more than the factor, a
-            primary metric that is not measured, a factor that is no field.
+            primary metric that is not measured, or a factor that is not a field.
     """
     changes = dict(changes or {}) | ({"data.name": data} if data else {})
     around = {name: value for name, value in changes.items() if name in Circumstances.model_fields}
@@ -108,14 +109,16 @@ def plan(
 
 
 def resolve(recipe: Recipe, machine: Machine) -> Recipe:
-    """The recipe with its precision settled for this machine."""
+    """The recipe with precision "auto" replaced: bf16 if the device computes it in hardware, else fp32."""
     precision = ("bf16" if machine.bf16 else "fp32") if recipe.precision == "auto" else recipe.precision
     return recipe.model_copy(update={"precision": precision})
 
 
 def settle(circumstances: Circumstances, machine: Machine) -> Circumstances:
-    """Circumstances with every "auto" settled for this machine but two: the pipeline of transforms decides on the
-    augmentation's backend, a measurement on the form of the step."""
+    """The circumstances with device, threads and memory_format resolved for this machine.
+
+    `augment_backend` stays "auto" until the transforms are known, `step` until it is measured.
+    """
     device = machine.device if circumstances.device == "auto" else circumstances.device
     by_device = "contiguous" if device == "mps" else "channels_last"
     return circumstances.model_copy(
@@ -128,7 +131,7 @@ def settle(circumstances: Circumstances, machine: Machine) -> Circumstances:
 
 
 def on_images(plan: Plan, checksums: Mapping[Data, str], models: Mapping[str, Model]) -> Plan:
-    """The plan's runs as they will be made: of these images, with every option of their models given.
+    """The plan with the images' checksums and all model options filled in, as its runs will be recorded.
 
     Args:
         checksums: data set → checksum of its content.
@@ -143,7 +146,11 @@ def on_images(plan: Plan, checksums: Mapping[Data, str], models: Mapping[str, Mo
 
 
 def with_values(plan: Plan, values: Mapping[str, Mapping[str, Any]]) -> Plan:
-    """The plan with these values, dotted field → value, in the recipes of the named variants."""
+    """The plan with some recipe fields replaced.
+
+    Args:
+        values: variant → dotted field → value.
+    """
 
     def settled(spec: RunSpec) -> RunSpec:
         if not values.get(spec.variant):
@@ -154,18 +161,18 @@ def with_values(plan: Plan, values: Mapping[str, Mapping[str, Any]]) -> Plan:
 
 
 def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
-    """The plan with these peak rates in the recipes of the named variants."""
+    """The plan with these peak learning rates: variant → optimizer.lr."""
     return with_values(plan, {variant: {"optimizer.lr": rate} for variant, rate in rates.items()})
 
 
 def with_seeds(plan: Plan, seeds: Sequence[int], variants: Sequence[str]) -> Plan:
-    """Those of the plan's runs that are of these seeds and variants."""
+    """The plan restricted to the runs of these seeds and variants."""
     runs = tuple(spec for spec in plan.runs if spec.seed in seeds and spec.variant in variants)
     return replace(plan, runs=runs)
 
 
 def together(plan: Plan) -> list[list[RunSpec]]:
-    """The plan's runs in order, each alone, or all seeds of a variant as one where the step is stacked."""
+    """The plan's runs in groups that train together: one run each, or all seeds of a variant if the step is stacked."""
     stacked, groups = plan.circumstances.step == "stacked", dict[str, list[RunSpec]]()
     for spec in plan.runs:
         groups.setdefault(spec.variant if stacked else spec.key, []).append(spec)
@@ -173,12 +180,12 @@ def together(plan: Plan) -> list[list[RunSpec]]:
 
 
 def steps_per_epoch(train_images: int, batch_size: int) -> int:
-    """Batches an epoch, the last, short one counted: 98 for 50,000 images in batches of 512."""
+    """Batches per epoch, including a shorter last one: 98 for 50,000 images in batches of 512."""
     return -(-train_images // batch_size)
 
 
 def _changed(declared: Recipe, used: Recipe, machine: Machine) -> dict[str, tuple[Any, Any]]:
-    """Field → what the file says and what is used, where that is not what the file comes to on this machine."""
+    """Field → (value in the experiment's file, value used), for fields that the command line changed."""
     said = flatten(declared)
     found = differences({"declared": resolve(declared, machine), "used": resolve(used, machine)})
     found.pop("data.title", None)

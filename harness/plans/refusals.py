@@ -1,4 +1,4 @@
-"""Experiments whose runs could not be compared, or made as they ask: refused before anything is read. Pure."""
+"""Refuse experiments whose runs could not be compared or made, before any data is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +13,15 @@ from harness.values import SpecError, flatten, nearest
 def refuse(
     experiment: Experiment, changes: Mapping[str, Any], recipes: Mapping[str, Recipe], circumstances: Circumstances
 ) -> None:
-    """Every rule of an experiment that its recipes decide.
+    """Check every rule that involves several recipes, or a recipe together with the rest of the experiment.
 
     Args:
-        changes: dotted field → value, as the command line gives them.
+        changes: dotted field → value from the command line.
         recipes: variant → its recipe, as it will be run.
 
     Raises:
-        SpecError: a variant that differs in more than the factor or in nothing, a primary
-            metric that is not measured, a factor that is no field, a search that cannot be made.
+        SpecError: a variant differs from the others in more than the factor, or in nothing; the factor is not a field;
+            the primary metric is not measured; or the LR range test or the tuning cannot be carried out.
     """
     _refuse_stacked_search(recipes, circumstances)
     _refuse_unknown_factor(experiment, recipes)
@@ -33,10 +33,10 @@ def refuse(
 
 
 def refuse_factor_overrides(experiment: Experiment, changes: Mapping[str, Any]) -> None:
-    """Whether the command line leaves alone what the variants differ in.
+    """Check that the command line does not change a field in which the variants differ.
 
     Raises:
-        SpecError: it does not.
+        SpecError: it does.
     """
     set_by_variants = {field for differing in experiment.variants.values() for field in differing}
     for field in changes:

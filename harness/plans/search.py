@@ -1,4 +1,4 @@
-"""Whether an experiment can be tuned as it asks to be; and its trials' recipes. Pure; knows no Optuna."""
+"""Recipes of tuning trials, and checks that an experiment can be tuned. Does not import Optuna."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,33 +15,36 @@ SUFFIX = "_tuning"
 
 
 def trials_of(experiment: str) -> str:
-    """The name under which an experiment's trials are recorded."""
+    """The experiment name under which the tuning trials of an experiment are recorded."""
     return f"{experiment}{SUFFIX}"
 
 
 def trial_recipe(recipe: "Recipe", values: Mapping[str, Scalar], fraction: float) -> "Recipe":
-    """A variant's recipe with a trial's values, scored on held-out training images: it never sees the test images.
+    """The recipe of one trial: scored on held-out training images, never on test images.
 
     Args:
-        fraction: of the training images, held out.
+        recipe: the variant's recipe.
+        values: dotted field → the trial's value.
+        fraction: share of the training images to hold out.
 
     Raises:
-        SpecError: a value that its field's rule refuses.
+        SpecError: a value breaks its field's rule.
     """
     held_out = {"data.validation_fraction": fraction, "data.scored_on": "held_out"}
     return overrides.apply(recipe, {**values, **held_out})
 
 
 def ends(span: Range) -> tuple[Scalar, ...]:
-    """Values of a range that stand for all of it: both ends, or every choice."""
+    """The values that are checked on behalf of a range: both its ends, or every choice."""
     return span.values if isinstance(span, Choice) else (span.low, span.high)
 
 
 def refuse_untunable(experiment: "Experiment", changes: Mapping[str, Any], recipes: Mapping[str, "Recipe"]) -> None:
-    """Whether every value that a trial may try fits every variant, and nothing decides it but the trials.
+    """Check that every variant can be tuned over the whole space, and that nothing else sets the tuned fields.
 
     Raises:
-        SpecError: it does not.
+        SpecError: a name is too long for a trial's name, a tuned field belongs to the factor or is set by SET=, a value
+            breaks its field's rule, or the recipe holds out images or has an LR range test.
     """
     tune = experiment.tune
     if tune is None:

@@ -24,29 +24,29 @@ from harness.values import (
 
 DATASETS = ("digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
 PLACES = ("folder:", "csv:", "npz:", "torchvision/")
-"""What stands before a path, or before torchvision's name for a data set."""
+"""Prefixes of data set names, followed by a path or by torchvision's name of a data set."""
 
 
 class Data(Values):
-    """Which images. `name` is one of DATASETS, `folder:PATH` (`PATH/train/<class>/*`, `PATH/test/<class>/*`),
-    `csv:PATH` (columns path, label[, split]), `npz:PATH` (x_train, y_train, x_test, y_test) or `torchvision/<name>`."""
+    """A data set. `name` is one of DATASETS, `folder:PATH` (`PATH/train/<class>/*`, `PATH/test/<class>/*`), `csv:PATH`
+    (columns path, label[, split]), `npz:PATH` (x_train, y_train, x_test, y_test) or `torchvision/<name>`."""
 
     name: str
     title: str | None = Field(default=None, max_length=80)
-    """How reports call the data set; by default its name, or the folder's. No part of a run's identity."""
+    """Name of the data set in reports; by default its name, or the folder's. Not part of a run's identity."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Height and width in pixels to which images are resized when they are decoded; None keeps their own."""
+    """Height and width in pixels to which images are resized when decoded; None keeps their size."""
     mean: tuple[NonNegativeFloat, ...] | None = None
-    """Per channel, 0..1, subtracted after augmentation; None takes all training images' own (held out or not)."""
+    """Mean per channel (0..1), subtracted after augmentation; None computes it, and std, over all training images,
+    including held-out ones."""
     std: tuple[PositiveFloat, ...] | None = None
     allow_missing_test_classes: bool = False
-    """Whether the test images of a folder, table or file of arrays may lack classes that are trained on."""
+    """True allows the test images of folder:, csv: and npz: data to lack classes that occur in the training images."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Share of the training images held out, stratified by class; 0 holds out none."""
+    """Share of the training images to hold out, stratified by class."""
     validation_seed: Annotated[int, Field(ge=0)] = 0
     scored_on: Literal["test", "held_out"] = "test"
-    """"held_out" puts the held-out images in the place of the test images, which such a run never sees: it is a trial
-    of a tuning. An experiment's own recipe cannot ask for it."""
+    """"held_out" is for tuning trials only: the held-out images replace the test images, which the trial never sees."""
 
     @field_validator("name")
     @classmethod
@@ -73,16 +73,16 @@ class Data(Values):
 
     @property
     def label(self) -> str:
-        """The name that tables and figures use."""
+        """The name of the data set in tables and figures."""
         place = self.name.partition(":")[2] or self.name
         return self.title or place.rstrip("/").rsplit("/", 1)[-1]
 
 
 class Model(BaseModel):
-    """A registered model and its options, all others at their defaults: `Model(name="norm_cnn", norm="group")`."""
+    """A model and its options: `Model(name="norm_cnn", norm="group")`; other options keep their defaults."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    # pydantic's documented way to type what extra="allow" lets in
+    # pydantic's documented way to type the extra fields
     __pydantic_extra__: dict[str, Scalar | None] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     name: str
@@ -119,27 +119,27 @@ class Transform(BaseModel):
 
 
 class Recipe(Values):
-    """What would be written into a paper's table: everything that is asked of a run, but its seed."""
+    """Everything that decides a run's result except its seed: what a paper would list in its table of settings."""
 
     data: Data
     model: Model
     optimizer: Optimizer
     schedule: Schedule = Constant()
     augmentation: tuple[Transform, ...] = ()
-    """Applied to training images, uint8, in this order; normalisation follows by itself."""
+    """Transforms of the training images (uint8), applied in this order; normalisation is added automatically."""
     lr_finder: LRFinder | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 512
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: PositiveFloat | None = None
-    """Largest L2 norm of the whole gradient; None does not clip."""
+    """Maximum L2 norm of the gradient over all parameters; None does not clip."""
     ema_decay: Fraction | None = None
-    """What is evaluated and kept is an exponential moving average of the weights (Polyak & Juditsky 1992), which keeps
-    this share of itself every step; None evaluates the weights themselves."""
+    """Decay per step of an exponential moving average of the weights (Polyak & Juditsky 1992), which is then evaluated
+    and saved in place of the weights; None uses the weights themselves."""
     test_time_flip: bool = False
-    """Evaluation takes the mean of an image's logits and those of its mirror image."""
+    """True evaluates the mean of the logits of an image and of its mirror image."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """"auto" is settled by `plan.resolve`: bf16 where the device computes it in hardware."""
+    """"auto" is resolved by `plan.resolve`: bf16 if the device computes it in hardware, else fp32."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -153,42 +153,42 @@ class Recipe(Values):
 
 
 class Circumstances(Values):
-    """How and where a run is computed: recorded with it and compared between runs, but no part of its identity.
+    """How and where a run is computed: recorded with it and compared between runs, but not part of its identity.
 
-    They change rounding and speed, not what is asked. "auto" is settled for the machine at hand by `plan.settle`, or by
-    a measurement.
+    Circumstances change rounding and speed only. "auto" is resolved for this machine by `plan.settle` or by a
+    measurement.
     """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
-    """CPU threads: the order of sums, and so the last bits of weights, depends on their number."""
+    """CPU threads. Their number changes the order of summation, and so the last bits of the weights."""
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
     step: Literal["auto", "eager", "compiled", "stacked"] = "auto"
-    """"compiled" runs forward and backward passes through torch.compile, on CUDA in a CUDA graph; "stacked" trains all
-    seeds of a variant as one; "auto" measures once what pays."""
+    """"compiled" runs forward and backward passes through torch.compile (on CUDA in a CUDA graph); "stacked" trains all
+    seeds of a variant at once; "auto" measures once which is fastest."""
     augment_backend: Literal["auto", "batched", "albumentations"] = "auto"
-    """"batched" runs the pipeline as tensor code for a whole batch, "albumentations" image by image in workers."""
+    """"batched" transforms whole batches with tensor code, "albumentations" one image at a time in worker processes."""
     jobs: Annotated[int, Field(ge=1, le=1024)] | Literal["auto", "ray", "slurm"] = 1
-    """Runs (or stacks of them) that share the machine at once: seconds depend on it, results do not. "auto" measures
-    what is fastest; on a cluster its scheduler decides."""
+    """Runs (or stacks of runs) at the same time on this machine, which changes their duration but not their results.
+    "auto" measures which number is fastest; on a cluster the scheduler decides."""
 
 
 class RunSpec(Values):
-    """One run: a recipe with nothing left open, the images it is applied to, and a seed."""
+    """One run: a complete recipe, the checksum of its images, and a seed."""
 
     experiment: Name
     variant: Name
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     recipe: Recipe
     images: str = ""
-    """Checksum of the data set's content, as `data.load` gives it; empty in a plan before the images are read."""
+    """Checksum of the data set's content, computed by `data.load`; empty until the images have been read."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Dotted field → value of all that is asked of the run: its recipe, its images by content, its seed.
+        """Dotted field → value for everything that identifies the run: its recipe, its images' checksum and its seed.
 
-        How the images' place was typed and what reports call them are no part of it; nor is that they are scored on
-        the test images, as all runs were before there was a choice.
+        Left out are data.name and data.title, since the checksum identifies the images, and data.scored_on if it is
+        "test", because older runs do not record that field.
         """
         aside = ("data.name", "data.title", *(["data.scored_on"] if self.recipe.data.scored_on == "test" else []))
         asked = {name: value for name, value in flatten(self.recipe).items() if name not in aside}
@@ -196,5 +196,5 @@ class RunSpec(Values):
 
     @property
     def key(self) -> str:
-        """The run's name in folders, in MLflow and in reports, from the values of all fields of its identity."""
+        """The run's name in folders, in MLflow and in reports; it ends with a digest of the run's identity."""
         return f"{self.experiment}-{self.variant}-s{self.seed}-{digest(self.identity)}"

@@ -1,4 +1,4 @@
-"""Tuning as values: which fields, over which ranges, with how many trials; and what each trial came to."""
+"""Tuning: which fields are searched, over which ranges, with how many trials; and the result of each trial."""
 
 import math
 from typing import Annotated, Any, Literal, Self
@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 from harness.values import Dotted, Name, Scalar, Values
 
 FIRST_TRIAL_SEED = 2_000_000_000
-"""Trials draw their seeds from here on; an experiment that tunes uses none as large for its results."""
+"""Trials use seeds from this number on; an experiment that tunes must declare smaller ones."""
 EDGE = 0.1
-"""A best value in the outer tenth of its range, at either end, says that better ones may lie beyond."""
+"""A best value within this share of its range from either end is reported as lying at the edge."""
 
 
 class _Interval(Values):
@@ -25,7 +25,7 @@ class _Interval(Values):
 
 
 class Uniform(_Interval):
-    """Any number from low to high, all as likely."""
+    """Any number from low to high, uniformly distributed."""
 
     scale: Literal["linear"] = "linear"
 
@@ -33,12 +33,12 @@ class Uniform(_Interval):
         super().__init__(low=low, high=high, scale=scale)  # pyright: ignore[reportCallIssue] pydantic's own takes all
 
     def position(self, value: float) -> float:
-        """Where a value lies in the range: 0 at its low end, 1 at its high end."""
+        """Position of a value in the range: 0 at the low end, 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
 
 
 class LogUniform(_Interval):
-    """Any number from low to high, above 0, each factor of ten as likely as another."""
+    """Any number from low to high, both above 0, with a uniformly distributed logarithm."""
 
     scale: Literal["log"] = "log"
 
@@ -52,12 +52,12 @@ class LogUniform(_Interval):
         return self
 
     def position(self, value: float) -> float:
-        """Where a value lies in the range, by its logarithm: 0 at its low end, 1 at its high end."""
+        """Position of a value's logarithm in the range: 0 at the low end, 1 at the high end."""
         return math.log(value / self.low) / math.log(self.high / self.low)
 
 
 class Choice(Values):
-    """One of several values, all as likely; they have no order, and so no edge."""
+    """One of several values, equally likely; they have no order, so none lies at an edge."""
 
     values: Annotated[tuple[Scalar, ...], Field(min_length=2, strict=False)]
     scale: Literal["none"] = "none"
@@ -70,35 +70,35 @@ Range = Annotated[LogUniform | Uniform | Choice, Field(discriminator="scale")]
 
 
 class Tuning(Values):
-    """The same number of trials for every variant, over the same ranges, scored on held-out training images.
+    """Tune every variant with the same number of trials over the same ranges, scored on held-out training images.
 
-    A trial is a run of its own; it is scored by its validation accuracy after the last epoch, and never sees a test
-    image. The values of the best trial stand in the variant's recipe, which is then run with the declared seeds on all
-    training images.
+    Each trial is a separate run, scored by its validation accuracy after the last epoch; it never sees a test image.
+    The best trial's values are put into the variant's recipe, which is then run with the declared seeds on all training
+    images.
     """
 
     space: dict[Dotted, Range] = Field(min_length=1)
-    """Dotted field of the recipe → the values to choose from. None may be part of the factor."""
+    """Dotted field of the recipe → the range to search. The factor cannot be tuned."""
     trials: Annotated[int, Field(ge=2, le=1000)] = 8
-    """Of every variant alike."""
+    """Number of trials of each variant."""
     seed: Annotated[int, Field(ge=0, lt=100_000_000)] = 0
-    """Which points are tried: quasi-random ones, the same for every variant while they are few."""
+    """Seed of the search. The quasi-random points that it starts with are the same for every variant."""
     validation_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    """Share of the training images that trials are scored on, and not trained on; stratified by class."""
+    """Share of the training images that are held out to score trials, stratified by class."""
 
 
 class Trial(Values):
-    """One trial, as it ended."""
+    """The result of one trial."""
 
     variant: Name
     number: int
-    """From 0, of this variant."""
+    """Number of the trial within its variant, from 0."""
     values: dict[Dotted, Scalar]
     key: str
-    """Of its run."""
+    """Key of the trial's run."""
     seed: int
     validation_accuracy: float | None
-    """After the last epoch, 0..1; None where it diverged."""
+    """Accuracy (0..1) on the held-out images after the last epoch; None if the run diverged."""
     train_seconds: float
 
     @property
@@ -107,24 +107,24 @@ class Trial(Values):
 
 
 class Tuned(Values):
-    """What tuning was asked, and every trial of it: travels with what is asked of an experiment."""
+    """A tuning and all its trials, recorded together with the experiment's design."""
 
     asked: Tuning
     base: dict[str, Any]
-    """Dotted field → its value in the experiment's file, which the first trial of every variant has."""
+    """Dotted field → its value in the experiment's file, which the first trial of every variant uses."""
     trials: tuple[Trial, ...]
 
     def of(self, variant: str) -> tuple[Trial, ...]:
-        """A variant's trials, by number."""
+        """The trials of a variant, sorted by number."""
         return tuple(sorted((t for t in self.trials if t.variant == variant), key=lambda t: t.number))
 
     def best(self, variant: str) -> Trial | None:
-        """The trial of the highest validation accuracy, the earliest of several; None where all diverged."""
+        """The trial with the highest validation accuracy, the earliest if several tie; None if all diverged."""
         scored = [(t.validation_accuracy, -t.number, t) for t in self.of(variant) if t.validation_accuracy is not None]
         return max(scored, key=lambda each: each[:2])[2] if scored else None
 
     def at_edge(self, variant: str) -> dict[str, Literal["low", "high"]]:
-        """Tuned field → the end of its range near which the best value lies; fields whose best is inside are not in."""
+        """Tuned field → the end of its range at which the best value lies, for fields where it does; see EDGE."""
         found: dict[str, Literal["low", "high"]] = {}
         best = self.best(variant)
         for field, span in self.asked.space.items() if best else ():
@@ -138,14 +138,14 @@ class Tuned(Values):
 
 
 def best_of(scores: tuple[float, ...], budget: int) -> float:
-    """The mean of the best score over all subsets of `budget` of these trials.
+    """The expected best score of `budget` random trials: the mean of the best over all subsets of that size.
 
-    The unbiased estimator of the expected best of so many random trials (Tang et al. 2020, "Showing Your Work Doesn't
-    Always Work", arXiv:2004.13705, equation 6): Dodge et al.'s plug-in estimate of 2019 is below it for every budget
-    above 1.
+    This is the unbiased estimator of Tang et al. 2020 ("Showing Your Work Doesn't Always Work", arXiv:2004.13705,
+    equation 6); the plug-in estimate of Dodge et al. 2019 is smaller for every budget above 1.
 
     Args:
-        scores: at least `budget` of them; a diverged trial counts with the score that it is worth.
+        scores: one per trial, at least `budget`; a diverged trial counts with the score assigned to it.
+        budget: number of trials, at least 1.
     """
     assert 1 <= budget <= len(scores), (budget, len(scores))
     ranked = sorted(scores)

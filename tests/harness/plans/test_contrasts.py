@@ -87,7 +87,7 @@ def test_what_cannot_be_told_is_said_before_anything_trains() -> None:
     assert notes(_planned(**CROSSED)) == []
     (said,) = notes(_planned(("batch_0", "batch_01", "group_0"), **CROSSED))
     assert said == (
-        "note: without the cells group_01 these effects cannot be given: model.norm group, model.dropout 0.1, "
+        "note: without the cells group_01 these effects cannot be estimated: model.norm group, model.dropout 0.1, "
         "model.norm group × model.dropout 0.1"
     )
     cells = {name: own for name, own in all_cells(FACTORS).items() if name != "batch_01"}
@@ -103,8 +103,8 @@ def test_a_variant_that_changes_two_factors_at_once_is_said() -> None:
     more["base"] = BASE.model_copy(update={"model": BASE.model.model_copy(update={"dropout": 0.0})})
     (said,) = notes(_planned(**more))
     assert said == (
-        "note: both differs from batch in model.norm and model.dropout at once; what each of them does, no run tells: "
-        "`factors` would cross them"
+        "note: both differs from batch in model.norm and model.dropout at once; these runs cannot separate their "
+        "effects: `factors` would cross them"
     )
     assert notes(_planned()) == []
 
