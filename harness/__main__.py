@@ -1,4 +1,4 @@
-"""The command line: a thin layer over functions. `make help` shows the commands that people use."""
+"""The command line: a thin layer over functions. `make help` lists the commands."""
 
 import argparse
 import importlib
@@ -12,7 +12,7 @@ from harness.values import HarnessError, SpecError, refused_by_system
 
 ROOT = project()
 OWN_FILES: tuple[str, ...] = ("data", "new", "ui", "server", "migrate", "predict", "export", "plan", "prune", "explain")
-"""Verbs of which `harness.commands` has a file: `HELP`, `options(parser)` and `act(chosen, root)`."""
+"""Commands whose file in `harness.commands` defines `HELP`, `options(parser)` and `act(chosen, root)`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -21,21 +21,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Every verb and its options."""
+    """The parser of all commands and their options."""
     parser = _Parser(prog="harness", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="make every run of an experiment")
     find = commands.add_parser("lr-find", help="show an experiment's LR range tests")
     for command in (run, find):
         command.add_argument("experiment")
-        command.add_argument("--data", default="", help="another data set")
+        command.add_argument("--data", default="", help="use another data set")
         command.add_argument("--seeds", default="", help="how many seeds, or which")
-        command.add_argument("--until", default="", help="decided: look at the results now and then, and stop")
-        command.add_argument("--max-seeds", default="", help="with --until, the most seeds of a variant")
-        command.add_argument("--variants", default="", help="only these, separated by commas")
+        command.add_argument("--until", default="", help="decided: stop when the interim looks have decided")
+        command.add_argument("--max-seeds", default="", help="with --until, the largest number of seeds")
+        command.add_argument("--variants", default="", help="only these variants, separated by commas")
         command.add_argument("--set", default="", help="field=value ..., for every variant")
         command.add_argument("--workers", default="", help="processes for augmentation")
-        command.add_argument("--allow", default="", help="fields in which runs may differ all the same")
+        command.add_argument("--allow", default="", help="fields in which runs may differ nevertheless")
     run.add_argument("--jobs", default="", help="runs at once in processes of this machine: a number, or auto")
     run.add_argument("--ray", default="", help="make runs on Ray: local, auto or ray://host:port")
     run.add_argument("--ray-gpu", default="", help="share of a GPU for each run on Ray")
@@ -54,8 +54,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 some failed or undelivered, 2 bad input, 130, 143 stopped."""
-    # torch's optimizers already import its compiler, which would make a folder in the temporary directory
+    """Run one command.
+
+    Returns:
+        The exit status: 0 done, 1 some runs failed or were not delivered, 2 bad input, 130 or 143 stopped by a signal.
+    """
+    # importing torch's optimizers imports its compiler, which would create a folder in the temporary directory
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / "data" / "cache" / "compiled"))
     actions = {
         "run": _run,
@@ -73,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         return _refuse(error)
     except ValueError as error:
-        registry = sys.modules.get("models.registry")  # not imported here, for it brings torch
-        if registry and isinstance(error, registry.ModelError):  # a model's file, refused when it was imported
+        registry = sys.modules.get("models.registry")  # not imported here, because it imports torch
+        if registry and isinstance(error, registry.ModelError):  # a file in models/ that was refused on import
             return _refuse(HarnessError(str(error)))
         raise
     except OSError as error:

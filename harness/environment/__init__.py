@@ -1,4 +1,4 @@
-"""What could have changed a result besides what was asked: code, versions of packages, processor. Knows no torch."""
+"""The environment of a run (code, package versions, processor), which may change its result. Imports no torch."""
 
 import ast
 import functools
@@ -14,27 +14,28 @@ from pathlib import Path
 from typing import Any
 
 CODE = ("augmentation", "data", "training")
-"""Packages of the harness that decide what a run computes; a model's own code is digested beside them."""
+"""Packages of the harness whose code decides what a run computes. A model's own code has a separate digest."""
 
 
 CODE_ROOT = Path(__file__).resolve().parents[2]
-"""Where the packages lie that run: a repository, or an environment's site-packages."""
+"""The folder that contains the imported packages: a repository, or an environment's site-packages."""
 
 
 def project() -> Path:
-    """The folder that experiments, runs, data and reports lie in: the working folder, or the repository around it."""
+    """The folder of experiments, runs, data and reports: the repository if the working folder lies in it, else the
+    working folder."""
     here = Path.cwd()
     return CODE_ROOT if here.is_relative_to(CODE_ROOT) else here
 
 
 def code_of(root: Path) -> Path:
-    """The folder that holds the code of a project: its own, or that of the installed packages."""
+    """The folder that contains a project's code: the project itself, or else the installed packages."""
     return root if (root / "harness").is_dir() else CODE_ROOT
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What "auto" resolves to: a torch device name, whether it computes bf16 in hardware, and CPU threads."""
+    """What "auto" resolves to on this machine: torch device name, bf16 in hardware or not, number of CPU threads."""
 
     device: str
     bf16: bool
@@ -42,24 +43,25 @@ class Machine:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets of the processor, as Linux names them; empty elsewhere."""
+    """Instruction sets of the processor by their Linux names; empty on other systems."""
     return frozenset(_cpuinfo("flags").split())
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The name of the processor."""
     return _cpuinfo("model name") or platform.processor()
 
 
 def _cpuinfo(field: str) -> str:
-    """What Linux says of the first core; "" elsewhere."""
+    """A field of the first core in /proc/cpuinfo; "" on systems without that file."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
 
 
 def provenance(root: Path, packages: Iterable[str]) -> dict[str, Any]:
-    """Commit, dirty flag and digest of the code, versions of the named packages, Python, system and processor."""
+    """The environment to record: commit, dirty flag and digest of the code; versions of Python and of the named
+    packages; system and processor."""
     return {
         **code_at_start(root),
         "python": platform.python_version(),
@@ -70,9 +72,9 @@ def provenance(root: Path, packages: Iterable[str]) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What two recorded environments differ in, each package by its name: {"torch": ("2.11.0", "2.14.1")}.
+    """Differences between two recorded environments, with packages by name: {"torch": ("2.11.0", "2.14.1")}.
 
-    A field that one of them does not record is no difference.
+    A field that only one of them records does not count as a difference.
     """
     old, new = (
         {k: v for k, v in seen.items() if k != "versions"} | dict(seen.get("versions", {})) for seen in (before, now)
@@ -82,7 +84,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
 
 @functools.cache
 def code_at_start(root: Path) -> dict[str, Any]:
-    """Commit, dirty flag and digest of the code as it was when a process first asked: files may be edited meanwhile."""
+    """Commit, dirty flag and digest of the code at the process's first call, since files may be edited later."""
     code = code_of(root)
     return {
         "commit": _git(root, "rev-parse", "HEAD"),
@@ -93,10 +95,10 @@ def code_at_start(root: Path) -> dict[str, Any]:
 
 @functools.cache
 def builder_digest(builder: Callable[..., Any]) -> str:
-    """Digest of the file that defines a model's builder and of the files of its own package that it imports.
+    """Digest of the file that defines a model's builder and of the files of the same package that it imports.
 
-    A builder in an experiment's file, or in a package outside the repository, is covered like one in `models/`; what it
-    imports from there counts too. One called `package/architecture` is of a published package: its version comes first.
+    Builders in experiment files or in packages outside the repository are covered too, with what they import from
+    `models/`. For a builder named `package/architecture` (torchvision, timm) the package's version is prepended.
     """
     package, published, _ = builder.__name__.partition("/")
     version = f"{package} {importlib.metadata.version(package)}, " if published else ""
@@ -115,9 +117,9 @@ def builder_digest(builder: Callable[..., Any]) -> str:
 
 
 def _imported(name: str, path: Path) -> Iterable[tuple[str, Path]]:
-    """The loaded modules of the same top-level package, or of `models`, that a module's source imports from.
+    """The loaded modules, in the same top-level package or in `models`, that a module's source imports from.
 
-    A name that a package only gathers leads to the module that defines it.
+    A name re-exported by a package counts as an import from the module that defines it.
     """
     tops = {name.partition(".")[0], "models"}
     package = name.split(".")[: None if path.name == "__init__.py" else -1]
@@ -138,19 +140,19 @@ def _imported(name: str, path: Path) -> Iterable[tuple[str, Path]]:
 
 
 def _defines(path: Path) -> bool:
-    """Whether a file defines anything itself; a package's `__init__` often only gathers."""
+    """True if a file defines functions or classes; an `__init__.py` that only re-exports does not count."""
     return path.name != "__init__.py" or any(
         isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.parse(path.read_bytes()).body
     )
 
 
 def source_digest(root: Path, files: Iterable[Path]) -> str:
-    """SHA-256, twelve digits, of Python files by their paths below root; see `_digest`."""
+    """The first twelve digits of the SHA-256 of Python files and their paths below root; see `_digest`."""
     return _digest([(path.relative_to(root).as_posix(), path) for path in files])
 
 
 def _digest(named: Iterable[tuple[str, Path]]) -> str:
-    """Of what the files compute: comments, docstrings and formatting do not count (their syntax trees do)."""
+    """Digest of the files' syntax trees: comments, docstrings and formatting do not change it."""
     sha = hashlib.sha256()
     for name, path in named:
         sha.update(name.encode() + b"\0" + _normal_form(path.read_bytes()).encode() + b"\0")
@@ -161,7 +163,7 @@ def _normal_form(source: bytes) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list):  # a string that stands alone is a docstring, or documents the field above it
+        if isinstance(body, list):  # a string statement is a docstring or documents the field above it
             node.body = [each for each in body if not _is_text(each)] or [ast.Pass()]  # pyright: ignore[reportAttributeAccessIssue]
     return ast.unparse(tree)
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Write files atomically: they are either complete or absent, even after a crash."""
 
 import os
 import re
@@ -9,14 +9,13 @@ import psutil
 
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Put a file in place of `path` at once, and for good: whoever reads it meanwhile, or after a crash, finds the old
-    one or the new.
+    """Replace the file at `path` atomically and durably: readers, also after a crash, see the old or the new content.
 
     Raises:
-        OSError: the disk is full or read-only; the old file is untouched.
+        OSError: the disk is full or read-only; the old file is unchanged.
     """
     remove_leftovers(path.parent, f"{path.name}.")
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # other processes may write the same file
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # one per process, as others may write the same file
     try:
         with temporary.open("wb") as file:
             for part in parts:
@@ -28,10 +27,10 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Rename a file that is whole to `path`, for good: its content reaches the disk before its name does.
+    """Rename a complete file to `path` durably: its content is synced to disk before the rename.
 
     Raises:
-        OSError: the disk is full or read-only; `path` is untouched, or the new file.
+        OSError: the disk is full or read-only; `path` is either unchanged or the new file.
     """
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
@@ -40,11 +39,11 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 
 def put(source: Path, path: Path, link_from: int) -> None:
-    """Put a file at `path`, whole and for good: a second name of `source`, where it has at least `link_from` bytes and
-    lies on the same file system, else a copy with its time of change.
+    """Put `source` at `path` atomically: a hard link if it has at least `link_from` bytes and is on the same file
+    system, otherwise a copy with the same modification time.
 
     Raises:
-        OSError: as `write_whole`, and when `source` cannot be read.
+        OSError: as in `write_whole`, or `source` cannot be read.
     """
     remove_leftovers(path.parent, f"{path.name}.")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -53,7 +52,7 @@ def put(source: Path, path: Path, link_from: int) -> None:
         if not (source.stat().st_size >= link_from and _linked(source, temporary)):
             shutil.copy2(source, temporary)
         move_into_place(temporary, path)
-        temporary.unlink(missing_ok=True)  # a rename between two names of one file does nothing
+        temporary.unlink(missing_ok=True)  # renaming between two hard links of one file does nothing
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _naming(path, error) from error
@@ -62,20 +61,20 @@ def put(source: Path, path: Path, link_from: int) -> None:
 def _linked(source: Path, path: Path) -> bool:
     try:
         path.hardlink_to(source)
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or one without hard links
         return False
     return True
 
 
 def _naming(path: Path, error: OSError) -> OSError:
-    """The error with a file's name in it: a write or fsync that fails names none."""
+    """Add a file name to an error that has none, such as that of a failed write or fsync."""
     if error.filename is None and error.errno is not None:
         return OSError(error.errno, error.strerror, str(path))
     return error
 
 
 def remove_leftovers(folder: Path, start: str) -> None:
-    """Remove what processes that were killed have left in a folder: entries named `start`, then a process id."""
+    """Remove leftovers of killed processes in a folder: entries named `start` followed by the id of a dead process."""
     for left in folder.glob(f"{start}*"):
         process = re.match(r"\d{1,9}(?=[-.])", left.name.removeprefix(start))
         if process and not psutil.pid_exists(int(process[0])):
@@ -86,7 +85,7 @@ def remove_leftovers(folder: Path, start: str) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Sync a folder's entries to disk: a rename in it is then there after a power cut."""
+    """Sync a folder's entries to disk, so that renames in it survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

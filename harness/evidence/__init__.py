@@ -1,4 +1,4 @@
-"""What results show: metrics of logits, joint sign flips of differences paired by seed, and looks that are paid for.
+"""Statistics of results: metrics of test logits, joint sign-flip tests of paired differences, interim looks.
 
-Knows NumPy and SciPy alone.
+Imports only NumPy and SciPy.
 """

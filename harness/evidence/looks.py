@@ -1,11 +1,13 @@
-"""Looks that are paid for: decide after some seeds, and after more, with one error of 5% over all looks and variants.
+"""Group-sequential tests: interim looks at declared numbers of seeds, with one error of 5% over all looks and variants.
 
-An exact nested sign-flip test spends its level over declared looks (Lan & DeMets 1983, Biometrika 70:659, with the
-Pocock-like function). Patterns that were rejected at a look stay rejected in whatever way they go on; at each look the
-most extreme of the others join them, ties whole, while the share stays within what is spent by then. The data are one
-of the patterns, so without a difference they are rejected with at most that share. Variants are corrected by closed
-testing: one is shown to differ once every set of variants that holds it is rejected. Equivalence is two one-sided tests
-of the same form, each variant at an equal share of the level. Futility only ever stops, so it shows nothing wrongly.
+The test is an exact nested sign-flip test with an error-spending function (Lan & DeMets 1983, Biometrika 70:659, the
+Pocock-like function). A sign pattern rejected at one look stays rejected, however it continues. At each look the most
+extreme of the remaining patterns are rejected too, ties all or none, as long as the share of rejected patterns does not
+exceed the error spent by then. The data are one of the patterns; under the null hypothesis all patterns are equally
+likely, so the data are rejected with at most that probability. Variants are corrected by closed testing: a variant is
+shown to differ once every set of variants that contains it is rejected. Equivalence uses two one-sided tests of the
+same form, with the level divided equally among the variants. Futility can only stop a variant, so it cannot cause a
+false claim.
 """
 
 import itertools
@@ -23,9 +25,9 @@ from harness.evidence.signs import ALPHA, beyond, one_sided, statistics, tabulat
 from harness.values import SpecError
 
 LOOKS = (7, 10, 14, 20)
-"""Numbers of seeds: six pairs cannot pass a look, and twenty are the most of which every pattern is tried."""
+"""Default numbers of seeds: six pairs cannot pass a first look, and above twenty not all sign patterns are tried."""
 HOPELESS = 0.1
-"""Below this chance that the last look shows a difference or equivalence, further seeds are futile."""
+"""Futility: a variant stops if the last look would show a difference or equivalence with less than this probability."""
 
 _NORMAL = NormalDist()
 
@@ -36,21 +38,21 @@ _Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Decision:
-    """What the looks so far say of one variant."""
+    """The outcome of the looks so far for one variant."""
 
     variant: str
     outcome: Outcome
-    """"futile": neither a difference nor equivalence is likely to be shown; "open": further seeds may tell."""
+    """"futile": neither a difference nor equivalence is likely to be shown; "open": more seeds may decide."""
     seeds: int
-    """Of the look that decided; of the latest look while open, 0 before the first."""
+    """Number of seeds at the look that decided; while open, at the latest look (0 before the first)."""
     spent: float
-    """Share of the error that was spent by that look, 0..1."""
+    """Share (0..1) of the total error that is spent by that look."""
     reason: str
-    """In words, without the variant's name."""
+    """The reason as a phrase that does not name the variant."""
 
 
 def spend(share: float, alpha: float = ALPHA) -> float:
-    """How much of alpha may be spent once this share of all seeds is there: alpha ln(1 + (e - 1) share)."""
+    """The error that may be spent once this share of the seeds is complete: alpha * ln(1 + (e - 1) * share)."""
     return alpha * math.log(1 + (math.e - 1) * min(1.0, share))
 
 
@@ -67,19 +69,19 @@ def decide(
     smallest_difference: float,
     alpha: float = ALPHA,
 ) -> dict[str, Decision]:
-    """What every variant's differences from the baseline show at the latest look that their seeds reach.
+    """Decide every variant at the latest look that the available seeds reach.
 
-    All looks are gone through from the first, so the same differences always give the same decisions. A variant that
-    was decided may stop: seeds that it lacks later count as no difference.
+    All looks are evaluated from the first, so the same differences always give the same decisions. A variant that was
+    decided may stop: seeds that it lacks later count as no difference.
 
     Args:
-        differences: variant → seed → variant minus baseline; every variant that is compared, also one without any.
-        seeds: in the order in which they were or will be run; a look at n is a look at the first n.
-        looks: the declared numbers of seeds; the last is the greatest number that will be run.
-        smallest_difference: the smallest that matters, above 0, in the differences' unit.
+        differences: variant → seed → variant minus baseline; variants without any difference yet are included.
+        seeds: all seeds in the order in which they are run; a look at n uses the first n.
+        looks: the declared numbers of seeds; the last is the largest number that will be run.
+        smallest_difference: the smallest difference that matters, above 0, in the unit of the differences.
 
     Raises:
-        SpecError: looks are not increasing, or differences hold a seed that `seeds` does not.
+        SpecError: looks are not increasing, or differences contain a seed that is not in `seeds`.
     """
     check_looks(looks)
     if unknown := {seed for found in differences.values() for seed in found} - set(seeds):
@@ -96,7 +98,7 @@ def decide(
 
 
 class _Tests:
-    """The nested tests of one table of differences; what has been rejected is worked out when it is asked for."""
+    """The nested tests of one table of differences; the set of rejected patterns is computed on demand."""
 
     def __init__(self, differences: _Differences, seeds: Sequence[int], looks: Sequence[int], alpha: float):
         self.table, self.there = tabulate(differences, seeds)
@@ -105,18 +107,18 @@ class _Tests:
         self.rejected, self.within = cache(self._rejected), cache(self._within)
 
     def differs(self, row: int, at: int) -> bool:
-        """Whether every set of variants that holds this one has been rejected, the largest first."""
+        """True if every set of variants that contains this one is rejected; the largest set is tested first."""
         others = [other for other in range(len(self.table)) if other != row]
         sets = (c for size in range(len(others), -1, -1) for c in itertools.combinations(others, size))
         return all(self.rejected(frozenset((row, *chosen)), at)[0] for chosen in sets)
 
     def equivalent(self, row: int, at: int, margin: float) -> bool:
-        """Whether the difference is shown to be both below the margin and above its negative."""
+        """True if the difference is shown to be below the margin and above its negative."""
         return all(self.within(row, at, side * margin)[0] for side in (1, -1))
 
     def _rejected(self, chosen: frozenset[int], at: int) -> _Mask:
         if at and (before := self.rejected(chosen, at - 1))[0]:
-            return before  # so is the data's pattern, whatever comes
+            return before  # the pattern of the data is rejected already, and stays so
         found = self.statistics(at)[sorted(chosen)].max(axis=0)
         return self._add(self.rejected(chosen, at - 1) if at else np.zeros(1, dtype=bool), found, at, self.alpha)
 
@@ -155,14 +157,16 @@ def _judge(tests: _Tests, row: int, at: int, margin: float) -> tuple[Outcome, st
 
 
 def likely(values: NDArray[np.float64], last: int, margin: float, alpha: float) -> float:
-    """The chance that a difference or equivalence is shown once there are `last` pairs, if the present trend goes on.
+    """The probability that a difference or equivalence is shown at `last` pairs if the present trend continues.
 
-    Conditional power of a normal mean by its B-value (Lan & Wittes 1988, Biometrics 44:579): an approximation, which
-    is only used to stop. 1.0 where a spread is not known.
+    This is the conditional power of a normal mean by its B-value (Lan & Wittes 1988, Biometrics 44:579), an
+    approximation that is used only to stop for futility. Returns 1.0 if the spread cannot be estimated.
 
     Args:
-        values: the differences so far, (pairs,).
-        alpha: the level of one comparison's two-sided test.
+        values: the differences so far, shape (pairs,).
+        last: number of pairs at the last look.
+        margin: the smallest difference that matters, in the unit of the values.
+        alpha: level of one comparison's two-sided test.
     """
     n = len(values)
     error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0

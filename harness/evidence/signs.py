@@ -1,9 +1,9 @@
-"""Joint sign flips by seed: the test that decides whether variants differ from what they are compared with.
+"""Joint sign-flip test by seed, which decides whether variants differ from what they are compared with.
 
-Differences are a table (comparisons, seeds), 0 where a pair is missing. A pattern gives every seed one sign, shared by
-all comparisons, so that their dependence is kept; comparisons are corrected by the step-down maximum (Westfall & Young
-1993, Resampling-Based Multiple Testing; Romano & Wolf 2005, JASA 100:94). It assumes that each seed's vector
-of differences is as likely as its mirror image.
+Differences form a table of shape (comparisons, seeds), 0 where a pair is missing. A sign pattern gives every seed one
+sign, shared by all comparisons, which preserves their dependence. Comparisons are corrected by the step-down maximum
+(Westfall & Young 1993, Resampling-Based Multiple Testing; Romano & Wolf 2005, JASA 100:94). The test assumes that under
+the null hypothesis each seed's vector of differences is as likely as its negative.
 """
 
 import math
@@ -14,17 +14,26 @@ from numpy.typing import NDArray
 
 ALPHA = 0.05
 EXACT_SEEDS = 20
-"""Up to here all sign patterns are tried, at most 2^19; above, SAMPLED random ones with a fixed seed, and the data."""
+"""Up to this many seeds all sign patterns are tried (at most 2^19); above, the data's own and SAMPLED random ones."""
 SAMPLED = 2**16
 TIE = 1e-9
-"""Statistics this close count as equal: far above rounding, far below a step in accuracy."""
+"""Statistics closer than this count as equal: far above rounding errors, far below one image's share of accuracy."""
 _CHUNK = 2**12
 
 Table = NDArray[np.float64]
 
 
 def tabulate(differences: Mapping[str, Mapping[int, float]], seeds: Sequence[int]) -> tuple[Table, NDArray[np.bool_]]:
-    """The differences (comparisons, seeds), 0 where a pair is missing, and where there is one."""
+    """Tabulate differences.
+
+    Args:
+        differences: comparison → seed → difference.
+        seeds: the columns.
+
+    Returns:
+        The differences, shape (comparisons, seeds), 0 where a pair is missing; and a mask of the same shape, True where
+        there is a pair.
+    """
     there = np.array([[seed in found for seed in seeds] for found in differences.values()], dtype=bool)
     values = [[found.get(seed, 0.0) for seed in seeds] for found in differences.values()]
     shape = len(differences), len(seeds)
@@ -32,14 +41,15 @@ def tabulate(differences: Mapping[str, Mapping[int, float]], seeds: Sequence[int
 
 
 def flip_sums(rows: Table, *, both_ways: bool = False, of: int = 0) -> Table:
-    """Sums of each row under every sign pattern, (rows, patterns); the first pattern is that of the data.
+    """The sum of each row under every sign pattern, shape (rows, patterns); the first pattern is the data's own.
 
-    A pattern's index has a bit a seed, the earliest in the lowest: the patterns of more seeds repeat those of fewer.
+    Each bit of a pattern's index is the sign of one seed, the first seed in the lowest bit, so that the patterns of the
+    first n seeds repeat within those of more seeds.
 
     Args:
-        rows: (rows, seeds).
-        both_ways: a pattern and its opposite both, as one-sided tests need; else the first sign stays.
-        of: so many seeds decide whether patterns are sampled; by default as many as the rows have.
+        rows: shape (rows, seeds).
+        both_ways: include each pattern and its opposite, as one-sided tests need; otherwise the first sign is fixed.
+        of: number of seeds that decides whether patterns are sampled; by default the number of columns.
     """
     if max(rows.shape[1], of) > EXACT_SEEDS:
         return _sampled_sums(rows, both_ways, max(rows.shape[1], of))
@@ -55,7 +65,7 @@ def _sampled_sums(rows: Table, both_ways: bool, of: int) -> Table:
     for start in range(0, SAMPLED, _CHUNK):
         signs = rng.integers(0, 2, (_CHUNK, of), dtype=np.int8) * 2 - 1
         if not both_ways:
-            signs *= signs[:, :1]  # a pattern and its opposite are one
+            signs *= signs[:, :1]  # a pattern and its opposite give the same statistic
         if start == 0:
             signs[0] = 1
         parts.append(rows @ signs[:, : rows.shape[1]].T)
@@ -63,12 +73,12 @@ def _sampled_sums(rows: Table, both_ways: bool, of: int) -> Table:
 
 
 def statistics(rows: Table, *, of: int = 0) -> Table:
-    """|sum| under every pattern over the root of the sum of squares, (rows, patterns); 0 for a row of zeros."""
+    """|sum| / sqrt(sum of squares) of each row under every pattern, shape (rows, patterns); 0 for a row of zeros."""
     return np.abs(flip_sums(rows, of=of)) / _norms(rows)
 
 
 def one_sided(rows: Table, *, of: int = 0) -> Table:
-    """As `statistics`, signed, and over a pattern and its opposite both: large where a row is above 0."""
+    """Like `statistics`, but signed and including each pattern's opposite: large where a row is above 0."""
     return flip_sums(rows, both_ways=True, of=of) / _norms(rows)
 
 
@@ -78,10 +88,11 @@ def _norms(rows: Table) -> Table:
 
 
 def step_down(found: Table) -> NDArray[np.float64]:
-    """Each comparison's p-value, corrected for all: (comparisons, patterns) in, (comparisons,) out.
+    """Corrected p-values by the step-down maximum: shape (comparisons, patterns) → (comparisons,).
 
-    In the order of what the data give, largest first: the share of patterns in which the maximum over this comparison
-    and all after it reaches what the data give, and no less than the p-value before it.
+    Comparisons are ordered by the statistic of the data, largest first. A p-value is the share of patterns in which the
+    maximum over this comparison and those after it is at least the statistic of the data; it is never smaller than the
+    p-value before it.
     """
     seen, p_values = found[:, 0], np.empty(len(found))
     order, largest = np.argsort(-seen, kind="stable"), np.full(found.shape[1], -np.inf)
@@ -93,7 +104,7 @@ def step_down(found: Table) -> NDArray[np.float64]:
 
 
 def beyond(values: NDArray[np.float64], room: int) -> NDArray[np.bool_]:
-    """Which values are the largest, at most `room` of them; those that tie are all in or all out."""
+    """Mask of the largest values, at most `room` of them; tied values are all in or all out."""
     if room >= len(values):
         return np.ones(len(values), dtype=bool)
     if room <= 0:
@@ -102,10 +113,10 @@ def beyond(values: NDArray[np.float64], room: int) -> NDArray[np.bool_]:
 
 
 def smallest_p(pairs: int) -> float:
-    """The least two-sided p that so many pairs can give, however many comparisons share the seeds: 0.031 for 6."""
+    """The smallest two-sided p-value possible with so many pairs, for any number of comparisons: 0.031 for 6 pairs."""
     return 2.0 ** (1 - pairs) if pairs else 1.0
 
 
 def fewest_pairs(alpha: float = ALPHA) -> int:
-    """The least number of pairs that can show anything at this level, whatever the comparisons: 6 at 0.05."""
+    """The smallest number of pairs that can be significant at this level, for any number of comparisons: 6 at 0.05."""
     return math.floor(math.log2(1 / alpha)) + 2

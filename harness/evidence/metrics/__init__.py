@@ -1,8 +1,8 @@
-"""What a run's test logits are judged by. Each file here registers its metrics, and is found by itself.
+"""Metrics of test logits. Every file in this folder is imported automatically and registers its metrics.
 
-A metric is a function of logits (N, C) and targets (N,) under `@register`, in NumPy alone: it is computed from the
-logits that every run keeps, so a new one applies to runs made before it. `test_<its name>` may then be an experiment's
-primary metric, and every report has it in its table of metrics.
+A metric is a NumPy function of logits, shape (N, C), and targets, shape (N,), decorated with `@register`. It is
+computed from the logits that every run saves, so a new metric also applies to earlier runs. `test_<name>` can be an
+experiment's primary metric, and the metric appears in every report's table of metrics.
 """
 
 from harness.evidence.metrics.registry import (

@@ -1,4 +1,4 @@
-"""Metrics that give every class the same weight, however many images it has; classes without any do not count."""
+"""Metrics that weight all classes equally, whatever their number of images; classes without images are ignored."""
 
 import numpy as np
 
@@ -7,21 +7,21 @@ from harness.evidence.metrics.registry import Logits, Targets, register
 
 @register()
 def balanced_accuracy(logits: Logits, targets: Targets) -> float:
-    """Macro accuracy: the mean over classes of the share of a class's images that is right (Brodersen et al. 2010)."""
+    """Balanced (macro) accuracy: the mean over classes of the accuracy within a class (Brodersen et al. 2010)."""
     return float(_recalls(logits, targets).mean())
 
 
 @register()
 def worst_class_accuracy(logits: Logits, targets: Targets) -> float:
-    """The share that is right in the class where it is lowest."""
+    """The accuracy within the class where it is lowest."""
     return float(_recalls(logits, targets).min())
 
 
 @register()
 def macro_f1(logits: Logits, targets: Targets) -> float:
-    """The mean over classes of the harmonic mean of precision and recall.
+    """Macro F1: the mean over classes of the harmonic mean of precision and recall.
 
-    Over the classes that are among targets or predictions, as scikit-learn's `f1_score(average="macro")` has it.
+    The mean is over classes that occur in the targets or predictions, as in scikit-learn's `f1_score(average="macro")`.
     """
     predicted, classes = logits.argmax(1), logits.shape[1]
     right = np.bincount(targets[predicted == targets], minlength=classes)
@@ -30,7 +30,7 @@ def macro_f1(logits: Logits, targets: Targets) -> float:
 
 
 def _recalls(logits: Logits, targets: Targets) -> np.ndarray:
-    """(classes with images,)."""
+    """Recall of each class that has images, shape (classes with images,)."""
     classes = logits.shape[1]
     images = np.bincount(targets, minlength=classes)
     right = np.bincount(targets[logits.argmax(1) == targets], minlength=classes)

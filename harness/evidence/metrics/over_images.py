@@ -1,4 +1,4 @@
-"""Metrics that give every image the same weight."""
+"""Metrics that weight all images equally."""
 
 import numpy as np
 
@@ -9,13 +9,13 @@ BINS = 15
 
 @register()
 def accuracy(logits: Logits, targets: Targets) -> float:
-    """The share of images whose largest logit is that of the true class; of equal ones the first counts."""
+    """The share of images whose largest logit is the true class's; among equal logits the first class counts."""
     return float((logits.argmax(1) == targets).mean())
 
 
 @register(least_classes=6)
 def top5_accuracy(logits: Logits, targets: Targets) -> float:
-    """The share of images of which fewer than five classes have a larger logit than the true one."""
+    """The share of images for which fewer than five classes have a larger logit than the true class."""
     true = logits[np.arange(len(targets)), targets]
     return float(((logits > true[:, None]).sum(axis=1) < 5).mean())
 
@@ -28,8 +28,8 @@ def loss(logits: Logits, targets: Targets) -> float:
 
 @register(higher_is_better=False)
 def calibration_error(logits: Logits, targets: Targets) -> float:
-    """Expected calibration error: how far confidence and accuracy lie apart, the mean over images in fifteen bins of
-    confidence (Guo et al. 2017, arXiv:1706.04599); bin k holds k/15 < confidence <= (k+1)/15."""
+    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599): |confidence - accuracy| in fifteen bins of
+    confidence, averaged over images; bin k contains k/15 < confidence <= (k+1)/15."""
     confidence, right = np.exp(_log_probabilities(logits).max(axis=1)), logits.argmax(1) == targets
     bins = np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)
     gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
@@ -37,6 +37,6 @@ def calibration_error(logits: Logits, targets: Targets) -> float:
 
 
 def _log_probabilities(logits: Logits) -> np.ndarray:
-    """Logarithm of the softmax over classes: (N, C) → (N, C) float64."""
+    """Logarithm of the softmax over classes, shape (N, C), float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""A dict from metric name to what computes it, and the names that an experiment may put its question by."""
+"""The registry of metrics, and the names that an experiment's `primary_metric` may have."""
 
 import importlib
 import pkgutil
@@ -15,40 +15,40 @@ Targets = NDArray[np.integer]
 Compute = Callable[[Logits, Targets], float]
 
 VALIDATION = "validation_accuracy"
-"""The one primary metric that is not of test images: of those, runs keep no logits, but scores after every epoch."""
+"""The only primary metric not computed from test logits: runs record it after every epoch on the held-out images."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to judge logits."""
+    """A registered metric."""
 
     name: str
     compute: Compute
-    """Logits (N, C) and targets (N,), the indices of the true classes, N of at least 1 → a finite number."""
+    """Function of logits, shape (N, C), and targets, shape (N,) (indices of the true classes), N >= 1, to a float."""
     higher_is_better: bool
     fraction: bool
-    """Whether values lie in 0..1 and are shown in percent, their differences in points; otherwise as they are."""
+    """True if values lie in 0..1, so that they are shown in percent and differences in percentage points."""
     least_classes: int
-    """With fewer classes it says nothing, and is left out."""
+    """The metric is left out for data sets with fewer classes, where it is meaningless."""
 
     @property
     def words(self) -> str:
-        """As sentences have it: "macro f1"."""
+        """The name in sentences: "macro f1"."""
         return self.name.replace("_", " ")
 
 
 _METRICS: dict[str, Metric] = {}
 BROKEN: dict[str, str] = {}
-"""File → why it cannot be imported, in one line."""
+"""File name → the reason why it cannot be imported, in one line."""
 
 
 def register(
     *, higher_is_better: bool = True, fraction: bool = True, least_classes: int = 2
 ) -> Callable[[Compute], Compute]:
-    """Decorator: makes a function of logits and targets known under its own name.
+    """Decorator that registers a function of logits and targets under its own name.
 
     Raises:
-        SpecError: the name is taken.
+        SpecError: the name is already registered.
     """
 
     def known(compute: Compute) -> Compute:
@@ -63,13 +63,13 @@ def register(
 
 
 def import_all() -> None:
-    """Import every file of the package; a broken one harms no other, and what it had registered is forgotten."""
+    """Import every file of the package. A file that fails is noted in BROKEN and its metrics are removed."""
     package = importlib.import_module("harness.evidence.metrics")
     for found in pkgutil.iter_modules(package.__path__):
         module = f"harness.evidence.metrics.{found.name}"
         try:
             importlib.import_module(module)
-        except Exception as error:  # it is the user's own code that runs here, and may fail in any way
+        except Exception as error:  # metric files are user code and may raise anything
             for name in [name for name, metric in _METRICS.items() if metric.compute.__module__ == module]:
                 del _METRICS[name]
             file = f"{module.replace('.', '/')}.py"
@@ -77,20 +77,20 @@ def import_all() -> None:
 
 
 def every() -> tuple[Metric, ...]:
-    """All registered metrics, by name."""
+    """All registered metrics, sorted by name."""
     return tuple(_METRICS[name] for name in sorted(_METRICS))
 
 
 def primary_names() -> tuple[str, ...]:
-    """What an experiment's `primary_metric` may be."""
+    """The possible values of an experiment's `primary_metric`."""
     return (*(f"test_{metric.name}" for metric in every()), VALIDATION)
 
 
 def check_primary(name: str) -> None:
-    """Refuses a primary metric that does not exist.
+    """Check that a primary metric exists.
 
     Raises:
-        SpecError: with all that there are, and the nearest.
+        SpecError: it does not; the message lists all metrics and similar names.
     """
     if name not in primary_names():
         near = nearest(f"test_{name}" if name in _METRICS else name, primary_names())
@@ -99,10 +99,10 @@ def check_primary(name: str) -> None:
 
 
 def of_primary(name: str) -> Metric:
-    """The metric that a primary metric's name stands for.
+    """The metric that a `primary_metric` refers to.
 
     Raises:
-        SpecError: there is none, or no longer.
+        SpecError: no such metric is registered (any more).
     """
     check_primary(name)
     return _METRICS[name.removeprefix("test_") if name != VALIDATION else "accuracy"]
