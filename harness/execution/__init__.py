@@ -1,1 +1,1 @@
-"""Runs, one and many: how they begin, go on, end, and what is checked before."""
+"""Make runs, one or many: checks before the first run, start, resumption and end of each run, and scheduling."""

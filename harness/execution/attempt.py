@@ -1,4 +1,4 @@
-"""One attempt at a run: how it begins, goes on from a checkpoint, is evaluated and saved, and what it leaves behind.
+"""One attempt at a run: start or resumption from a checkpoint, evaluation, checkpoints, and the final artifacts.
 
 `begin` turns a `Job` into an `Attempt`, which holds the network, its optimiser and its data. `execution/run.py` trains
 attempts with the loop.
@@ -41,7 +41,7 @@ from harness.values import HarnessError, first_line
 
 @dataclass(frozen=True)
 class Attempt:
-    """A job under way, with all that trains."""
+    """A job that has begun: its network, optimiser state and transforms."""
 
     job: Job
     parts: Parts
@@ -49,9 +49,12 @@ class Attempt:
     state: State
 
     def load_checkpoint(self, at_most: int) -> None:
-        """Go on from the newest whole checkpoint after at most so many steps, if there is one that the journal reaches.
+        """Resume from the newest intact checkpoint that the journal covers, if there is one.
 
-        Where epochs were lost from the journal, what lies behind them is trained again.
+        If the journal has lost epochs, an earlier checkpoint is taken and these epochs are trained again.
+
+        Args:
+            at_most: ignore checkpoints after this many steps.
         """
         per_epoch = steps_per_epoch(len(self.job.data.train.labels), self._recipe.batch_size)
         reached = (len(self.job.journal.epochs) + 1) * per_epoch
@@ -62,21 +65,21 @@ class Attempt:
             at_most = saved["step"] - 1
 
     def save_checkpoint(self) -> None:
-        """Write the state as it is."""
-        if self.state.sums.is_cuda:  # steps that are still queued are training time
+        """Save the current training state."""
+        if self.state.sums.is_cuda:  # steps still queued on the GPU count as training time
             clock = time.perf_counter()
             torch.cuda.synchronize(self.state.sums.device)
             self.state.seconds += (time.perf_counter() - clock) / self.job.at_once
         checkpoint.save(self.job.folder, self.state.state_dict(), self.state.step, self.job.spec.key)
 
     def evaluate(self) -> tuple[Scores | None, Scores]:
-        """The network as it is now on the validation split, if there is one, and on the test split."""
+        """Scores of the current network on the validation split (None if there is none) and on the test split."""
         give_back_freed_memory()
         validation = self.job.data.validation
         return self._score(validation) if validation else None, self._score(self.job.data.test)
 
     def finish(self) -> Finished:
-        """Everything after the last evaluation: predictions, weights and figures, in the run's folder."""
+        """Write predictions, weights and figures to the run's folder after the last evaluation."""
         job, data = self.job, self.job.data
         test = self._predict(data.test).cpu().numpy()
         augmented = next(iter(self.parts.source.batches(0, [evenly(len(data.train.labels), write.SHOWN)])))
@@ -117,7 +120,13 @@ class Attempt:
 
 
 def begin(job: Job) -> Generator[tuple[Job, Event], None, Attempt]:
-    """Up to the first step: yields the events on the way, each with its job, and returns the attempt.
+    """Prepare a job up to its first training step.
+
+    Yields:
+        The job with each event on the way: Started, then Resumed and LRFound where they apply.
+
+    Returns:
+        The attempt, ready to train.
 
     Raises:
         HarnessError: the data, the code, the machine or the circumstances changed since the run's checkpoint.
@@ -183,10 +192,19 @@ def _started(job: Job, parts: Parts, summary: models.ModelSummary) -> Started:
 
 
 def _continue_or_clear(job: Job, now: Started) -> Resumed | None:
-    """A checkpoint continues only what it was made from, where it was made: a report compares runs by processor,
-    device and versions, so a run has one of each, unless it is allowed by name; then its record says so. Without a
-    checkpoint a changed run begins anew."""
-    if job.journal.started is None:  # a journal begins with its run's beginning: what failed before is no part of it
+    """Check that a run may continue from its checkpoint, and clear the journal of a run that starts from scratch.
+
+    Reports compare runs by processor, device and versions, so a checkpoint is continued only under the same ones,
+    unless a difference is allowed by name; the returned event then records it. Without a checkpoint, a run whose
+    environment changed starts from scratch.
+
+    Returns:
+        The event to record if the run continues under changed, allowed conditions; otherwise None.
+
+    Raises:
+        HarnessError: something changed since the checkpoint and is not allowed.
+    """
+    if job.journal.started is None:  # the first event of a journal must be Started: remove earlier failures
         job.journal.rewrite([])
         return None
     before = segments(job.journal.events)[-1]
@@ -199,10 +217,10 @@ def _continue_or_clear(job: Job, now: Started) -> Resumed | None:
     names = [recorded_as(name) for name in changed]
     refused = [name for name in names if name == "data.checksum" or not within(name, job.allowed)]
     if refused:
-        allow = f'go on all the same with ALLOW="{" ".join(refused)}", ' if "data.checksum" not in refused else ""
+        allow = f'allow it with ALLOW="{" ".join(refused)}", ' if "data.checksum" not in refused else ""
         raise HarnessError(
-            f"run {job.spec.key} cannot go on from its checkpoint: {in_words(changed)}; put that back, {allow}or "
-            f"remove {job.folder.relative_to(job.root)} to begin anew"
+            f"run {job.spec.key} cannot go on from its checkpoint: {in_words(changed)}; undo that change, {allow}or "
+            f"remove {job.folder.relative_to(job.root)} to start from scratch"
         )
     return Resumed(
         time=now.time,
@@ -213,10 +231,10 @@ def _continue_or_clear(job: Job, now: Started) -> Resumed | None:
 
 
 def sweep(spec: RunSpec, circumstances: Circumstances, data: DeviceData, workers: int = 0) -> LRFound:
-    """A run's LR range test alone.
+    """Carry out a run's LR range test without training the run.
 
     Raises:
-        HarnessError: the sweep diverged or suggests nothing.
+        HarnessError: the test diverged, failed, or suggests no rate.
     """
     try:
         return _sweep(spec, data, build(spec, circumstances, data, workers), stop=lambda: False)
@@ -224,7 +242,7 @@ def sweep(spec: RunSpec, circumstances: Circumstances, data: DeviceData, workers
         raise HarnessError(f"`lr_finder` ended at a loss that is not finite (iteration {error.step})") from error
     except HarnessError:
         raise
-    except Exception as error:  # whatever a model or the machine raises
+    except Exception as error:  # the model is user code and may raise anything
         raise HarnessError(f"the LR range test failed: {type(error).__name__}: {first_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""What besides its specification could change a run's result: recorded when it begins, compared when it goes on."""
+"""Everything besides its specification that may change a run's result: recorded at its start, compared later."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from harness.training.device import hardware
 
 
 def environment(root: Path, recipe: Recipe, circumstances: Circumstances) -> dict[str, Any]:
-    """What else could change a run's result here and now: code, the model's own code, versions, processor, device."""
+    """The current environment of a run: digests of the code and of the model's code, versions, processor, device."""
     packages = ["torch", "numpy"]
     if recipe.augmentation:
         packages += ["albumentations", "albucore", "opencv-python-headless"]
@@ -25,16 +25,18 @@ def environment(root: Path, recipe: Recipe, circumstances: Circumstances) -> dic
 def changed_since(
     before: Started, checksum: str, circumstances: Circumstances, environment: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """What changed since a run was recorded, as its value then and now: {"code": ("c0de", "beef"), "threads": (1, 2)}.
+    """What changed since a run was recorded, as (value then, value now): {"threads": (1, 2)}.
 
     Args:
-        checksum: of the images as they are now.
-        environment: as `environment` has it now.
+        before: the run's first event.
+        checksum: checksum of the current images.
+        circumstances: the current circumstances.
+        environment: the current environment, see `environment`.
     """
     found = differences(before.environment, environment)
     if before.data.checksum != checksum:
         found["data"] = (before.data.checksum, checksum)
-    for name in Circumstances.model_fields:  # but the device, which the environment names by its kind
+    for name in Circumstances.model_fields:  # except the device: the environment records its model
         was, now = getattr(before.circumstances, name), getattr(circumstances, name)
         if name not in ("device", "jobs") and was != now and "auto" not in (was, now):
             found[name] = (was, now)
@@ -42,12 +44,12 @@ def changed_since(
 
 
 def in_words(changed: Mapping[str, tuple[Any, Any]]) -> str:
-    """code c0de → beef, torch 2.11.0 → 2.14.1"""
+    """Changes as text: "code c0de → beef, torch 2.11.0 → 2.14.1"."""
     return ", ".join(f"{name} {was} → {now}" for name, (was, now) in changed.items())
 
 
 def recorded_as(name: str) -> str:
-    """The name under which a report's guard knows a field of `changed_since`."""
+    """The dotted name that ALLOW= and reports use for a key of `changed_since`."""
     if name in Circumstances.model_fields:
         return f"circumstances.{name}"
     if name == "data":

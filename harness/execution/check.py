@@ -1,4 +1,4 @@
-"""Everything that can be found wrong before the first run begins."""
+"""Check models, data, batch sizes and schedules of a plan before the first run starts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +18,14 @@ from harness.values import SpecError
 
 
 def check(plan: Plan, root: Path) -> tuple[Plan, dict[Data, Dataset]]:
-    """The plan with its runs completed by the images that they are of, and the data sets, loaded.
+    """Load the data sets, check every recipe against them, and complete the plan.
+
+    Returns:
+        The plan with the images' checksums and all model options filled in, and the loaded data sets.
 
     Raises:
-        HarnessError: a device, model, option, transform, data set, batch size or schedule that cannot be used, or
-            variants whose test images differ.
+        HarnessError: a device, model, option, transform, data set, batch size or schedule cannot be used, or the
+            variants' test images differ.
     """
     detect(plan.circumstances.device)
     primary = plan.design.primary_metric
@@ -46,7 +49,7 @@ def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
         raise SpecError(
             f"`batch_size` must be 1..{images}, the training images of {dataset.label!r}; got {recipe.batch_size}"
         )
-    if images % recipe.batch_size == 1 and recipe.batch_size > 1:  # batch norm has no variance of one image
+    if images % recipe.batch_size == 1 and recipe.batch_size > 1:  # batch norm cannot normalise a single image
         raise SpecError(
             f"`batch_size` must not leave a last batch of one image; {recipe.batch_size} does, of {images} training "
             f"images: take {recipe.batch_size - 1} or {recipe.batch_size + 1}"
@@ -71,7 +74,10 @@ def _check_model(name: str, options: Mapping[str, object]) -> None:
 
 
 def _check_same_test_images(plan: Plan, datasets: Mapping[Data, Dataset]) -> None:
-    """Pairs of runs are compared image by image; the same images at another size are the same ones."""
+    """Check that all variants have the same test images, because runs are compared image by image.
+
+    Images at different sizes count as the same if their labels and classes agree.
+    """
     sets = {variant: datasets[recipe.data] for variant, recipe in plan.all_recipes.items()}
     first, reference = next(iter(sets.items()))
     for variant, other in sets.items():

@@ -1,7 +1,7 @@
-"""Many runs: what is missing is made, all of it recorded; none is harmed by another or by the store.
+"""Make all missing runs of a plan and record them; a run that fails, or a failing store, does not affect other runs.
 
-A run that has ended is not made again. A signal saves a checkpoint at the next step; the same command goes on. A run
-that another process is making is waited for.
+Runs that have ended are not made again. After a signal, a checkpoint is saved at the next step, and the same command
+resumes from it. Runs that another process is making are waited for.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,16 +33,16 @@ from harness.training.loop import StepDone
 
 @dataclass
 class Outcome:
-    """How an execution ended."""
+    """How the execution of a plan ended."""
 
     failed: list[str] = field(default_factory=list)
-    """Keys of the runs without a result: that failed, diverged or could not begin, and are not made elsewhere since."""
+    """Keys of the runs that have no result: they failed, diverged or could not begin."""
     signal: int | None = None
-    """The signal that stopped it."""
+    """The signal that stopped the execution."""
     undelivered: int = 0
-    """Folders of runs/ that hold something which MLflow does not have."""
+    """Number of folders in runs/ with content that has not been delivered to MLflow."""
     superseded: bool = False
-    """A concurrent command has replaced this plan, and reports are of that one."""
+    """A concurrent command replaced this plan, so reports show that command's plan."""
 
 
 def execute(
@@ -55,16 +55,19 @@ def execute(
     found: Mapping[str, LRFound] | None = None,
     where: Where | None = None,
 ) -> Outcome:
-    """Make every run of the plan that has not ended yet, and record all of them; a store that fails stops none.
+    """Make every run of the plan that has not ended yet, and record all of them; a failing store stops no run.
 
     Args:
+        datasets: the loaded data sets of all recipes.
+        root: the project's folder.
+        workers: worker processes for augmentation.
         allowed: dotted fields in which runs may differ although it could change results.
-        found: run key → the LR range test that it made for all runs.
-        where: runs are made; without it, in this process or in as many as `circumstances.jobs` says.
+        found: run key → the shared LR range test, for the run that made it.
+        where: where runs are made (Ray, Slurm); None makes them in this process, or in `circumstances.jobs` processes.
 
     Raises:
-        SpecError: runs that are made already could not be compared with those that are missing.
-        HarnessError: an engine cannot be had, or can make no run.
+        SpecError: existing runs could not be compared with the missing ones.
+        HarnessError: the engine is not available or cannot make any run.
     """
     here = plan.circumstances.jobs == 1
     show, stop, outcome = Progress(plan) if here else Board(plan), Stop(), Outcome()
@@ -95,19 +98,19 @@ def execute(
 
 
 def _local(grid: Grid, outset: Outset, courier: Courier, show: Show, stop: Stop) -> Local:
-    """What a run that is made in this process shares with it: loaded images, the signal to stop, every step shown."""
+    """What runs made in this process share with it: loaded images, the stop signal, and the display of every step."""
 
     def tell(spec: RunSpec, event: StepDone | Event) -> None:
         if isinstance(event, StepDone):
             show.event(spec, event)
         elif not grid.follow(spec):
-            courier.tell(outset.folder(spec))  # a run that goes on again has nothing new in its journal yet
+            courier.tell(outset.folder(spec))  # a resumed run has nothing new in its journal yet
 
     return Local(outset.device_data, stop, tell)
 
 
 def _summary(outset: Outset) -> Summary:
-    """What is asked, and what was made before of the same experiment, recipes and images."""
+    """The plan's design and runs, together with earlier runs of the same experiment, recipes and images."""
     asked = [(outset.folder(spec), spec) for spec in outset.plan.runs]
     runs = [*asked, *((made.folder, made.started.spec) for made in outset.before)]
     seeds = tuple(dict.fromkeys([*outset.plan.design.seeds, *(spec.seed for _, spec in runs)]))
@@ -120,7 +123,7 @@ def _summary(outset: Outset) -> Summary:
 
 
 def _warn_if_nothing_can_be_shown(outset: Outset, show: Show) -> None:
-    """Before hours are spent: n pairs of seeds give no p below 2^(1-n)."""
+    """Print a note if there are too few seeds for any significant difference: n pairs give no p below 2^(1-n)."""
     variants, seeds = len(outset.plan.design.variants), len(outset.plan.design.seeds)
     if variants > 1 and seeds < fewest_pairs() and not outset.plan.design.trials_of:
         made = "1 seed" if seeds == 1 else f"{seeds} seeds"
@@ -128,7 +131,7 @@ def _warn_if_nothing_can_be_shown(outset: Outset, show: Show) -> None:
 
 
 def find_lrs(plan: Plan, datasets: Mapping[Data, Dataset], workers: int) -> Iterator[str]:
-    """Each run's LR range test alone, nothing recorded: one line a run, with its suggestion."""
+    """Carry out each run's LR range test without recording it; yields one line per run with the suggested rate."""
     there: dict[Data, DeviceData] = {}
     for spec in plan.runs:
         if spec.recipe.lr_finder is None:

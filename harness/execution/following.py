@@ -1,4 +1,4 @@
-"""Both directions between a command and its workers: what is new in their journals, and whether they are to go on."""
+"""Communication between a command and its workers: new journal events, and a file that tells workers to continue."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _MONTH = 30 * 86_400.0
 
 
 class Follower:
-    """What is new in a journal: only what was appended is read, and all of it where it was written anew."""
+    """Reads the new events of a journal: only what was appended, or everything if the journal was rewritten."""
 
     def __init__(self, folder: Path):
         self._path = folder / journal.NAME
@@ -23,7 +23,7 @@ class Follower:
         self.fresh()
 
     def fresh(self) -> list[Event]:
-        """The events that have come since the last call, or since this began."""
+        """The events added since the last call, or since this object was created."""
         try:
             with self._path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -41,10 +41,10 @@ class Follower:
 
 @contextmanager
 def lifeline(folder: Path) -> Iterator[Path]:
-    """A file for workers to look at: while it is there, this command goes on."""
+    """Create a file that workers watch: they continue as long as it exists."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("grid-*.alive"):
-        with contextlib.suppress(OSError):  # another command may remove it too
+        with contextlib.suppress(OSError):  # another command may have removed it
             if left.stat().st_mtime < time.time() - _MONTH:
                 left.unlink()
     path = folder / f"grid-{uuid4().hex}.alive"

@@ -1,7 +1,7 @@
-"""How long a run will take and how large it will be: short runs of its recipe are made, timed, and thrown away.
+"""Forecast the duration and disk usage of a run by timing two short runs of its recipe, which are then deleted.
 
-The short run goes the way of a real one (augmentation, steps, evaluation, figures, files), twice: the first, of a few
-steps, takes what is slow only once, and says how many steps the second should have to be timed well.
+A short run does everything that a real one does: augmentation, steps, evaluation, figures and files. The first, of a
+few steps, absorbs one-time costs and determines how many steps the second needs to be timed accurately.
 """
 
 import statistics
@@ -24,28 +24,28 @@ from harness.training.build import device_data
 from harness.values import HarnessError
 
 EPOCHS = 4
-"""Of a short run; all but the first are timed, and their median counts."""
+"""Epochs of a short run; all but the first are timed, and their median is used."""
 _TIMED_SECONDS = 1.0
-"""Of training in an epoch of the second short run; more where two steps take longer."""
+"""Training time of an epoch in the second short run; longer if two steps take longer."""
 _FIRST_STEPS = 2
 _TEST_IMAGES = 500
 _CHOSEN_LR = 1e-3
-"""Where a range test would find the rate: its steps are counted, not made."""
+"""Learning rate used in place of an LR range test, whose steps are counted but not made."""
 DELIVERY_SECONDS = 0.5
 """Of recording a run in MLflow's SQLite file, as measured; a server may take longer."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one run."""
+    """The forecast of one run."""
 
     step_seconds: float
     evaluate_seconds: float
-    """Of all images that are evaluated after an epoch."""
+    """Time to evaluate all images that are scored after an epoch."""
     other_seconds: float
-    """Before the first step and after the last: building, figures, files, recording."""
+    """Time before the first step and after the last one: building the model, figures, files, delivery."""
     steps: int
-    """Of the whole run, those of its LR range test counted."""
+    """Steps of the whole run, including those of its LR range test."""
     epochs: int
     bytes: int
 
@@ -55,13 +55,13 @@ class Forecast:
 
 
 def forecast(spec: RunSpec, plan: Plan, dataset: Dataset, workers: int) -> Forecast:
-    """Make two short runs of a recipe, in a folder that is removed.
+    """Forecast a run by making two short runs of its recipe in a temporary folder.
 
     Raises:
-        HarnessError: the run fails.
+        HarnessError: a short run fails.
     """
     around = plan.circumstances
-    if around.step == "stacked":  # then the seeds share steps, and this is the most that they take
+    if around.step == "stacked":  # stacked seeds share steps, so this is an upper bound
         around = around.model_copy(update={"step": "eager"})
     first = _short(spec, plan, around, dataset, _FIRST_STEPS, workers)
     recipe, images = spec.recipe, len(dataset.train.labels)
@@ -88,7 +88,7 @@ class _Timed:
 
 
 def _short(spec: RunSpec, plan: Plan, around: Circumstances, dataset: Dataset, steps: int, workers: int) -> _Timed:
-    """A run of EPOCHS epochs of so many steps, of which the first is not timed."""
+    """Make a run of EPOCHS epochs with `steps` steps each and time all but the first epoch."""
     data = _part(dataset, steps * spec.recipe.batch_size)
     optimizer = spec.recipe.optimizer
     if optimizer.lr == "find":
@@ -121,7 +121,7 @@ def _short(spec: RunSpec, plan: Plan, around: Circumstances, dataset: Dataset, s
 
 
 def _part(dataset: Dataset, train: int) -> Dataset:
-    """So many training images and some test images, at equal distances: a folder lies class by class."""
+    """The data set cut to `train` training images and some test images, evenly spaced, as folders are sorted by class."""
 
     def some(split: Split, count: int) -> Split:
         at = np.linspace(0, len(split.labels) - 1, count).round().astype(np.int64)
@@ -135,13 +135,13 @@ def _part(dataset: Dataset, train: int) -> Dataset:
 
 
 def _range_test(recipe: Recipe) -> int:
-    """Steps of a run's own LR range test; one that serves all runs counts for none."""
+    """Steps of a run's own LR range test; 0 if one test serves all runs."""
     sweeps = recipe.lr_finder if recipe.optimizer.lr == "find" else None
     return sweeps.iterations if sweeps and sweeps.each_run else 0
 
 
 def forecasts(plan: Plan, datasets: dict, missing: Sequence[RunSpec], workers: int) -> dict[str, Forecast]:
-    """Variant → the forecast of one of its runs, for the variants that have runs to be made."""
+    """Variant → the forecast of one of its runs, for the variants with missing runs."""
     found: dict[str, Forecast] = {}
     for spec in missing:
         if spec.variant not in found:

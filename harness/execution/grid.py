@@ -1,7 +1,7 @@
-"""Many runs through an engine: handed out, followed by their journals, handed out again where a worker was lost.
+"""Schedule many runs on an engine: submit them, follow their journals, and resubmit those whose worker was lost.
 
-Workers write journals and checkpoints, nothing else. This side reads what is new in them, shows it and has it
-delivered. So it can be killed at any time, and the same command finds everything as it was.
+Workers write only journals and checkpoints. This process reads new journal events, shows them and schedules their
+delivery. It can be killed at any time; the same command then continues from the journals.
 """
 
 import time
@@ -27,9 +27,9 @@ from harness.training.evaluate import ShouldStop
 from harness.values import HarnessError, first_line
 
 _POLL_SECONDS = 0.5
-"""Between looks at journals."""
+"""Interval between reads of the journals."""
 _WAIT_SECONDS = 2.0
-"""Between looks at a run that another process is making, while nothing else is to be done."""
+"""Interval between checks of a run that another process is making, while there is nothing else to do."""
 _VAIN = 3
 """Attempts in a row that got a run no further: then it has no result."""
 _STOP_SECONDS = 7.0
@@ -38,29 +38,29 @@ _STOP_SECONDS = 7.0
 
 @dataclass
 class _Flight:
-    """Runs that are with the engine."""
+    """Runs that were submitted to the engine together."""
 
     specs: list[RunSpec]
     future: "Future[str]"
     before: list[tuple[int, int]]
-    """How far each was when it was handed out."""
+    """Progress of each run when it was submitted, see `_reached`."""
 
 
 class Grid:
-    """The runs of one plan on their way through an engine."""
+    """Schedules the runs of one plan on an engine."""
 
     def __init__(self, outset: Outset, courier: Courier, show: Show, stop: ShouldStop):
         self._outset, self._courier, self._show, self._stop = outset, courier, show, stop
         self.tried: dict[str, RunSpec] = {}
-        """Run key → those that were reached and not stopped."""
+        """Run key → specification, for the runs that were tried and not stopped."""
         self.alive = Path()
-        """While this file is there, workers go on; this process needs none."""
+        """Workers continue as long as this file exists; unused when runs are made in this process."""
         self._waiting = deque[list[RunSpec]]()
         self._flights: list[_Flight] = []
         self._elsewhere: list[RunSpec] = []
         self._journals: dict[str, Follower] = {}
         self._over = set[str]()
-        """Keys of runs that failed or cannot be made, in this command."""
+        """Keys of runs that failed or cannot be made by this command."""
         self._vain: dict[str, int] = {}
 
     def make(
@@ -88,7 +88,7 @@ class Grid:
         self._wind_up()
 
     def follow(self, spec: RunSpec) -> bool:
-        """Show what is new in a run's journal, and have it delivered; whether there was anything."""
+        """Show new events of a run's journal and schedule their delivery; returns True if there were any."""
         events = self._journals[spec.key].fresh()
         for event in events:
             self._show.event(spec, event)
@@ -142,15 +142,15 @@ class Grid:
             self._after(flight)
 
     def _after(self, flight: _Flight) -> None:
-        """What becomes of the runs of a piece of work that is over."""
+        """Decide for each run of a finished task whether it has ended, is left to others, or is submitted again."""
         answer, lost = self._answer(flight.future)
         for spec in flight.specs:
-            self.follow(spec)  # what came after the last look
+            self.follow(spec)  # events since the last read
         left = [spec for spec in flight.specs if not self._has_ended(spec)]
         if answer.of_all:
             raise HarnessError(answer.problem)
         if self._stop():
-            self._flights.append(flight)  # to be wound up
+            self._flights.append(flight)  # so that _wind_up follows it
             return
         if answer.problem and left:
             self._give_up(left, answer.problem)
@@ -167,7 +167,7 @@ class Grid:
         self._elsewhere += specs
 
     def _again(self, specs: list[RunSpec], flight: _Flight, lost: str) -> None:
-        """Hand runs out once more, from their checkpoints, unless they get no further."""
+        """Resubmit runs, which resume from their checkpoints, unless several attempts made no progress."""
         for spec, before in zip(flight.specs, flight.before, strict=True):
             further = _reached(self._outset.folder(spec)) > before
             self._vain[spec.key] = 0 if further else self._vain.get(spec.key, 0) + 1
@@ -189,7 +189,7 @@ class Grid:
             return Answer(), first_line(error)
         except (HarnessError, OSError):
             raise
-        except Exception as error:  # such as a package that a worker's machine lacks
+        except Exception as error:  # for example, a package is missing on the worker's machine
             raise HarnessError(f"{self._engine.name}: {type(error).__name__}: {first_line(error)}") from error
 
     def _give_up(self, specs: Sequence[RunSpec], reason: str) -> None:
@@ -200,7 +200,7 @@ class Grid:
         return spec.key in self._over or ended(journal.read(self._outset.folder(spec)))
 
     def _look_elsewhere(self) -> None:
-        """Take up what another process was making, once it no longer is."""
+        """Submit runs that another process was making, once it has stopped making them."""
         for spec in self._elsewhere.copy():
             if not is_held(self._outset.folder(spec)):
                 self._elsewhere.remove(spec)
@@ -211,7 +211,7 @@ class Grid:
             time.sleep(_WAIT_SECONDS)
 
     def _wind_up(self) -> None:
-        """Let workers that are under way save their checkpoints, and have told what they did."""
+        """Give active workers time to save checkpoints, and follow their journals meanwhile."""
         if self.alive.name:
             self.alive.unlink(missing_ok=True)
         until = time.monotonic() + _STOP_SECONDS
@@ -225,5 +225,5 @@ class Grid:
 
 
 def _reached(folder: Path) -> tuple[int, int]:
-    """How far a run has got, by its journal's events and its newest checkpoint; the greater, the further."""
+    """A run's progress (number of journal events, step of the newest checkpoint); larger means further."""
     return len(journal.read(folder)), checkpoint.newest_step(folder)

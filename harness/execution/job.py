@@ -23,7 +23,7 @@ from harness.values import HarnessError, first_line
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made, under which circumstances, and where."""
+    """A run to make: its specification, circumstances and data, and the folder and journal it is recorded in."""
 
     spec: RunSpec
     circumstances: Circumstances
@@ -34,23 +34,23 @@ class Job:
     journal: Journal
     stop: ShouldStop
     workers: int
-    """Processes for augmentation when the library itself must do it."""
+    """Worker processes for augmentation, used only if albumentations itself applies the transforms."""
     at_once: int
-    """How many runs train as one with this one, itself counted."""
+    """Number of runs trained together in one stack, including this one."""
     found: LRFound | None = None
-    """The LR range test that this run made for all, if it did."""
+    """The shared LR range test, if this run is the one that made it."""
     allowed: Sequence[str] = ()
-    """Dotted fields that may have changed since the run's checkpoint, as a report's guard names them."""
+    """Dotted fields, such as "environment.processor", that may have changed since the run's checkpoint."""
 
     def diverged(self, error: NotFinite) -> Diverged:
-        """Recorded; it would diverge again, so its checkpoints go."""
+        """Record that the run diverged and remove its checkpoints, since it would diverge again."""
         event = Diverged(time=time.time(), step=error.step, where=error.where)
         self.journal.append(event)
         checkpoint.remove(self.folder)
         return event
 
     def failed(self, error: Exception) -> Failed:
-        """Recorded, with the traceback in a file; made again, the run goes on from its last checkpoint."""
+        """Record an error and write its traceback to a file; the next attempt resumes from the last checkpoint."""
         with contextlib.suppress(OSError):
             (self.folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
         event = Failed(time=time.time(), error=self._one_line(error))
@@ -68,7 +68,7 @@ class Job:
         recipe = self.spec.recipe
         try:
             fits = batch_that_fits(recipe, self.circumstances, self.data.dataset, self.at_once)
-        except Exception:  # there may be no memory even to find out, or no such model
+        except Exception:  # not enough memory even for the estimate, or the model cannot be built
             fits = 0
         asked = f"batch_size is {recipe.batch_size}"
         return f"{asked}, {fits} should fit: batch_size={fits}" if fits else f"{asked}, take a smaller one"

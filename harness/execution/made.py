@@ -1,4 +1,4 @@
-"""Runs that are made already: found by what was asked of them, and only if all that they should have left is there."""
+"""Find runs that were made before, by their identity, and check that their artifacts are complete."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Made:
-    """A run that has ended, where it lies, and what is wrong with it, if anything."""
+    """A run that has ended, its folder, and a description of what is wrong with it, if anything."""
 
     folder: Path
     events: Sequence[Event]
@@ -35,17 +35,18 @@ class Made:
 
     @property
     def artifacts(self) -> Mapping[str, tuple[int, str]]:
-        """What it should have left: name → bytes and SHA-256."""
+        """The artifacts that the run recorded: name → (size in bytes, SHA-256)."""
         finished = next((event for event in reversed(self.events) if isinstance(event, Finished)), None)
         return finished.artifacts if finished else {}
 
 
 def find_made(root: Path, spec: RunSpec) -> Made | None:
-    """The run that `spec` asks for, if it has ended: under its own key, or under the key that it had before a field or
-    an option came to recipes.
+    """Find the ended run that `spec` asks for, under its key or under an older one.
+
+    Keys change when a field or model option is added to recipes, so older runs are found by their recorded recipe.
 
     Raises:
-        HarnessError: its journal is not a file.
+        HarnessError: the journal is not a regular file.
     """
     own = run_folder(root, spec)
     older = sorted(own.parent.glob(f"{spec.experiment}-{spec.variant}-s{spec.seed}-*"))
@@ -58,14 +59,17 @@ def find_made(root: Path, spec: RunSpec) -> Made | None:
 
 
 def repair(made: Made, tracker: Tracker | None, say: Say, make_again: bool = True) -> Made | None:
-    """Bring back from the tracking store what a finished run has lost of its artifacts, each compared with the SHA-256
-    that its journal recorded; None if that cannot be done.
+    """Restore a finished run's missing artifacts from the tracking store, verified by their recorded SHA-256.
 
-    The run's folder is held meanwhile. One that another process holds is left to that process.
+    The run's folder is locked meanwhile; if another process has locked it, the run is left to that process.
 
     Args:
-        say: is told what was brought back, or why not.
-        make_again: whether the journal of a run that stays incomplete is set aside, so that the run is made anew.
+        tracker: the store to restore from; None restores nothing.
+        say: receives a line about what was restored, or why not.
+        make_again: if the run stays incomplete, set its journal aside so that the run is made again.
+
+    Returns:
+        The repaired run, or None if it could not be repaired.
     """
     name = f"{made.started.spec.variant} seed {made.started.spec.seed}"
     with hold(made.folder) as held:
@@ -73,7 +77,7 @@ def repair(made: Made, tracker: Tracker | None, say: Say, make_again: bool = Tru
             return None
         events = journal.read(made.folder)
         now = Made(made.folder, events, _incomplete(made.folder, events)) if ended(events) else None
-        if now is None or not now.problem:  # another process has done it, or made it again
+        if now is None or not now.problem:  # another process has repaired it or made it again
             return now
         problem, back = now.problem, list[str]()
         try:
@@ -94,11 +98,11 @@ def repair(made: Made, tracker: Tracker | None, say: Say, make_again: bool = Tru
 def made_before(
     root: Path, declared: Sequence[RunSpec], asked: Sequence[RunSpec], say: Say, tracker: Tracker | None = None
 ) -> list[Made]:
-    """Whole runs of declared variants that are not asked for now: a report of an experiment never shrinks.
+    """Complete runs of declared variants that are not part of this request; reports show them too.
 
     Args:
-        say: is told of a journal that cannot be read, and of a run that is left out.
-        tracker: where artifacts that are lost here may still be.
+        say: receives a line for each unreadable journal and each run that is left out.
+        tracker: the store to restore missing artifacts from.
     """
     keys, found = {spec.key for spec in asked}, list[Made]()
     for spec in declared:
@@ -123,7 +127,7 @@ def made_before(
 
 
 def _asks_the_same(recorded: RunSpec, asked: RunSpec) -> bool:
-    """An option that a record lacks came later, with a default that changes nothing."""
+    """True if both identify the same run; an option that the record lacks was added later and counts as its default."""
     return _completed(recorded).identity == _completed(asked).identity
 
 
@@ -138,7 +142,7 @@ def _completed(spec: RunSpec) -> RunSpec:
 def _incomplete(folder: Path, events: Sequence[Event]) -> str | None:
     started = next(event for event in events if isinstance(event, Started))
     spec = started.spec
-    if not folder.name.startswith(f"{spec.experiment}-{spec.variant}-s{spec.seed}-"):  # copied: no run counts twice
+    if not folder.name.startswith(f"{spec.experiment}-{spec.variant}-s{spec.seed}-"):  # a copied folder
         return f"its journal lies in the folder of another run, {folder.name}"
     finished = next((event for event in reversed(events) if isinstance(event, Finished)), None)
     if finished is None:  # it diverged
@@ -151,7 +155,7 @@ def _incomplete(folder: Path, events: Sequence[Event]) -> str | None:
 
 
 def _lost(folder: Path, artifacts: Mapping[str, tuple[int, str]]) -> list[str]:
-    """The artifacts that are not there as they were written. One with the size and time of change that it had when it
+    """Names of artifacts that are missing or changed. A file whose size and modification time are the same as when it
     was delivered is not read again."""
     delivered = Receipt.read(folder).artifacts or {}
 
@@ -165,7 +169,7 @@ def _lost(folder: Path, artifacts: Mapping[str, tuple[int, str]]) -> list[str]:
 
 
 def _bring_back(made: Made, tracker: Tracker) -> list[str]:
-    """Put back what any run of this key in the store has whole; returns the names.
+    """Restore missing artifacts from any run with this key in the store; returns their names.
 
     Raises:
         TrackingError: the store does not answer.

@@ -1,4 +1,4 @@
-"""The runs of one plan as a command finds them: which are made, where each lies, which journals cannot be read."""
+"""The state of a plan's runs when a command starts: which were made before, their folders, unreadable journals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from harness.values import HarnessError, SpecError
 
 
 class Outset:
-    """What is known of a plan's runs before the first one begins."""
+    """The state of a plan's runs before the first new one starts."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Outset:
         self.plan, self.root, self._datasets = plan, root, datasets
         self.made: dict[str, Made] = {}
         self.unreadable: dict[str, str] = {}
-        """Run key → why its journal cannot be read."""
+        """Run key → the reason why its journal cannot be read."""
         self._there: dict[Data, DeviceData] = {}
         for spec in plan.runs:
             try:
@@ -47,41 +47,45 @@ class Outset:
             if made:
                 self.made[spec.key] = made
         self.before = made_before(root, plan.declared, plan.runs, say, tracker)
-        """Runs of the same experiment that are not asked for now, and stand in its report all the same."""
+        """Runs of the same experiment that are not part of this request but appear in its report."""
 
     def folder(self, spec: RunSpec) -> Path:
         return self.made[spec.key].folder if spec.key in self.made else run_folder(self.root, spec)
 
     def device_data(self, data: Data) -> DeviceData:
-        """A data set on the runs' device, brought there once."""
+        """A data set on the runs' device; it is copied there once."""
         if data not in self._there:
             self._there[data] = device_data(self._datasets[data], self.plan.circumstances.device)
         return self._there[data]
 
     def changed(self, made: Made) -> dict[str, tuple[object, object]]:
-        """What changed since this finished run was recorded; never the images, which are part of its key."""
+        """What changed since this finished run was recorded, except the images, which are part of its key."""
         began, around = made.started, self.plan.circumstances
         return changed_since(began, began.data.checksum, around, environment(self.root, began.spec.recipe, around))
 
     def leave(self, spec: RunSpec) -> str:
-        """What has changed since a run was made, in words that follow "already made"; it is not made again."""
+        """Describe what changed since a run was made, to be appended to "already made", and remove its checkpoints."""
         folder = self.folder(spec)
-        checkpoint.remove(folder)  # it may have been killed just before it did so itself
+        checkpoint.remove(folder)  # the run may have been killed before it removed them itself
         changed = in_words(self.changed(self.made[spec.key]))
         again = f"; changed since then: {changed}; to make it again, remove {folder.relative_to(self.root)}"
         return again if changed else ""
 
     def finished(self, spec: RunSpec) -> bool:
-        """Whether the run has a result by now."""
+        """True if the run has a result now."""
         if spec.key in self.unreadable:
             return False
         last = journal.read(self.folder(spec))[-1:]
         return bool(last) and isinstance(last[0], Finished)
 
     def refuse_incomparable(self, allowed: Sequence[str]) -> None:
-        """
+        """Check that the existing runs could be compared with the missing ones.
+
+        Args:
+            allowed: dotted fields in which they may differ.
+
         Raises:
-            SpecError: runs that are made already could not be compared with those that are missing.
+            SpecError: they could not.
         """
         missing = [spec for spec in self.plan.runs if spec.key not in self.made]
         made = [*self.made.values(), *self.before] if missing else []
@@ -92,7 +96,7 @@ class Outset:
             if changed:
                 raise SpecError(
                     f"{len(made)} runs of {self.plan.design.experiment} are made already, and a report would refuse to "
-                    f"compare them with new ones ({in_words(changed)}): put that back, remove "
-                    f"{each.folder.parent.relative_to(self.root)} to make all anew, or go on all the same with "
+                    f"compare them with new ones ({in_words(changed)}): undo that change, remove "
+                    f"{each.folder.parent.relative_to(self.root)} to make all runs again, or allow the difference with "
                     f'ALLOW="{" ".join(changed)}"'
                 )

@@ -1,4 +1,4 @@
-"""What a person sees while runs are made: a bar and the time left on a terminal, a line an epoch or run everywhere."""
+"""Show progress while runs are made: a bar with the time left on terminals, and a line per epoch or run everywhere."""
 
 import sys
 import time
@@ -14,22 +14,22 @@ from harness.training.loop import StepDone
 
 
 class Show(Protocol):
-    """Tells of runs as they are made."""
+    """Displays runs while they are made."""
 
     def skip(self, spec: RunSpec, since: str = "") -> None:
-        """A run was made before; `since` tells what has changed."""
+        """A run was made before; `since` describes what has changed since then."""
         ...
 
     def start(self, specs: Sequence[RunSpec]) -> None:
-        """One run begins, or several that train as one."""
+        """One run begins, or several stacked runs."""
         ...
 
     def pause(self, specs: Sequence[RunSpec]) -> None:
-        """These have stopped, and start again later."""
+        """These runs have stopped and will start again later."""
         ...
 
     def leave(self, specs: Sequence[RunSpec], reason: str) -> None:
-        """These are not made here."""
+        """These runs are not made by this command."""
         ...
 
     def event(self, spec: RunSpec, event: StepDone | Event) -> None: ...
@@ -40,16 +40,16 @@ class Show(Protocol):
 
 
 class _Counted:
-    """Counts a plan's runs, and the time that they take."""
+    """Counts a plan's runs and estimates the remaining time."""
 
     def __init__(self, plan: Plan):
         self.runs = len(plan.runs)
         self.numbers: dict[str, int] = {}
-        """Run → its place in the order in which they began."""
+        """Run key → its number in the order of starting."""
         self.shares: dict[str, float] = {}
-        """Run → how much of it is made."""
+        """Run key → the share (0..1) of the run that is complete."""
         self.not_made_here = 0.0
-        """Runs, or shares of resumed ones, that this command did not make."""
+        """Number of runs, including fractions of resumed runs, that were complete before this command started."""
         self.began = time.monotonic()
 
     def title(self, specs: Sequence[RunSpec]) -> str:
@@ -70,16 +70,20 @@ class _Counted:
         self.say(f"{self.title(specs)} seed {', '.join(str(spec.seed) for spec in specs)}: {reason}")
 
     def pause(self, specs: Sequence[RunSpec]) -> None:
-        """Nothing is to be said of it."""
+        """Nothing is printed."""
 
     def left(self, least: float) -> str:
-        """The time that the rest takes, as 03:10; least: of a run that may count as made."""
+        """The estimated remaining time, formatted like 03:10.
+
+        Args:
+            least: smallest number of runs made so far to assume.
+        """
         made = sum(self.shares.values())
         each = (time.monotonic() - self.began) / max(made - self.not_made_here, least)  # seconds
         return tqdm.format_interval(max(0.0, each * (self.runs - made)))
 
     def ended(self, line: str, spec: RunSpec, event: Event) -> None:
-        """What is told of a run wherever it is made."""
+        """Print the events that are shown wherever the run is made."""
         match event:
             case LRFound():
                 self.say(f"{line}: LR range test suggests {event.suggestion:.3g} ({event.seconds:.1f} s)")
@@ -100,7 +104,7 @@ class _Counted:
 
 
 class Progress(_Counted):
-    """Of runs that are made one after the other: every epoch, and every step on a terminal."""
+    """Display of runs made one after the other: a line per epoch, and a bar that advances per step on terminals."""
 
     def __init__(self, plan: Plan):
         super().__init__(plan)
@@ -148,7 +152,7 @@ class Progress(_Counted):
 
 
 class Board(_Counted):
-    """Of runs that are made at once: a line for each that ends, and on a terminal one that says how all stand."""
+    """Display of concurrent runs: a line for each run that ends, and on terminals a line with the state of all runs."""
 
     def __init__(self, plan: Plan):
         super().__init__(plan)
@@ -214,7 +218,7 @@ class Board(_Counted):
         return f"{scored_on} {last.test.loss:.4f} {last.test.accuracy:.2%}  " if last else ""
 
     def _rest(self) -> str:
-        """3 of 9 done, 2 running, 1 failed, left about 03:10"""
+        """For example "3 of 9 done, 2 running, 1 failed, left about 03:10"."""
         failed = f", {self.failed} failed" if self.failed else ""
         running = f", {len(self.running)} running" if self.running else ""
         left = f", left about {self.left(1.0)}" if self.done + self.failed < self.runs else ""

@@ -1,4 +1,4 @@
-"""One peak learning rate for all runs of a plan, by one LR range test: found before the first run, kept, recorded."""
+"""Find one peak learning rate for all runs of a plan with one LR range test, before the first run, and store it."""
 
 import json
 from collections.abc import Mapping
@@ -20,10 +20,13 @@ from harness.values import HarnessError, digest
 def find_shared(
     plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int
 ) -> tuple[Plan, dict[str, LRFound]]:
-    """The plan with numbers where recipes leave the rate to one range test; and run key → the test that it made.
+    """Replace `optimizer.lr="find"` by the rate of a shared LR range test.
+
+    Returns:
+        The plan with these rates; and run key → LR range test, for the runs whose recipe and seed the tests used.
 
     Raises:
-        HarnessError: a test that diverged or suggests nothing.
+        HarnessError: a test diverged or suggests no rate.
     """
     declared: dict[str, RunSpec] = {}
     for spec in (*plan.declared, *plan.runs):
@@ -48,9 +51,9 @@ def _same_search(one: Recipe, other: Recipe) -> bool:
 
 
 def _found(spec: RunSpec, plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int) -> LRFound:
-    """The range test of this run, made once and kept in runs/<experiment>/rates.json until that is removed.
+    """The LR range test of this run, carried out once and stored in runs/<experiment>/rates.json.
 
-    The rate is part of the recipe of every run, so it must not change when code or circumstances do.
+    It is not repeated when code or circumstances change, because the rate is part of every run's recipe.
     """
     path = root / "runs" / spec.experiment / "rates.json"
     path.parent.mkdir(parents=True, exist_ok=True)

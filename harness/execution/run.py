@@ -1,8 +1,8 @@
-"""Runs, composed: attempts that begin, the loop that trains, attempts that end; checkpoints and journal all the way.
+"""Make a run, or several stacked runs: begin the attempts, train with the loop, keep journal and checkpoints, finish.
 
-A run is a function of its `RunSpec`, its circumstances and the images: it seeds itself, pins its threads, reads no
-globals. Started again after a crash or a signal it goes on from its last checkpoint and ends as if it had never
-stopped.
+A run is a function of its `RunSpec`, its circumstances and the images: it sets its own seeds and thread count and reads
+no global state. Restarted after a crash or a signal, it resumes from its last checkpoint and gives the same result as
+an uninterrupted run.
 """
 
 import time
@@ -29,12 +29,12 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def run_folder(root: Path, spec: RunSpec) -> Path:
-    """Where a run keeps its journal, checkpoints and artifacts."""
+    """The folder of a run's journal, checkpoints and artifacts."""
     return root / "runs" / spec.experiment / spec.key
 
 
 def ended(events: Sequence[Event]) -> bool:
-    """Whether a run is over for good: finished, or diverged (it would diverge again)."""
+    """True if a run is finished or has diverged (it would diverge again)."""
     return any(event.kind in ("finished", "diverged") for event in events)
 
 
@@ -50,23 +50,27 @@ def run(
     found: Mapping[str, LRFound] | None = None,
     allowed: Sequence[str] = (),
 ) -> Iterator[tuple[RunSpec, StepDone | Event]]:
-    """Train, evaluate and record one run, or several of one recipe at once (`plan.together`).
+    """Train, evaluate and record one run, or several runs of one recipe stacked together (see `plan.together`).
 
-    Yields every event of every run once it is in the run's journal, and every step; a stack's step events are
-    attributed to the first run that still trains. A run whose loss is not finite ends alone. Runs that have ended, or
-    that another process is making, are left out.
+    A run whose loss is not finite ends without affecting the others. Runs that have ended, or that another process is
+    making, are left out.
 
     Args:
-        stop: polled after every step, every batch of an evaluation and every figure; once true, a checkpoint is saved
-            and `Interrupted` raised.
-        workers: processes for augmentation when the library itself must do it.
-        folder: where, if not in the run's own folder (of one run).
-        found: run key → the LR range test that it made for all runs.
+        specs: the runs, all with the same recipe.
+        stop: polled after every step, every batch of an evaluation and every figure; once it returns True, a checkpoint
+            is saved and `Interrupted` raised.
+        workers: worker processes for augmentation, used only if albumentations itself applies the transforms.
+        folder: where to record a single run instead of its own folder.
+        found: run key → the shared LR range test, for the run that made it.
         allowed: dotted fields that may have changed since a run's checkpoint, such as "environment.processor".
 
+    Yields:
+        Every step, and every event once it is in the run's journal, with the run that it belongs to. Steps of a stack
+        are attributed to the first run that still trains.
+
     Raises:
-        Interrupted: see `stop`; also when another machine has taken a run over.
-        HarnessError: a journal cannot be read; the others are made first.
+        Interrupted: `stop` returned True, or another machine has taken a run over.
+        HarnessError: a journal cannot be read; raised after the other runs were made.
     """
     sweeps, problems, todo, holds = found or {}, list[str](), list[tuple[RunSpec, Path, Journal]](), list[Held]()
     with ExitStack() as stack:
@@ -127,7 +131,7 @@ def _make(jobs: list[Job]) -> Iterator[tuple[RunSpec, StepDone | Event]]:
     except Interrupted:
         save()
         raise
-    except Exception as error:  # whatever a model, a transform or the machine raises is an event of these runs alone
+    except Exception as error:  # any error of a model or transform is recorded as an event of these runs
         for job in alive.copy():
             yield job.spec, job.failed(error)
 
@@ -135,18 +139,18 @@ def _make(jobs: list[Job]) -> Iterator[tuple[RunSpec, StepDone | Event]]:
 def _events(
     jobs: list[Job], attempts: list[Attempt], alive: list[Job]
 ) -> Iterator[tuple[Job, StepDone | Event | NotFinite]]:
-    """The runs from where they stand to their ends; `attempts` receives those that have begun."""
+    """Begin, train and finish the jobs, yielding their events; attempts that have begun are added to `attempts`."""
     for job in jobs:
         try:
             attempts.append((yield from begin(job)))
-        except NotFinite as error:  # in its LR range test
+        except NotFinite as error:  # raised by its LR range test
             yield job, error
-        except HarnessError as error:  # its checkpoint cannot be gone on from: the others of its stack can
+        except HarnessError as error:  # its checkpoint cannot be resumed; the rest of the stack continues
             alive.remove(job)
             yield job, job.failed(error)
     least = min((attempt.state.step for attempt in attempts), default=0)
     for attempt in attempts:
-        if attempt.state.step > least:  # the process died while it saved one after the other
+        if attempt.state.step > least:  # the process died while saving the stack's checkpoints one by one
             attempt.load_checkpoint(at_most=least)
     for _, group in groupby(sorted(attempts, key=_step), key=_step):
         members = list(group)

@@ -1,7 +1,7 @@
-"""The circumstances of a plan's runs, measured once and kept: the same command finds the same circumstances again.
+"""Measure the fastest circumstances for a plan's runs once, and store them so that later commands use the same ones.
 
-They change the last bits of every sum, so all runs of an experiment get the same ones, also when seeds or variants are
-added later.
+Circumstances change the last bits of every sum, so all runs of an experiment must have the same ones, including runs
+of seeds and variants that are added later.
 """
 
 import json
@@ -28,10 +28,10 @@ _MEASURED = ("threads", "memory_format", "step")
 
 
 def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circumstances) -> Plan:
-    """The plan with nothing left open in its circumstances; measures for a small share of the training's time.
+    """Resolve all remaining "auto" circumstances; measuring takes a small share of the training time.
 
     Args:
-        asked: the circumstances as the user left them: what is "auto" there is measured.
+        asked: the circumstances as the user gave them; those that are "auto" are measured.
     """
     if asked.jobs == "auto":
         plan, asked = _with_split(plan, datasets, root, asked)
@@ -40,13 +40,13 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circums
     path = root / "runs" / "steps.json"
     path.parent.mkdir(exist_ok=True)
     name, experiment = _name(plan, datasets, root, asked), root / "runs" / plan.design.experiment
-    fresh = not any(experiment.glob(f"*/{journal.NAME}"))  # else more seeds would be made otherwise than the first ones
+    fresh = not any(experiment.glob(f"*/{journal.NAME}"))  # else further seeds could differ from the first ones
     with FileLock(path.with_suffix(".lock")):
         kept = _read(path)
         if name not in kept or (fresh and not kept[name].reason and kept[name].runs < autotune.runs_each(plan)):
             try:
                 kept[name] = autotune.measure(plan, datasets, asked)
-            except Exception:  # such as too little memory: the runs will meet it too, and record it
+            except Exception:  # for example out of memory: the runs will fail alike and record it
                 return _with(plan, autotune.plain(plan.circumstances), asked)
             write_whole(path, json.dumps({n: m.model_dump() for n, m in kept.items()}, indent=2).encode())
     if kept[name].reason:
@@ -57,19 +57,19 @@ def settle(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circums
 def _with_split(
     plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circumstances
 ) -> tuple[Plan, Circumstances]:
-    """Runs at once and their threads, chosen once for so many runs and kept in runs/jobs.json."""
+    """The plan with the number of concurrent runs and their threads, chosen once and stored in runs/jobs.json."""
     path = root / "runs" / "jobs.json"
     path.parent.mkdir(exist_ok=True)
     name = f"{_name(plan, datasets, root, asked)}-{len(together(plan))}"
     with FileLock(path.with_suffix(".lock")):
         try:
             kept = {key: Split.model_validate(values) for key, values in json.loads(path.read_bytes()).items()}
-        except (FileNotFoundError, ValueError, AttributeError):  # none yet, or not ours
+        except (FileNotFoundError, ValueError, AttributeError):  # missing, or not a file of ours
             kept = {}
         if name not in kept:
             try:
                 kept[name] = split.choose(plan, datasets, root, asked)
-            except Exception as error:  # such as too little memory: one run at a time needs least
+            except Exception as error:  # for example out of memory: one run at a time needs the least
                 said = f"measuring failed: {first_line(error)[:200]}"
                 return split.apply(plan, asked, Split(jobs=1, threads=int(plan.circumstances.threads), reason=said))
             write_whole(path, json.dumps({n: each.model_dump() for n, each in kept.items()}, indent=2).encode())
@@ -87,12 +87,12 @@ def _read(path: Path) -> dict[str, autotune.Measured]:
     try:
         kept = json.loads(path.read_bytes())
         return {name: autotune.Measured.model_validate(values) for name, values in kept.items()}
-    except (FileNotFoundError, ValueError, AttributeError):  # none yet, or not ours: then it is measured anew
+    except (FileNotFoundError, ValueError, AttributeError):  # missing, or not a file of ours: measure again
         return {}
 
 
 def _name(plan: Plan, datasets: dict[Data, Dataset], root: Path, asked: Circumstances) -> str:
-    """What the choice belongs to: neither seeds nor variants count, so that runs stay made when some are added."""
+    """A digest of what the choice depends on; independent of seeds and variants, so that more can be added later."""
     recipe = plan.runs[0].recipe
     common = {field: value for field, value in flatten(recipe).items() if not within(field, plan.design.factor)}
     return f"{plan.design.experiment}-" + digest(

@@ -1,8 +1,8 @@
-"""How many runs to make at once, with how many threads each: what makes the whole grid fastest, measured once and kept.
+"""Choose how many runs to make at once and how many threads each gets, so that the whole plan is fastest.
 
-Threads wait for each other at every layer, runs never do. So on a CPU one thread a run is the first choice, and one run
-after the other pays only where starting workers costs more than it saves, or memory is short. On 2 cores with
-AVX512-BF16, two processes of one thread each trained `norm_cnn` 1.3 to 1.8 times as fast as one with two threads.
+Threads synchronise at every layer, separate runs do not. On a CPU many runs with one thread each are therefore usually
+fastest; one run at a time wins only if starting workers costs more than it saves, or if memory is short. On 2 cores
+with AVX512-BF16, two processes of one thread each trained `norm_cnn` 1.3 to 1.8 times as fast as one with two threads.
 """
 
 import time
@@ -24,18 +24,18 @@ from harness.training.device import gpus, peak_memory_bytes
 from harness.values import Values
 
 WORTH_SECONDS = 60.0
-"""A grid that trains for less, one run after the other, is over before workers have paid for their start."""
+"""If all runs one after the other train for less than this, starting workers does not pay."""
 _SHARE = 20
-"""A grid that does not take this many times as long as measuring is not measured."""
+"""Speed is measured only if training takes at least this many times as long as measuring."""
 _START_SECONDS = 10.0
-"""For workers to import torch, about, all of them at once."""
+"""Approximate time in which all workers, started together, import torch."""
 _ROUNDS, _ROUND_SECONDS = 2, 1.5
 _MEMORY = 0.8
-"""Of what is available, for all runs at once."""
+"""Share of the available memory that concurrent runs may use in total."""
 
 
 class Split(Values):
-    """Runs at once, threads for each, and why."""
+    """The number of concurrent runs, the threads of each, and the reason for this choice."""
 
     jobs: int
     threads: int
@@ -43,7 +43,7 @@ class Split(Values):
 
 
 class Probe(Values):
-    """Training steps for a worker to take."""
+    """A request to a worker: train with this recipe for a number of seconds."""
 
     root: str
     recipe: Recipe
@@ -57,10 +57,11 @@ class Speed(Values):
 
 
 def choose(plan: Plan, datasets: Mapping[Data, Dataset], root: Path, asked: Circumstances) -> Split:
-    """The split for this plan's runs.
+    """Choose the number of concurrent runs and their threads for a plan.
 
     Args:
-        asked: as the user left them: threads that are given are kept.
+        root: the project's folder.
+        asked: the circumstances as the user gave them; a given number of threads is kept.
     """
     if plan.circumstances.device != "cpu":
         jobs = max(1, gpus())
@@ -78,12 +79,16 @@ def choose(plan: Plan, datasets: Mapping[Data, Dataset], root: Path, asked: Circ
     cost = _START_SECONDS + _ROUNDS * (1 + len(candidates)) * (_ROUND_SECONDS + 5 * serial / steps)
     if serial < _SHARE * cost or not candidates:
         jobs = min(groups, cores)
-        return Split(jobs=jobs, threads=cores // jobs, reason="one thread a run, for the grid is too short to measure")
+        return Split(jobs=jobs, threads=cores // jobs, reason="one thread a run, as the grid is too short to measure")
     return measure(plan, root, cores, candidates)
 
 
 def measure(plan: Plan, root: Path, cores: int, candidates: list[int]) -> Split:
-    """Train side by side for a few seconds, in as many processes as each candidate says and in one, in turns."""
+    """Measure each candidate's total training speed for a few seconds, alternating with a single process.
+
+    Args:
+        candidates: numbers of concurrent runs to try.
+    """
     recipe, engine = plan.runs[0].recipe, Processes(max(candidates))
     try:
         alone = _speeds(engine, root, recipe, plan.circumstances, 1, cores)[0]
@@ -96,7 +101,7 @@ def measure(plan: Plan, root: Path, cores: int, candidates: list[int]) -> Split:
                 rates.append(sum(speed.steps_per_second for speed in speeds))
     finally:
         engine.close()
-    rates = {jobs: max(found) for jobs, found in seen.items()}  # what else the machine does only slows
+    rates = {jobs: max(found) for jobs, found in seen.items()}  # other load can only slow it down
     best = max(rates, key=lambda jobs: rates[jobs] * (1 if jobs > 1 else autotune.GAIN))
     gains = ", ".join(f"{jobs} at once {rate / rates[1]:.2f} times" for jobs, rate in rates.items() if jobs > 1)
     short = "; memory allows no more" if len(fitting) <= len(candidates) else ""
@@ -105,13 +110,13 @@ def measure(plan: Plan, root: Path, cores: int, candidates: list[int]) -> Split:
 
 
 def apply(plan: Plan, asked: Circumstances, split: Split) -> tuple[Plan, Circumstances]:
-    """The plan and what was asked, with the split in place of what was left open."""
+    """The plan and the requested circumstances, both with the chosen number of runs and threads."""
     found = {"jobs": split.jobs, "threads": split.threads}
     return replace(plan, circumstances=plan.circumstances.model_copy(update=found)), asked.model_copy(update=found)
 
 
 def _recorded_threads(experiment: Path) -> int | None:
-    """Threads of the runs that are there already: others could not be compared with them."""
+    """Thread count of existing runs, which new runs must share to be comparable; None if there are no runs."""
     for path in sorted(experiment.glob(f"*/{journal.NAME}")):
         for event in journal.read(path.parent) if path.is_file() else ():
             if isinstance(event, Started):
@@ -122,7 +127,7 @@ def _recorded_threads(experiment: Path) -> int | None:
 def _speeds(
     engine: Processes, root: Path, recipe: Recipe, around: Circumstances, jobs: int, threads: int
 ) -> list[Speed]:
-    """Of so many processes that train at the same time."""
+    """Training speeds of `jobs` processes that train at the same time."""
     here = around.model_copy(update={"threads": threads, "step": "eager", "jobs": 1})
     probe = Probe(root=str(root), recipe=recipe, circumstances=here, seconds=_ROUND_SECONDS).model_dump_json()
     futures = [engine.submit(train_for_a_while, probe) for _ in range(jobs)]
@@ -132,7 +137,7 @@ def _speeds(
 
 
 def train_for_a_while(payload: str) -> str:
-    """In a worker: the rate of whole training steps, and the most memory that they take. Both are JSON."""
+    """Run in a worker: train for a while and measure steps per second and peak memory (`Probe` to `Speed`, as JSON)."""
     probe = Probe.model_validate_json(payload)
     dataset = load(probe.recipe.data, Path(probe.root))
     step = autotune.training_step(probe.recipe, probe.circumstances, dataset)

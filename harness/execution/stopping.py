@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a terminal that closes: noted, so that the work under way can save a checkpoint."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP by setting a flag, so that training can save a checkpoint before it stops."""
 
 import os
 import signal
@@ -14,23 +14,23 @@ _STOPPING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal,
 
 
 _LISTENING: list["Stop"] = []
-"""One within another: what the inner one hears, the outer one knows too."""
+"""The active `Stop` objects, nested: a signal sets all of them."""
 
 
 @dataclass(eq=False)
 class Stop:
-    """Set by the first signal that asks the process to end; a second one ends it at once."""
+    """True once a signal has asked the process to end; a second signal ends it at once."""
 
     signal: int | None = None
     quiet: bool = False
-    """Says nothing, as in a worker."""
+    """Print nothing, as in a worker."""
 
     def __call__(self) -> bool:
         return self.signal is not None
 
     @contextmanager
     def listening(self, *more: int) -> Iterator[None]:
-        """Take over these signals for the duration, and `more`; one that is ignored (under nohup, SIGHUP) stays so."""
+        """Context that handles these signals and those in `more`; ignored ones (SIGHUP under nohup) stay ignored."""
 
         def note(number: int, frame: FrameType | None) -> None:
             if self.signal is not None:

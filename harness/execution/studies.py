@@ -1,8 +1,8 @@
-"""Optuna, which draws the points that a tuning tries and keeps them in a SQLite file. Only this module imports it.
+"""Points to try in a tuning, drawn by Optuna and stored in a SQLite file. Only this module imports Optuna.
 
-Quasi-random points while trials are few (scrambled Sobol, Owen 1998), the same for every variant; then Bayesian ones
-(TPE, Bergstra et al. 2011, NeurIPS 24), each drawn with a seed of its own, for a resumed sampler begins its random
-numbers anew (optuna #3255). Nothing is pruned: all variants get the same budget.
+The first points are quasi-random (scrambled Sobol, Owen 1998) and the same for every variant; later ones are Bayesian
+(TPE, Bergstra et al. 2011, NeurIPS 24). Each of these is drawn with its own seed, because a resumed sampler restarts
+its random numbers (optuna #3255). Trials are never pruned, so all variants get the same budget.
 """
 
 import warnings
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 QUASI_RANDOM = 32
-"""Trials of a variant before results decide where to look: a Sobol sequence is balanced at powers of two."""
+"""Number of quasi-random trials per variant, a power of two, at which a Sobol sequence is balanced."""
 _OWN = "own"
-"""Marks the trial that has the recipe's own values."""
+"""Attribute that marks the trial with the recipe's own values."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one trial of a variant tries."""
+    """The hyperparameter values of one trial of a variant."""
 
     number: int
-    """From 0, of those that count."""
+    """Number of the trial, from 0, not counting incomplete ones."""
     values: Mapping[str, Scalar]
-    """Dotted field → value; numbers have four significant digits, but the recipe's own, which stay as they are."""
+    """Dotted field → value. Drawn numbers are rounded to four significant digits; the recipe's own are not."""
     optuna: int
-    """Optuna's number of the trial, which also counts those that were killed while they were drawn."""
+    """Optuna's number of the trial, which also counts trials of a process that was killed while drawing them."""
     told: bool
-    """Whether Optuna has its result."""
+    """True if Optuna has the trial's result."""
 
 
 class Studies:
-    """The studies in one file, one a variant. Whoever opens them holds a lock: drawing is not made for two at once.
+    """The Optuna studies in one file, one per variant. Callers must hold a lock: two processes must not draw at once.
 
     Raises:
         HarnessError: Optuna is not installed, or the file cannot be read.
@@ -58,7 +58,7 @@ class Studies:
         self._open: dict[str, Study] = {}
         try:
             self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-        except Exception as error:  # whatever SQLAlchemy and SQLite raise
+        except Exception as error:  # SQLAlchemy and SQLite raise many types of errors
             raise HarnessError(
                 f"{path} cannot be read ({first_line(error)}); remove it, and the same points are drawn "
                 "again: the runs of trials stay made"
@@ -72,12 +72,14 @@ class Studies:
         self._storage.engine.dispose()
 
     def points(self, name: str, tuning: Tuning, own: Mapping[str, Any], more: bool) -> list[Point]:
-        """A variant's points, at most `tuning.trials`; new ones are drawn if `more` are wanted and can be drawn now.
+        """A variant's points, at most `tuning.trials`.
 
-        Quasi-random points are all drawn at once; a later one waits for the results of those before it.
+        Quasi-random points are all drawn at once; a later point is drawn once all earlier ones have results.
 
         Args:
-            own: dotted field → value in the variant's recipe: the first trial's, where they lie in the ranges.
+            name: the study.
+            own: dotted field → value in the variant's recipe; used by the first trial if it lies in the ranges.
+            more: draw new points if possible.
         """
         study, space = self._study(name), tuning.space
         found = self._counted(study, tuning)
@@ -92,7 +94,7 @@ class Studies:
         return found
 
     def tell(self, name: str, point: Point, score: float | None) -> None:
-        """Give Optuna a trial's score, 0..1; one that diverged is worth 0."""
+        """Report a trial's score (0..1) to Optuna; None, for a trial that diverged, counts as 0."""
         if not point.told:
             self._study(name).tell(point.optuna, score or 0.0, skip_if_finished=True)
 
@@ -110,7 +112,7 @@ class Studies:
     def _counted(self, study: "Study", tuning: Tuning) -> list[Point]:
         states = self._optuna.trial.TrialState
         drawn = [t for t in study.get_trials(deepcopy=False) if t.state in (states.RUNNING, states.COMPLETE)]
-        whole = [t for t in drawn if t.params.keys() == tuning.space.keys()]  # else it was killed while it was drawn
+        whole = [t for t in drawn if t.params.keys() == tuning.space.keys()]  # else it was cut off while drawn
         return [
             Point(number, _values(trial, tuning.space), trial.number, trial.state == states.COMPLETE)
             for number, trial in enumerate(whole[: tuning.trials])
@@ -123,7 +125,7 @@ class Studies:
         distributions = _distributions(tuning.space)
 
         class QuasiRandom(samplers.QMCSampler):
-            """As it is, but that all fields are known before the first trial has ended."""
+            """Optuna's sampler, with the search space known before the first trial has ended."""
 
             def infer_relative_search_space(
                 self, study: "Study", trial: "FrozenTrial"

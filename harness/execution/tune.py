@@ -1,7 +1,7 @@
-"""Tuning: the same number of trials for every variant, each an ordinary run, scored on held-out training images.
+"""Tune every variant with the same number of trials, each an ordinary run scored on held-out training images.
 
-Points are kept in `runs/<experiment>/tuning.db`, trials are recorded as runs of `<experiment>_tuning`. A trial that was
-killed goes on as the run that it is, so that no point is lost or drawn twice.
+Points are stored in `runs/<experiment>/tuning.db`, trials are recorded as runs of `<experiment>_tuning`. A trial that
+was interrupted is resumed like any other run, so no point is lost or drawn twice.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,17 +28,18 @@ if TYPE_CHECKING:
 Make = Callable[[Plan], "Outcome"]
 """Makes the runs of a plan that are not made yet, as `make run` does."""
 Points = Mapping[str, list[Point]]
-"""Variant → its trials' points."""
+"""Variant → the points of its trials."""
 
 
 def tune(plan: Plan, root: Path, make: Make) -> tuple[Plan, "Outcome | None"]:
-    """The plan with the best trial's values in each variant's recipe; trials that are missing are made first.
+    """Make the missing trials, then put the best trial's values into each variant's recipe.
 
     Returns:
-        The plan, and how the making of trials ended where a signal stopped it; the plan is then as it was.
+        The tuned plan and None; or, if a signal stopped the trials, the unchanged plan and the outcome.
 
     Raises:
-        HarnessError: Optuna is not installed, its file cannot be read, a trial failed, or all of a variant diverged.
+        HarnessError: Optuna is not installed, its file cannot be read, a trial failed, or all trials of a variant
+            diverged.
     """
     assert plan.tune is not None, "there must be something to tune"
     search = _Search(plan, plan.tune, root)
@@ -64,7 +65,7 @@ def tune(plan: Plan, root: Path, make: Make) -> tuple[Plan, "Outcome | None"]:
 
 @dataclass(frozen=True)
 class _Search:
-    """What is tuned: a plan's variants, in one folder of runs."""
+    """The tuning of a plan's variants, in one folder of runs."""
 
     plan: Plan
     tuning: Tuning
@@ -72,16 +73,16 @@ class _Search:
 
     @property
     def first(self) -> Mapping[str, RunSpec]:
-        """Variant → one of its runs, of all variants that are declared."""
+        """Variant → one of its runs, for all declared variants."""
         return {spec.variant: spec for spec in (*self.plan.declared, *self.plan.runs)}
 
     def study(self, variant: str) -> str:
-        """A variant's study: another recipe, other images or another range have another."""
+        """Name of a variant's Optuna study; it changes with the recipe, the images and the ranges."""
         asked = self.first[variant].model_copy(update={"seed": 0}).identity
         return f"{variant}-{digest(asked | {'tuning': self.tuning.model_dump(mode='json', exclude={'trials'})})}"
 
     def spec(self, variant: str, point: Point) -> RunSpec:
-        """The run that a trial is. Trials of one number share their seed, whatever the variant."""
+        """The run of a trial. Trials with the same number have the same seed in all variants."""
         first = self.first[variant]
         return RunSpec(
             experiment=trials_of(first.experiment),
@@ -92,14 +93,14 @@ class _Search:
         )
 
     def specs(self, points: Points) -> list[RunSpec]:
-        """The trials of the variants that are asked for, number by number."""
+        """The trials of the requested variants, ordered by number."""
         asked = [(point.number, variant, point) for variant in self.plan.recipes for point in points[variant]]
         return [self.spec(variant, point) for _, variant, point in sorted(asked, key=lambda each: each[0])]
 
     def ended(self, spec: RunSpec) -> tuple[str, float | None, float] | None:
-        """The key of a trial's run, its score, None if it diverged, and its seconds of training; None if it goes on.
+        """The result of a trial: its run's key, its score (None if it diverged) and its training time in seconds.
 
-        The score is the accuracy on held-out images after the last epoch, and nothing else is looked at.
+        The score is the accuracy on the held-out images after the last epoch. Returns None if the trial has not ended.
         """
         assert spec.recipe.data.scored_on == "held_out", "a trial never sees a test image"
         made = find_made(self.root, spec)
@@ -111,7 +112,7 @@ class _Search:
         return made.folder.name, held_out.accuracy if held_out else None, seconds
 
     def trials(self, variant: str, points: Points) -> list[Trial]:
-        """A variant's trials that have ended."""
+        """The trials of a variant that have ended."""
         found = list[Trial]()
         for point in points[variant]:
             spec = self.spec(variant, point)
@@ -132,7 +133,7 @@ class _Search:
 
 
 def _points(search: _Search, studies: Studies) -> Points:
-    """Every variant's points, new ones for those that are asked for; Optuna is told first how earlier ones ended."""
+    """Report ended trials to Optuna, then draw new points for the requested variants; returns all variants' points."""
     points: dict[str, list[Point]] = {}
     for variant, first in search.first.items():
         name, asked = search.study(variant), variant in search.plan.recipes
@@ -145,7 +146,7 @@ def _points(search: _Search, studies: Studies) -> Points:
 
 
 def _as_plan(search: _Search, points: Points) -> Plan:
-    """The trials as a plan of their own."""
+    """The trials as a separate plan."""
     design, specs = search.plan.design, tuple(search.specs(points))
     asked = f"Trials of the tuning of {design.experiment}, scored on held-out training images. {design.question}"
     return replace(
@@ -169,7 +170,7 @@ def _as_plan(search: _Search, points: Points) -> Plan:
 
 
 def _tuned(search: _Search, points: Points) -> Plan:
-    """The plan with the best trials' values, also of variants that are not asked for now, if they were tuned before."""
+    """The plan with the best trials' values, including variants that were tuned before but are not requested now."""
     trials = {variant: search.trials(variant, points) for variant in search.first}
     whole = {variant: each for variant, each in trials.items() if len(each) == search.tuning.trials}
     base = flatten(next(iter(search.first.values())).recipe)
@@ -192,7 +193,7 @@ def _tuned(search: _Search, points: Points) -> Plan:
 
 
 def _line(variant: str, tuned: Tuned) -> str:
-    """tuned batch: optimizer.lr 0.03162, 74.20% of held-out images right; best of 8 trials, 1 of which diverged"""
+    """A line such as "tuned batch: optimizer.lr 0.03162, 74.20% of held-out images right, the best of 8 trials"."""
     best, trials = tuned.best(variant), tuned.of(variant)
     assert best is not None
     assert best.validation_accuracy is not None

@@ -1,7 +1,7 @@
-"""Seeds until it is decided: the results are looked at after some seeds and after more, and what is decided stops.
+"""UNTIL=decided: look at the results at declared numbers of seeds, and stop each variant once it is decided.
 
-Looks are declared before the first run and stand in every run's record; the error over all looks and variants stays at
-5% (`harness.evidence.looks`). The same results always give the same decisions, so a command that was stopped goes on.
+The looks are declared before the first run and recorded with every run; the error over all looks and variants is at
+most 5% (`harness.evidence.looks`). The same results always give the same decisions, so a stopped command can resume.
 """
 
 import time
@@ -30,21 +30,22 @@ if TYPE_CHECKING:
     from harness.execution.execute import Outcome
 
 Results = Mapping[str, Mapping[int, float]]
-"""Variant → seed → the primary metric in percent."""
+"""Variant → seed → the primary metric, in percent if it is a fraction."""
 
 
 def until(plan: Plan, root: Path, make: Callable[[Plan], "Outcome"]) -> tuple[Plan, "Outcome"]:
-    """Make a plan's runs look by look, of each variant until it is decided; the baseline goes on with the last.
+    """Make a plan's runs look by look, each variant until it is decided; the baseline runs as long as any other does.
 
     Args:
-        plan: of as many seeds as the last look has.
-        make: makes the runs of a plan that are not made yet, as `make run` does.
+        plan: with as many seeds as the last look.
+        root: the project's folder.
+        make: makes the missing runs of a plan, as `make run` does.
 
     Returns:
-        The part of the plan that was asked for in the end, and how making it ended.
+        The part of the plan that was needed, and the outcome of making it.
 
     Raises:
-        SpecError: runs were begun with other looks.
+        SpecError: existing runs declare other looks.
     """
     design, folder = plan.design, root / "runs" / plan.design.experiment
     _refuse_other_looks(design, folder)
@@ -67,7 +68,7 @@ def until(plan: Plan, root: Path, make: Callable[[Plan], "Outcome"]) -> tuple[Pl
 
 
 def results(root: Path, plan: Plan) -> dict[str, dict[int, float]]:
-    """Variant → seed → the primary metric, in percent if it is a fraction, of the plan's runs that have finished."""
+    """Variant → seed → the primary metric (in percent if it is a fraction), for the plan's finished runs."""
     found: dict[str, dict[int, float]] = {variant: {} for variant in plan.recipes}
     for spec in plan.runs:
         score = _result(root, spec, plan.design.primary_metric)
@@ -85,7 +86,7 @@ def _result(root: Path, spec: RunSpec, metric: str) -> float | None:
 
 
 def _part(plan: Plan, look: int, decisions: Mapping[str, Decision]) -> Plan:
-    """What is asked up to a look: a variant that was decided has the seeds that it had then."""
+    """The runs up to a look: a decided variant keeps the seeds that it had at its decision."""
     seeds = plan.design.seeds
     counts = {v: look if d.outcome == "open" else d.seeds for v, d in decisions.items()} | {plan.design.baseline: look}
     runs = tuple(spec for spec in plan.runs if spec.seed in seeds[: counts[spec.variant]])
@@ -105,7 +106,7 @@ def _decide(design: Design, look: int, before: Mapping[str, Decision], found: Re
 def _refuse_other_looks(design: Design, folder: Path) -> None:
     try:
         before = Summary.model_validate_json((folder / "plan.json").read_bytes()).design
-    except (OSError, ValueError):  # none yet, or not ours
+    except (OSError, ValueError):  # missing, or not a file of ours
         return
     if before.looks and before.looks != design.looks and before.changed == design.changed:
         was, now = (", ".join(map(str, each)) for each in (before.looks, design.looks))

@@ -1,1 +1,1 @@
-"""Where runs are made: in this process, in worker processes, on Ray, through Slurm. Each file can be read alone."""
+"""Engines that make runs: this process, worker processes, Ray or Slurm. Each file can be read on its own."""

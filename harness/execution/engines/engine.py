@@ -1,7 +1,7 @@
-"""What every engine offers, in the shape of `concurrent.futures`: work goes in as text, a Future says when it is over.
+"""The interface of all engines, modelled on `concurrent.futures`: submit work as JSON, and get a Future for its end.
 
-Results are never in what comes back: they are in the runs' journals. So work may be handed in again whatever became of
-it before; what is made already is not made twice.
+Results are not returned but written to the runs' journals. Work can therefore be submitted again whatever happened to
+it before; runs that are complete are not made twice.
 """
 
 from collections.abc import Callable
@@ -9,33 +9,33 @@ from concurrent.futures import Future
 from typing import Protocol
 
 Function = Callable[[str], str]
-"""An importable function of JSON to JSON."""
+"""An importable function from JSON text to JSON text."""
 
 
 class Lost(Exception):
-    """A worker ended before its work did: it was killed, ran out of memory, reached a limit of time."""
+    """A worker ended before its work did: it was killed, ran out of memory, or reached a time limit."""
 
 
 class Engine(Protocol):
-    """Makes work where it belongs."""
+    """Executes work in this process, in other processes or on other machines."""
 
     name: str
     """For messages."""
     room: int
-    """How much work may be under way at once; what waits beyond that stays with whoever hands it in."""
+    """Maximum number of tasks at the same time; the caller keeps the others until there is room."""
 
     def submit(self, function: Function, payload: str) -> "Future[str]":
-        """Begin `function(payload)`. The future fails with `Lost` where that was cut off.
+        """Start `function(payload)`. The future raises `Lost` if the worker ends before the function returns.
 
         Raises:
-            HarnessError: it can never begin as asked.
+            HarnessError: the work can never start as requested.
         """
         ...
 
     def poll(self, seconds: float) -> None:
-        """Bring futures up to date; returns once any is done, after so many seconds at the latest."""
+        """Update the futures; returns once any is done, at the latest after `seconds`."""
         ...
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """Terminate all workers, even busy ones."""
         ...

@@ -1,4 +1,4 @@
-"""One piece of work after the other, in this process."""
+"""An engine that does the work in this process, one task after the other."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -9,7 +9,7 @@ from harness.execution.engines.task import Local
 
 
 class Here:
-    """Its work shows every step and shares what this process has loaded."""
+    """Runs tasks in this process: they display every step and share the loaded data."""
 
     name, room = "this process", 1
 
@@ -17,13 +17,13 @@ class Here:
         self._local = local
 
     def submit(self, function: Callable[..., str] | Function, payload: str) -> "Future[str]":
-        """Does the work at once; what it raises is raised here."""
+        """Do the work immediately; its exceptions propagate to the caller."""
         future: Future[str] = Future()
         future.set_result(partial(function, local=self._local)(payload))
         return future
 
     def poll(self, seconds: float) -> None:
-        """Nothing is ever under way."""
+        """Do nothing: no task is ever pending."""
 
     def close(self) -> None:
-        """There is no worker."""
+        """Do nothing: there are no workers."""

@@ -1,4 +1,4 @@
-"""Work in processes of this machine, each started anew by spawn and used again; they end with the program."""
+"""An engine of worker processes on this machine, started by spawn and reused; they end when the program ends."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -11,18 +11,18 @@ from multiprocessing.connection import Connection
 from harness.execution.engines.engine import Function, Lost
 
 _SPAWN = multiprocessing.get_context("spawn")
-"""A fork of a process whose torch threads have run can deadlock, and cannot use CUDA."""
+"""Spawn, because forking a process whose torch threads have run can deadlock, and its children cannot use CUDA."""
 
 _ENDING_SECONDS = 5.0
-"""From the end of a worker's pipe to its own."""
+"""Time allowed for a worker to exit after its pipe was closed."""
 
 
 class Processes:
-    """So many workers; one that dies is replaced when there is work for it.
+    """A fixed number of worker processes; one that dies is replaced when there is work for it.
 
     Args:
-        jobs: how many.
-        gpus: GPUs of the machine; each worker sees one of them, in turn.
+        jobs: number of workers.
+        gpus: number of GPUs of the machine; each worker sees one of them, assigned in turn.
     """
 
     name = "worker processes"
@@ -39,7 +39,7 @@ class Processes:
         worker.future = future = Future[str]()
         try:
             worker.pipe.send((function, payload))
-        except OSError:  # it died a moment ago
+        except OSError:  # the worker has just died
             worker.finish(Lost("a worker process died before it began"))
             self._workers[idle] = None
         return future
@@ -58,17 +58,17 @@ class Processes:
 
 
 class _Worker:
-    """A process, the pipe to it, and the future of what it does, if anything."""
+    """A process, the pipe to it, and the future of its current task, if any."""
 
     def __init__(self, gpu: int | None):
         self.future: Future[str] | None = None
         self.pipe, theirs = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_work, args=(theirs, gpu))
         self.process.start()
-        theirs.close()  # so that this end closes with the process
+        theirs.close()  # so that the pipe closes when the process ends
 
     def receive(self) -> None:
-        """What the process has sent: a result or an error; the end of the pipe is the end of the process."""
+        """Take a result or an error from the pipe; a closed pipe means that the process has ended."""
         try:
             self.finish(self.pipe.recv())
         except (EOFError, OSError):
@@ -94,8 +94,8 @@ def _ended(code: int) -> str:
 
 
 def _work(pipe: Connection, gpu: int | None) -> None:
-    """In the worker: what comes through the pipe, one after the other, until the program is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C: the program tells its workers itself
+    """The worker's main function: execute tasks from the pipe one after the other until the program ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal: the program stops its workers itself
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     threading.Thread(target=_end_with_the_program, daemon=True).start()
@@ -106,7 +106,7 @@ def _work(pipe: Connection, gpu: int | None) -> None:
             return
         try:
             answer: str | Exception = function(payload)
-        except Exception as error:  # raised where the work was handed in, whatever it is
+        except Exception as error:  # sent back and raised in the program
             answer = error
         pipe.send(answer)
 

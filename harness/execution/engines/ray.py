@@ -1,6 +1,6 @@
-"""Runs as tasks of Ray: on a cluster that is there, or on one of this machine alone, which no other can reach.
+"""An engine that makes runs as Ray tasks, on an existing cluster or on a local one that other machines cannot reach.
 
-Ray neither repeats a task nor keeps a result: what was lost is handed in again by the run's own key.
+Ray's own retries and result storage are not used: lost work is submitted again and resumes from its checkpoint.
 """
 
 import os
@@ -21,14 +21,14 @@ from harness.values import HarnessError, first_line
 
 _REACH_SECONDS = 5.0
 _STORE_BYTES = 100 << 20
-"""Of a cluster of this machine: next to nothing is put into Ray's object store."""
+"""Object store size of a local cluster; small, because almost nothing is put into it."""
 
 
 class OnRay:
-    """Asks for as many CPUs a task as its run has threads, and for a share of a GPU where that is its device.
+    """Requests as many CPUs per task as the run has threads, and a share of a GPU for runs on a GPU.
 
     Raises:
-        HarnessError: the cluster does not answer, or no node of it has what one run needs.
+        HarnessError: the cluster does not answer, or none of its nodes has the resources for one run.
     """
 
     name = "Ray"
@@ -57,7 +57,7 @@ class OnRay:
             future = self._tasks.pop(reference)
             try:
                 future.set_result(ray.get(reference))
-            except ray.exceptions.RayTaskError as error:  # what the function raised
+            except ray.exceptions.RayTaskError as error:  # raised by the function itself
                 future.set_exception(error.cause if isinstance(error.cause, Exception) else error)
             except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
                 raise HarnessError(
@@ -86,14 +86,14 @@ def _start(address: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(**options)
-    except Exception as error:  # whatever it raises, there is no cluster then
+    except Exception as error:  # any error means that the cluster is not available
         raise HarnessError(
             f"RAY={address}: {first_line(error)[:300]}; start a cluster there, or take RAY=local"
         ) from error
 
 
 def _reach(address: str) -> None:
-    """Ray itself would try for half a minute."""
+    """Check that the cluster's address accepts connections; Ray itself would try for half a minute."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
@@ -104,7 +104,7 @@ def _reach(address: str) -> None:
 
 
 def _room(cpus: int, gpu: float) -> int:
-    """How many runs find a place at once."""
+    """The number of runs that fit on the cluster at the same time."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     places = [min(n.get("CPU", 0) // cpus, n.get("GPU", 0) // gpu if gpu else n.get("CPU", 0)) for n in nodes]
     if not any(places):

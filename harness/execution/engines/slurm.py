@@ -1,7 +1,7 @@
-"""Runs as jobs of Slurm, one or several a job, through submitit; or as processes of this machine that it starts alike.
+"""An engine that makes runs as Slurm jobs through submitit, one or several runs per job, or as local processes.
 
-A job that ends early, by its limit of time, say, is nothing special: what it was making has a checkpoint, and is
-handed in again. Jobs outlive the command; started again, it waits for those that still make something.
+A job that ends early, for example at its time limit, needs no special treatment: its runs have checkpoints and are
+submitted again. Jobs may outlive the command; when it is started again, it waits for runs that are still being made.
 """
 
 import os
@@ -24,17 +24,17 @@ from harness.plans.spec import Circumstances
 from harness.values import HarnessError, SpecError
 
 _LOOK_SECONDS = 5.0
-"""Between questions to Slurm: it serves many."""
+"""Interval between queries to Slurm, which serves many users."""
 _YEAR_MINUTES = 365 * 24 * 60
 
 Batch = list["tuple[str, Future[str]]"]
 
 
 class Slurm:
-    """Collects work until it is polled, then submits it as one array of jobs.
+    """Collects work until it is polled, then submits it as one job array.
 
     Raises:
-        HarnessError: there is no sbatch here, or a time that it would not understand.
+        HarnessError: sbatch is not installed, or the time limit is not in a format that it accepts.
     """
 
     name = "Slurm"
@@ -87,7 +87,7 @@ class Slurm:
         self._jobs, self._waiting = [], []
 
     def _begin(self) -> None:
-        """Submit what has come since the last poll."""
+        """Submit the work collected since the last poll."""
         batches = [self._waiting[n : n + self._runs] for n in range(0, len(self._waiting), self._runs)]
         self._waiting = []
         if not batches:
@@ -101,7 +101,7 @@ class Slurm:
         self._jobs += zip(jobs, batches, strict=True)
 
     def _gather(self) -> bool:
-        """Bring the futures of jobs that are over up to date; whether there were any."""
+        """Update the futures of jobs that have ended; returns True if there were any."""
         alive = self._alive()
         over = [
             (job, batch)
@@ -119,7 +119,7 @@ class Slurm:
         return bool(over)
 
     def _alive(self) -> set[str] | None:
-        """The jobs that wait or run; None where that was not asked, or not answered."""
+        """The ids of jobs that are pending or running; None if Slurm was not asked or did not answer."""
         if self._local:
             return {job.job_id for job, _ in self._jobs if not job.done()}
         if time.monotonic() - self._looked < _LOOK_SECONDS:
@@ -132,10 +132,13 @@ class Slurm:
 
 
 def minutes(text: str) -> int:
-    """sbatch's time: minutes, hours:minutes:seconds, or days-hours, days-hours:minutes, days-hours:minutes:seconds.
+    """Convert sbatch's time formats to minutes.
+
+    Args:
+        text: minutes, hours:minutes:seconds, days-hours, days-hours:minutes or days-hours:minutes:seconds.
 
     Raises:
-        SpecError: it is none of these.
+        SpecError: the text has none of these formats.
     """
     days, dash, rest = text.rpartition("-")
     parts = rest.split(":")
@@ -154,7 +157,7 @@ def minutes(text: str) -> int:
 
 
 def _several(function: Function, payloads: list[str]) -> list[str]:
-    """In the job: one after the other, until Slurm warns that the time is over."""
+    """Run in the job: execute the payloads one after the other, until Slurm signals that the time limit is near."""
     answers, stop = list[str](), Stop(quiet=True)
     with stop.listening(signal.SIGUSR2):
         for payload in payloads:
@@ -166,14 +169,14 @@ def _several(function: Function, payloads: list[str]) -> list[str]:
 
 def _answered(job: "submitit.Job[list[str]]") -> bool:
     folder = job.paths.folder
-    os.utime(folder)  # has a network file system read the folder anew
+    os.utime(folder)  # makes a network file system read the folder again
     return job.paths.result_pickle.exists()
 
 
 def _result(job: "submitit.Job[list[str]]") -> tuple[list[str], str]:
-    """What a job that is over has answered; and what became of the rest."""
+    """The answers of a job that has ended, and the reason why the remaining ones are missing."""
     try:
         return job.result(), "a job of Slurm's stopped"
-    except Exception as error:  # submitit raises what it finds, or nothing was left
+    except Exception as error:  # submitit raises the job's error, or finds no result file
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return [], f"job {job.job_id} ended without an answer ({last}); its log: {job.paths.stdout}"

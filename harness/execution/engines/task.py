@@ -1,7 +1,7 @@
-"""A piece of work as it travels: a run, or the stacked seeds of a variant, as values; and the function that makes it.
+"""The task sent to a worker: a run, or the stacked seeds of a variant, as JSON; and the function that executes it.
 
-What a worker needs besides is on storage that it shares with the program: the project's code, its decoded images
-(mapped into memory) and `runs/`, where journals and checkpoints are.
+Everything else is on storage that the worker shares with the program: the project's code, its decoded images (mapped
+into memory) and `runs/` with journals and checkpoints.
 """
 
 import functools
@@ -28,38 +28,38 @@ from harness.training.loop import StepDone
 from harness.values import HarnessError, Values
 
 _LOOK_SECONDS = 0.5
-"""Between looks at whether the program wants its workers to go on."""
+"""Interval between checks whether the program still wants its workers to continue."""
 
 
 class Task(Values):
-    """What is to be made, where, and under which circumstances."""
+    """The runs to make, the project's folder, and the circumstances."""
 
     root: str
-    """The project's folder; the same path on every machine."""
+    """The project's folder, at the same path on every machine."""
     alive: str
-    """A file of the program's: while it is there, workers go on."""
+    """A file created by the program; workers continue as long as it exists."""
     specs: tuple[RunSpec, ...]
     circumstances: Circumstances
     design: Design
     code: str
-    """Digest of the training code as the program has it."""
+    """Digest of the program's training code."""
     workers: int
     found: dict[str, LRFound]
     allowed: tuple[str, ...]
 
 
 class Answer(Values):
-    """Whether the work could be begun; how it ended is in the journals."""
+    """A worker's answer: whether the task could be started. Its results are in the journals."""
 
     problem: str = ""
-    """Why some of it could not, in one line."""
+    """The reason why some of it could not be started, in one line."""
     of_all: bool = False
-    """No other work can be begun either."""
+    """True if no other task can be started either."""
 
 
 @dataclass(frozen=True)
 class Local:
-    """What the program itself has at hand when it makes the work."""
+    """What the program passes to tasks that it executes itself."""
 
     data: Callable[[Data], DeviceData]
     stop: ShouldStop
@@ -67,10 +67,10 @@ class Local:
 
 
 def make(payload: str, local: Local | None = None) -> str:
-    """Make a `Task`; returns an `Answer`. Both are JSON.
+    """Execute a `Task` and return an `Answer`, both as JSON.
 
-    Stops with a checkpoint when the program's file is gone, and at SIGTERM and SIGUSR2, which Slurm sends before a
-    job's time is over.
+    Saves a checkpoint and stops when the program's `alive` file is gone, and on SIGTERM and SIGUSR2, which Slurm sends
+    before a job's time limit.
     """
     task = Task.model_validate_json(payload)
     problem = "" if local else _unfit(task)
@@ -104,7 +104,7 @@ def make(payload: str, local: Local | None = None) -> str:
 
 
 class _Ends:
-    """Whether a worker is to stop: by a signal, or because the program's file is gone."""
+    """True once a worker should stop: after a signal, or when the program's file is gone."""
 
     def __init__(self, alive: Path, signals: Stop):
         self._alive, self._signals, self._looked, self._gone = alive, signals, time.monotonic(), False
@@ -117,14 +117,14 @@ class _Ends:
 
 def _is_there(path: Path) -> bool:
     try:
-        with path.open("rb"):  # opening it has a network file system ask its server
+        with path.open("rb"):  # opening a file makes a network file system ask its server
             return True
     except OSError:
         return False
 
 
 def _unfit(task: Task) -> str:
-    """Why nothing can be made by this worker."""
+    """The reason why this worker cannot make any run; "" if it can."""
     root, host = Path(task.root), socket.gethostname()
     if not _is_there(Path(task.alive)):
         return (
@@ -133,7 +133,7 @@ def _unfit(task: Task) -> str:
         )
     if code_at_start(root)["code"] != task.code:
         return f"the code in {root}/harness, as a worker on {host} reads it, is not this command's; run it again"
-    logging.getLogger("harness.data").setLevel(logging.ERROR)  # the program has said what is left out
+    logging.getLogger("harness.data").setLevel(logging.ERROR)  # the program has already reported skipped files
     try:
         _register(root, task.design.trials_of or task.specs[0].experiment)
     except HarnessError as error:
@@ -143,12 +143,12 @@ def _unfit(task: Task) -> str:
 
 @functools.cache
 def _register(root: Path, experiment: str) -> None:
-    """An experiment's file may register models of its own."""
+    """Import the experiment's file, which may register models."""
     if experiment in catalog.names(root):
         catalog.load(experiment, root)
 
 
 @functools.lru_cache(maxsize=1)
 def _data(root: Path, data: str, device: str) -> DeviceData:
-    """The data set of the last piece of work, kept for the next."""
+    """Load a data set; the last one is cached for the next task."""
     return device_data(load(Data.model_validate_json(data), root), device)

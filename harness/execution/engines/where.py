@@ -1,4 +1,4 @@
-"""Where runs are to be made, as the command line says; and the engine for that, imported only when it is asked for."""
+"""Parse RAY=, RAY_GPU= and SLURM=, and start the engine they ask for; its package is imported only then."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,26 +14,26 @@ SLURM_OPTIONS = ("account", "constraint", "gres", "mem", "nodelist", "partition"
 
 @dataclass(frozen=True)
 class Where:
-    """An engine and its options."""
+    """The choice of an engine, and its options."""
 
     engine: Literal["processes", "ray", "slurm"] = "processes"
     address: str = ""
-    """Of a Ray cluster; "local" makes one here."""
+    """Address of a Ray cluster; "local" starts one on this machine."""
     gpu: float = 1.0
     """Share of a GPU for each run on Ray."""
     local: bool = False
-    """Slurm's jobs as processes of this machine."""
+    """True runs Slurm's jobs as processes of this machine."""
     slurm: Mapping[str, str] = field(default_factory=dict)
-    """sbatch's options by their long names."""
+    """Options of sbatch by their long names."""
     runs: int = 1
-    """Runs that one of Slurm's jobs makes, one after the other."""
+    """Number of runs that one Slurm job makes, one after the other."""
 
 
 def on_ray(address: str, share: str) -> Where:
-    """RAY and RAY_GPU.
+    """Parse RAY= and RAY_GPU=.
 
     Raises:
-        SpecError: neither a place nor an address; no share of a GPU.
+        SpecError: RAY is not local, auto or an address; RAY_GPU is not a share of a GPU.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address not in ("local", "auto") and not (address.startswith("ray://") and host and port.isdigit()):
@@ -48,10 +48,10 @@ def on_ray(address: str, share: str) -> Where:
 
 
 def on_slurm(text: str) -> Where:
-    """SLURM: sbatch's options by their long names, `runs=` a job, or local.
+    """Parse SLURM=: options of sbatch by their long names, `runs=` per job, or local.
 
     Raises:
-        SpecError: an option that is not known, or without a value.
+        SpecError: an unknown option, or an option without a value.
     """
     if text.split()[:1] == ["local"]:
         return Where("slurm", local=True, runs=_runs(dict([_option(word) for word in text.split()[1:]])))
@@ -77,15 +77,15 @@ def _runs(options: Mapping[str, str]) -> int:
 
 
 def code_root() -> Path:
-    """The folder that workers import `harness` from."""
+    """The folder from which workers import `harness`."""
     return Path(__file__).resolve().parents[3]
 
 
 def start(where: Where, around: Circumstances, root: Path) -> Engine:
-    """The engine, ready for work.
+    """Start the engine.
 
     Raises:
-        HarnessError: a package, a program or a cluster that it needs is not there.
+        HarnessError: a package, a program or a cluster that it needs is not available.
     """
     try:
         if where.engine == "ray":

@@ -149,8 +149,8 @@ def test_runs_that_could_not_be_compared_are_refused_before_they_train(
         go(plan=two)
     assert str(refused.value) == (
         "1 runs of tiny_trial are made already, and a report would refuse to compare them with new ones (circumstances."
-        'threads 1 → 2): put that back, remove runs/tiny_trial to make all anew, or go on all the same with ALLOW="'
-        'circumstances.threads"'
+        'threads 1 → 2): undo that change, remove runs/tiny_trial to make all runs again, or allow the difference '
+        'with ALLOW="circumstances.threads"'
     )
     assert ends(tmp_path, plan) == ["finished", "nothing", "nothing"]
     assert go(plan=two, allowed=("circumstances",)) == Outcome()

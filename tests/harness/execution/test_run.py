@@ -254,8 +254,8 @@ def test_a_checkpoint_of_other_data_or_code_is_refused(runs: Runs, dataset: Data
     assert isinstance(last, Failed)
     begin = f"run {stopped.spec.key} cannot go on from its checkpoint: code {code} → "
     assert last.error.startswith(begin)
-    assert ", data 0123 → 9876; put that back" in last.error
-    assert last.error.endswith(f", or remove runs/tiny_trial/{stopped.spec.key} to begin anew")
+    assert ", data 0123 → 9876; undo that change" in last.error
+    assert last.error.endswith(f", or remove runs/tiny_trial/{stopped.spec.key} to start from scratch")
     assert "\n" not in last.error
     shutil.rmtree(stopped.root / "harness")
     code_at_start.cache_clear()
@@ -269,7 +269,7 @@ def test_a_checkpoint_goes_on_under_the_same_circumstances(runs: Runs) -> None:
     stopped.circumstances = stopped.circumstances.model_copy(update={"threads": 2})
     *_, last = stopped.events()
     assert isinstance(last, Failed)
-    assert ': threads 1 → 2; put that back, go on all the same with ALLOW="circumstances.threads", or' in last.error
+    assert ': threads 1 → 2; undo that change, allow it with ALLOW="circumstances.threads", or' in last.error
 
 
 def test_another_runs_checkpoint_is_set_aside(runs: Runs) -> None:
@@ -307,9 +307,7 @@ def test_a_checkpoint_of_another_processor_is_refused(runs: Runs, monkeypatch: p
     monkeypatch.setattr(harness.environment, "processor", lambda: "another")
     *_, last = stopped.events()
     assert isinstance(last, Failed)
-    said = (
-        r'checkpoint: processor .* → another; put that back, go on all the same with ALLOW="environment.processor", or'
-    )
+    said = r'checkpoint: processor .* → another; undo that change, allow it with ALLOW="environment.processor", or'
     assert re.search(said, last.error)
 
 

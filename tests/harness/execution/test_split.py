@@ -66,7 +66,7 @@ def chosen(
 def test_a_short_grid_is_not_measured(chosen: Callable[..., Split]) -> None:
     """One after the other while workers would not pay for their start; one thread a run where they do."""
     assert (chosen(20.0).jobs, chosen(20.0).threads) == (1, 4)
-    assert chosen(200.0) == Split(jobs=4, threads=1, reason="one thread a run, for the grid is too short to measure")
+    assert chosen(200.0) == Split(jobs=4, threads=1, reason="one thread a run, as the grid is too short to measure")
 
 
 @pytest.mark.parametrize(
