@@ -121,7 +121,7 @@ def _short(spec: RunSpec, plan: Plan, around: Circumstances, dataset: Dataset, s
 
 
 def _part(dataset: Dataset, train: int) -> Dataset:
-    """The data set cut to `train` training images and some test images, evenly spaced, as folders are sorted by class."""
+    """The data set cut to `train` training images and some test images, evenly spaced: folders are sorted by class."""
 
     def some(split: Split, count: int) -> Split:
         at = np.linspace(0, len(split.labels) - 1, count).round().astype(np.int64)
