@@ -1,1 +1,1 @@
-"""What a finished run leaves: weights, predictions, figures."""
+"""Artifacts of finished runs (weights, predictions, figures), and what is made from them."""

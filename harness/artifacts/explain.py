@@ -1,6 +1,6 @@
-"""Where a network looked: Grad-CAM (Selvaraju et al. 2017) over images that it gets wrong, by captum.
+"""Grad-CAM (Selvaraju et al. 2017) with captum, for images that a network misclassifies.
 
-A heat map says which places of the last feature map raised a class's logit; it is coarse, and no proof of a cause.
+A heat map shows which positions of the last feature map raised a class's logit. It is coarse, and no proof of a cause.
 """
 
 import importlib.util
@@ -24,23 +24,23 @@ _OPACITY = 0.5
 
 
 def require() -> None:
-    """Refuse, before anything is loaded, where captum is missing.
+    """Check that captum is installed, before anything is loaded.
 
     Raises:
-        HarnessError: names the extra to install.
+        HarnessError: it is not; the message names the extra to install.
     """
     if importlib.util.find_spec("captum") is None:
         raise HarnessError("explain needs captum: pip install captum (extra `explain`)")
 
 
 def last_map(network: nn.Module, inputs: torch.Tensor) -> nn.Module:
-    """The last convolution whose output has more than one place.
+    """The last convolution whose output has more than one spatial position.
 
     Args:
-        inputs: (N, C, H, W), normalised.
+        inputs: normalised images, shape (N, C, H, W).
 
     Raises:
-        HarnessError: the network has none.
+        HarnessError: the network has no such convolution.
     """
     found: list[nn.Module] = []
 
@@ -56,12 +56,20 @@ def last_map(network: nn.Module, inputs: torch.Tensor) -> nn.Module:
         for hook in hooks:
             hook.remove()
     if not found:
-        raise HarnessError("explain needs a convolution with more than one place in its output; this network has none")
+        raise HarnessError("explain needs a convolution with a spatial output larger than 1x1; this network has none")
     return found[-1]
 
 
 def heat_maps(trained: Trained, images: NDArray[np.uint8], classes: Sequence[int]) -> NDArray[np.float32]:
-    """For each image (N, H, W, C) and its class, where the class's logit was raised: (N, H, W), 0..1."""
+    """Grad-CAM heat maps.
+
+    Args:
+        images: shape (N, H, W, C), uint8.
+        classes: for each image, the index of the class whose logit is explained.
+
+    Returns:
+        Heat maps, shape (N, H, W), from 0 to 1.
+    """
     from captum.attr import LayerAttribution, LayerGradCam
 
     inputs = Normaliser.make(trained.mean, trained.std, "cpu", "contiguous", "fp32")(torch.from_numpy(images.copy()))
@@ -79,12 +87,12 @@ def figure(
     true: NDArray[np.float32],
     names: Sequence[tuple[str, str]],
 ) -> "Figure":
-    """Three pictures an image: itself, and where its predicted and its true class were seen.
+    """Draw three panels per image: the image, and its heat maps for the predicted and for the true class.
 
     Args:
-        images: (N, H, W, C).
-        predicted, true: heat maps (N, H, W).
-        names: for each image its true and its predicted class.
+        images: shape (N, H, W, C).
+        predicted, true: heat maps, shape (N, H, W).
+        names: for each image, the names of its true and its predicted class.
     """
     from harness.artifacts import figures
 

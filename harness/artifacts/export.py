@@ -1,8 +1,7 @@
-"""A trained network in forms that other programs read: ONNX, torch.export, safetensors. None of them holds code that
-runs when it is loaded.
+"""Export trained networks as ONNX, torch.export and safetensors files, none of which runs code when loaded.
 
-What is exported takes images as a decoder gives them, (N, H, W, C) uint8 of 0..255, and has the normalisation, and the
-mean with mirror images where the recipe has it, in its graph; only resizing is left to the caller.
+Exported networks take decoded images, shape (N, H, W, C), uint8. Normalisation and, if the recipe has it, test-time
+flipping are part of the graph; only resizing is left to the caller.
 """
 
 import importlib.util
@@ -23,14 +22,14 @@ from harness.artifacts.weights import Trained
 from harness.values import HarnessError
 
 TOLERANCE = 1e-4
-"""How far a logit of an exported network may lie from torch's."""
+"""Largest allowed difference between a logit of an exported network and torch's."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _CHECKED = 5
-"""Images that both are asked about: more than the network was exported with, for the batch is free."""
+"""Number of images used for the check; not the batch size used for the export, since the batch size is dynamic."""
 
 
 class Deployed(nn.Module):
-    """Images (N, H, W, C) uint8 → logits (N, classes) float32."""
+    """A network with its normalisation: images (N, H, W, C), uint8 → logits (N, classes), float32."""
 
     mean: Tensor
     std: Tensor
@@ -49,31 +48,31 @@ class Deployed(nn.Module):
 
 @dataclass(frozen=True)
 class Exported:
-    """A file, and how far its logits lie from torch's at most; None for the weights, which are the same bytes."""
+    """An exported file and the largest difference of its logits from torch's; None for the copied weights."""
 
     file: Path
     difference: float | None
 
 
 def require() -> None:
-    """Refuse, before anything is loaded, where a package that exporting needs is missing.
+    """Check that the packages for exporting are installed, before anything is loaded.
 
     Raises:
-        HarnessError: names the extra to install.
+        HarnessError: one is missing; the message names the extra to install.
     """
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise HarnessError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)} (extra `export`)")
 
 
 def export(trained: Trained, weights: Path, shape: tuple[int, int, int], folder: Path) -> list[Exported]:
-    """Write `weights.safetensors`, `model.pt2` and `model.onnx` into a folder that is there, and check them.
+    """Write `weights.safetensors`, `model.pt2` and `model.onnx` into an existing folder, and check them.
 
     Args:
-        weights: the file that `trained` was read from.
+        weights: the file from which `trained` was loaded.
         shape: height, width and channels of an image.
 
     Raises:
-        HarnessError: a form whose logits differ from torch's by more than TOLERANCE.
+        HarnessError: the logits of an exported file differ from torch's by more than TOLERANCE.
     """
     network = Deployed(trained).eval()
     images = np.random.default_rng(0).integers(0, 256, (_CHECKED, *shape), dtype=np.uint8)
@@ -107,13 +106,13 @@ def export(trained: Trained, weights: Path, shape: tuple[int, int, int], folder:
 
 
 def run_pt2(file: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits (N, classes) of images (N, H, W, C) by an exported program."""
+    """Logits of a torch.export file: images (N, H, W, C) → (N, classes)."""
     with torch.inference_mode(), _quiet():
         return torch.export.load(file).module()(torch.from_numpy(images)).numpy()
 
 
 def run_onnx(file: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits (N, classes) of images (N, H, W, C) by onnxruntime, on the CPU."""
+    """Logits of an ONNX file by onnxruntime on the CPU: images (N, H, W, C) → (N, classes)."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -128,7 +127,7 @@ def _difference(logits: NDArray[np.float32], expected: NDArray[np.float32]) -> f
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporters say to their own developers."""
+    """Context that suppresses the exporters' messages for their own developers."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""The figures of one run. Each function returns a matplotlib figure; nothing here touches pyplot's global state."""
+"""The figures of one run. Each function returns a matplotlib figure; pyplot's global state is not used."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,24 +21,24 @@ from harness.records.events import EpochDone, LRFound
 
 COLUMNS = 8
 LONGEST = 30
-"""Characters of a name in a figure."""
+"""Maximum number of characters of a name in a figure."""
 READABLE = 20
-"""Classes of which a figure shows every one; of more it shows those that stand out."""
+"""Up to this many classes a figure shows all of them; with more, only the most extreme ones."""
 
 
 def new(width: float = 6.4, height: float = 4.0) -> Figure:
-    """An empty figure, sizes in inches."""
+    """An empty figure; width and height in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, path: Path, also: str = "", small: bool = False) -> None:
-    """Write a PNG at 100 dots an inch, the same bytes for the same figure. What the font lacks is drawn as a box.
+    """Write a PNG at 100 dots per inch; equal figures give equal bytes. Characters missing in the font become boxes.
 
     Args:
-        also: "pdf" or "svg", for the same figure in that form beside it.
-        small: with a palette of 256 colours, a third of the size.
+        also: "pdf" or "svg" to write the figure in that format too.
+        small: reduce the PNG to a palette of 256 colours, which takes a third of the space.
     """
     with _boxes_allowed():
         figure.savefig(path, dpi=100, metadata={"Software": None})
@@ -46,7 +46,7 @@ def save(figure: Figure, path: Path, also: str = "", small: bool = False) -> Non
             _reduce_colours(path)
         if also:
             undated = {"CreationDate": None} if also == "pdf" else {"Date": None}
-            with rc_context({"svg.hashsalt": "harness"}):  # else the names inside are drawn by chance
+            with rc_context({"svg.hashsalt": "harness"}):  # otherwise ids in the file are random
                 figure.savefig(path.with_suffix(f".{also}"), metadata=undated)
 
 
@@ -58,14 +58,14 @@ def _reduce_colours(path: Path) -> None:
 
 @contextmanager
 def _boxes_allowed() -> Iterator[None]:
-    """Without matplotlib's warning, one a character, that the font lacks it."""
+    """Context that suppresses matplotlib's warnings about characters missing in the font."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         yield
 
 
 def curves(epochs: Sequence[EpochDone]) -> Figure:
-    """Loss and accuracy per epoch, training and test (and validation, if held out)."""
+    """Loss and accuracy per epoch on training, test and, if there are any, validation images."""
     figure = new(9, 3.6)
     left, right = figure.subplots(1, 2)
     x = [done.epoch for done in epochs]
@@ -93,7 +93,7 @@ def learning_rate(epochs: Sequence[EpochDone]) -> Figure:
 
 
 def lr_finder(found: LRFound) -> Figure:
-    """The range test's smoothed loss over the learning rate, and the suggestion."""
+    """The smoothed loss of an LR range test over the learning rate, with the suggested rate."""
     figure = new()
     axes = figure.subplots()
     axes.plot(found.lrs, found.losses)
@@ -104,7 +104,13 @@ def lr_finder(found: LRFound) -> Figure:
 
 
 def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """Rows are true classes, columns predicted ones; counts. Of many classes only the pairs confused most, as bars."""
+    """Confusion matrix: rows are true classes, columns predicted ones, values are numbers of images.
+
+    With more than READABLE classes, a bar chart of the pairs that are confused most often.
+
+    Args:
+        labels, predicted: class indices, shape (images,).
+    """
     counts, names = confusion(labels, predicted, len(classes)), [plain(name) for name in classes]
     if len(classes) > READABLE:
         wrong = counts - np.diag(np.diag(counts))
@@ -115,7 +121,7 @@ def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer]
         return figure
     side = max(4.5, 0.5 * len(classes))
     figure = new(side + 1, side)
-    with _boxes_allowed():  # seaborn draws once to see whether names overlap
+    with _boxes_allowed():  # seaborn draws once to check whether names overlap
         sns.heatmap(
             counts,
             ax=figure.subplots(),
@@ -132,9 +138,15 @@ def confusion_matrix(labels: NDArray[np.integer], predicted: NDArray[np.integer]
 
 
 def per_class_accuracy(labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: tuple[str, ...]) -> Figure:
-    """One bar a class, in percent, beside its number of test images. Of many classes only the least accurate."""
+    """A bar per class with its accuracy in percent and its number of test images.
+
+    With more than READABLE classes, only those with the lowest accuracy.
+
+    Args:
+        labels, predicted: class indices, shape (images,).
+    """
     counts = confusion(labels, predicted, len(classes))
-    accuracy, images = 100 * class_accuracy(counts), counts.sum(axis=1)  # a class without test images has no bar
+    accuracy, images = 100 * class_accuracy(counts), counts.sum(axis=1)  # nan for a class without test images
     shown, title = np.arange(len(classes)), ""
     if len(classes) > READABLE:
         shown = np.argsort(accuracy, kind="stable")[:READABLE]
@@ -145,13 +157,13 @@ def per_class_accuracy(labels: NDArray[np.integer], predicted: NDArray[np.intege
 
 
 def largest(table: NDArray[np.number]) -> list[tuple[int, int]]:
-    """The READABLE cells of a table (rows, columns) that are farthest from 0, the farthest first."""
+    """The READABLE cells (row, column) with the largest absolute values, the largest first."""
     order = np.argsort(-np.abs(table), axis=None, kind="stable")[:READABLE]
     return [(int(at) // table.shape[1], int(at) % table.shape[1]) for at in order]
 
 
 def bars(names: Sequence[str], values: Sequence[float] | NDArray[np.number]) -> Figure:
-    """One horizontal bar a name, from the top down."""
+    """Horizontal bars, the first one at the top."""
     figure = new(7.4, max(3.0, 0.25 * len(names)))
     axes = figure.subplots()
     axes.barh(np.arange(len(names)), values)
@@ -161,7 +173,12 @@ def bars(names: Sequence[str], values: Sequence[float] | NDArray[np.number]) -> 
 
 
 def misclassified(wrong: pd.DataFrame, images: NDArray[np.float32]) -> Figure:
-    """The most confident mistakes: true class, predicted class, confidence; images (N, H, W, C), 0..1."""
+    """The most confident misclassifications with true class, predicted class and confidence.
+
+    Args:
+        wrong: a table as `predictions.misclassified` returns it.
+        images: the images of its rows, shape (N, H, W, C), values 0..1.
+    """
     titles = [
         f"{true}\n→ {predicted} {confidence:.0%}"
         for true, predicted, confidence in zip(wrong["true"], wrong["predicted"], wrong["confidence"], strict=True)
@@ -170,16 +187,20 @@ def misclassified(wrong: pd.DataFrame, images: NDArray[np.float32]) -> Figure:
 
 
 def grid(images: NDArray[np.float32], titles: Sequence[str], title: str, columns: int = COLUMNS) -> Figure:
-    """Images (N, H, W, C), 0..1, in rows of so many, each under its title."""
+    """A grid of images with `columns` per row, each below its title.
+
+    Args:
+        images: shape (N, H, W, C), values 0..1.
+    """
     rows = max(1, -(-len(images) // columns))
-    head = 0.13 * max((name.count("\n") + 1 for name in titles), default=1) + 0.08  # of an image's height
+    head = 0.13 * max((name.count("\n") + 1 for name in titles), default=1) + 0.08  # as a share of an image's height
     longest = max((len(line) for name in map(plain, titles) for line in name.split("\n")), default=1)
-    size = 6.5 * min(1, 19 / max(longest, 1))  # points: what fits above an image
+    size = 6.5 * min(1, 19 / max(longest, 1))  # font size in points that fits above an image
     width, height = 1.15 * columns, 1.1 * rows * (1 + head) + 0.4
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     figure.suptitle(title if len(images) else f"{title}: none", fontsize=10, y=1 - 0.1 / height, va="top")
-    axes = figure.add_axes((0.01, 0.0, 0.98, 1 - 0.4 / height))  # one for all: an axes an image takes ten times as long
+    axes = figure.add_axes((0.01, 0.0, 0.98, 1 - 0.4 / height))  # one axes for all: one per image is ten times slower
     for position, (image, name) in enumerate(zip(images, titles, strict=True)):
         x, y = 1.06 * (position % columns), (1 + head) * (position // columns) + head
         grey = image.shape[-1] == 1
@@ -191,10 +212,10 @@ def grid(images: NDArray[np.float32], titles: Sequence[str], title: str, columns
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib shows as it is, cut where it would leave no room: a dollar sign would begin a formula."""
+    """Escape dollar signs, which matplotlib would take for formulas, and shorten long text."""
     return "\n".join(shortened(line, LONGEST) for line in text.split("\n")).replace("$", r"\$")
 
 
 def shortened(text: str, longest: int) -> str:
-    """The text, with an ellipsis for its end where it has more characters."""
+    """The text, cut to `longest` characters with an ellipsis if it is longer."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -1,4 +1,4 @@
-"""What a trained network says of images that nobody has labelled: a table, and the images with their classes."""
+"""Predictions of a trained network for unlabelled images: a table, and a contact sheet."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 64
-"""Images on the contact sheet."""
+"""Maximum number of images on the contact sheet."""
 _CHUNK = 512
-"""Images in memory at once."""
+"""Number of images decoded at a time, to limit memory."""
 _LUMA = np.array([0.299, 0.587, 0.114])
-"""ITU-R BT.601, as PIL has it."""
+"""Weights of red, green and blue in grey images (ITU-R BT.601, as in PIL)."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of the files of a folder, in the order of their names."""
+    """Predictions for the files of a folder, sorted by name."""
 
     files: tuple[str, ...]
-    """Relative to the folder."""
+    """File paths relative to the folder."""
     probabilities: NDArray[np.float64]
     """(files, classes)."""
     classes: tuple[str, ...]
     shown: NDArray[np.uint8]
-    """The first SHOWN images as the network was given them: (N, H, W, C)."""
+    """The first SHOWN images as the network received them, shape (N, H, W, C)."""
     remarks: tuple[str, ...]
-    """What decoding changed, each a few words."""
+    """Short phrases about changes that decoding made to the images."""
 
     @property
     def predicted(self) -> list[str]:
@@ -46,14 +46,14 @@ class Predictions:
 
 
 def predict_folder(trained: Trained, folder: Path, size: int, channels: int) -> Predictions:
-    """Decode every image below a folder, bring it to the size and the channels that the network knows, and ask it.
+    """Decode all images below a folder, convert them to the network's size and channels, and classify them.
 
     Args:
         size: height and width in pixels.
-        channels: 1 for grey images, 3 for colour.
+        channels: 1 for grey images, 3 for colour images.
 
     Raises:
-        HarnessError: no such folder, no image in it, or one that cannot be decoded.
+        HarnessError: the folder does not exist or contains no image, or an image cannot be decoded.
     """
     names = _names(folder)
     chances, shown, remarks = list[NDArray[np.float64]](), list[NDArray[np.uint8]](), dict[str, None]()
@@ -67,7 +67,7 @@ def predict_folder(trained: Trained, folder: Path, size: int, channels: int) -> 
 
 
 def table(made: Predictions) -> "pd.DataFrame":
-    """A row a file: its class and the two highest probabilities."""
+    """A row per file with its predicted class and the two highest probabilities."""
     import pandas as pd
 
     order = np.argsort(-made.probabilities, axis=1, kind="stable")[:, :2]
@@ -84,7 +84,7 @@ def table(made: Predictions) -> "pd.DataFrame":
 
 
 def contact_sheet(made: Predictions) -> "Figure":
-    """The first SHOWN images, each under its class and how sure the network is."""
+    """The first SHOWN images, each below its predicted class and probability."""
     from harness.artifacts import figures
 
     sure = made.probabilities.max(1)
@@ -116,5 +116,5 @@ def _decoded(
             images = np.repeat(images, channels, axis=3)
         elif images.shape[3] > channels:
             images = np.rint(images @ _LUMA).astype(np.uint8)[..., None]
-            said.append("images in colour were made grey")
+            said.append("colour images were converted to grey")
         yield images, said

@@ -1,4 +1,4 @@
-"""What a network's logits say of labelled images, in all and class by class: arrays in, arrays out. Knows no torch."""
+"""Confusion, accuracy by class and misclassified images from logits and labels, in NumPy. Imports no torch."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax over classes: (N, classes) → (N, classes)."""
+    """Softmax over classes, shape (N, classes)."""
     from scipy.special import softmax  # needed only when a run ends
 
     return softmax(logits.astype(np.float64), axis=1)
@@ -19,7 +19,12 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 def misclassified(
     logits: NDArray[np.floating], labels: NDArray[np.integer], classes: tuple[str, ...]
 ) -> "pd.DataFrame":
-    """The images (N,) that logits (N, classes) get wrong, most confident first: index, true, predicted, confidence."""
+    """A table of misclassified images, most confident first: index, true, predicted, confidence.
+
+    Args:
+        logits: shape (N, classes).
+        labels: true class indices, shape (N,).
+    """
     import pandas as pd
 
     chance = probabilities(logits)
@@ -37,13 +42,17 @@ def misclassified(
 
 
 def confusion(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
-    """Counts (classes, classes): row is the label, column the prediction; labels and predictions: (images,)."""
+    """Confusion counts, shape (classes, classes): rows are labels, columns predictions.
+
+    Args:
+        labels, predictions: class indices, shape (images,).
+    """
     assert labels.shape == predictions.shape, f"{labels.shape} and {predictions.shape}"
     pairs = labels.astype(np.int64) * classes + predictions  # uint8 labels would overflow
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def per_class_accuracy(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of each label's images predicted right, (classes,), from `confusion`; nan for a label without images."""
+    """Accuracy within each class from `confusion`, shape (classes,); nan for a class without images."""
     images = counts.sum(axis=1)
     return np.divide(np.diag(counts), images, out=np.full(len(counts), np.nan), where=images > 0)

@@ -1,8 +1,8 @@
-"""CSV files that a spreadsheet opens as they are: a name is never a formula, a number always a number.
+"""CSV files that are safe to open in a spreadsheet: text is never run as a formula, and numbers stay numbers.
 
-OWASP, "CSV Injection": a cell that begins with one of = + - @, a tab or a line's end may be run. Such text gets an
-apostrophe in front, which pandas reads as part of it; also after a semicolon or a tab, which part cells where a comma
-does not.
+OWASP, "CSV Injection": a spreadsheet may run a cell that begins with = + - @, a tab or a line break. Such text gets a
+leading apostrophe, which pandas reads as part of the text; so does text with these characters after a semicolon or a
+tab, which separate cells in some locales.
 """
 
 import re

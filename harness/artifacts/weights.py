@@ -1,4 +1,4 @@
-"""A trained network as one safetensors file that holds everything needed to use it."""
+"""Save and load a trained network as one safetensors file with everything needed to use it."""
 
 import hashlib
 import json
@@ -20,23 +20,23 @@ from harness.training.evaluate import predict
 from harness.values import HarnessError, first_line
 
 _HEADER_BYTES = 16 << 20
-"""More than the header of a network of a hundred thousand tensors needs."""
+"""Upper limit for a header; enough for a network of a hundred thousand tensors."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network in evaluation mode, and how images are brought to it."""
+    """A network in evaluation mode, with its normalisation, classes and options."""
 
     network: nn.Module
     classes: tuple[str, ...]
     mean: tuple[float, ...]
-    """Per channel, for pixels in 0..1."""
+    """Mean per channel, for pixel values in 0..1."""
     std: tuple[float, ...]
     flip: bool
-    """Logits are the mean of an image's and its mirror image's."""
+    """True if logits are averaged over an image and its mirror image."""
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images (N, H, W, C) of 0..255 → logits (N, classes), on the CPU in fp32."""
+        """Classify images (N, H, W, C), uint8; returns logits (N, classes), computed on the CPU in fp32."""
         normaliser = Normaliser.make(self.mean, self.std, "cpu", "contiguous", "fp32")
         return predict(self.network, torch.from_numpy(images.copy()), normaliser, flip=self.flip).numpy()
 
@@ -44,11 +44,11 @@ class Trained:
 def save_weights(
     path: Path, network: nn.Module, name: str, options: dict[str, object], data: Dataset, flip: bool
 ) -> None:
-    """Write a network's parameters and buffers with all that `load_model` needs.
+    """Write a network's parameters and buffers, with everything that `load_model` needs.
 
     Args:
-        name, options: the registered model and what it was built with.
-        data: whose statistics and classes the network was trained with.
+        name, options: the registered model and the arguments that it was built with.
+        data: the data set whose statistics and classes the network was trained with.
         flip: see `Trained`.
     """
     metadata = {
@@ -63,17 +63,17 @@ def save_weights(
 
 
 def load_model(path: Path, parameters: int | None = None) -> Trained:
-    """The network in a run's `weights.safetensors`, built through the registry.
+    """Load a run's `weights.safetensors`; the network is built through the model registry.
 
-    The tensors that the file lists are compared with those of a network without memory first: a header can ask for a
-    network of any size.
+    The tensors in the file are first compared with a network on torch's meta device, which needs no memory, because a
+    damaged header could ask for a network of any size.
 
     Args:
-        parameters: how many the run recorded, where that is known.
+        parameters: the number of parameters that the run recorded, if known.
 
     Raises:
-        HarnessError: a file that is damaged, lacks what is needed, as those written before November 2026 do, or holds
-            other tensors than the network that it names.
+        HarnessError: the file is damaged, lacks metadata (as files written before November 2026 do), or contains other
+            tensors than the network that it names.
     """
     found, shapes = _header(path)
     if missing := [name for name in ("model", "options", "classes", "mean", "std", "flip") if name not in found]:
@@ -85,7 +85,7 @@ def load_model(path: Path, parameters: int | None = None) -> Trained:
         kept: dict[str, Any] = {name: json.loads(text) if name != "model" else text for name, text in found.items()}
         with torch.device("meta"):
             bare = models.build(kept["model"], **kept["options"])
-    except (ValueError, TypeError) as error:  # JSON's, and a model's own refusal of its options
+    except (ValueError, TypeError) as error:  # invalid JSON, or options that the model refuses
         raise HarnessError(f"{path} names no network that can be built: {first_line(error)}") from error
     _require_same(path, {name: tuple(tensor.shape) for name, tensor in bare.state_dict().items()}, shapes)
     counted = sum(parameter.numel() for parameter in bare.parameters())
@@ -97,7 +97,7 @@ def load_model(path: Path, parameters: int | None = None) -> Trained:
 
 
 def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
-    """A file's metadata, and its tensors' shapes; safetensors itself compares their sizes with the file's."""
+    """A file's metadata and the shapes of its tensors; safetensors checks their sizes against the file's size."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -118,7 +118,7 @@ def _require_same(path: Path, built: dict[str, tuple[int, ...]], listed: dict[st
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 of every parameter and buffer, by name: equal only if the weights are, bit for bit."""
+    """SHA-256 over all parameters and buffers by name: equal only if the weights are equal bit for bit."""
     sha = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(name.encode() + str(tensor.dtype).encode() + tensor.cpu().contiguous().numpy().tobytes())

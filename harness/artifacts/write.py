@@ -1,6 +1,6 @@
-"""The files a finished run leaves: spec, summary, weights, per-example predictions, misclassified table, figures.
+"""Write a finished run's files: specification, model summary, weights, predictions, misclassified images, figures.
 
-pandas and what draws are imported when a run has ended: they would keep the first step waiting for 3 seconds.
+pandas and matplotlib are imported only here at the end of a run; at the start they would delay the first step by 3 s.
 """
 
 import hashlib
@@ -30,36 +30,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 32
-"""Images in a grid."""
+"""Number of images in a grid."""
 
 
 @dataclass(frozen=True)
 class Leaves:
-    """What is known of a run when it ends."""
+    """Everything that a run's artifacts are made from."""
 
     spec: RunSpec
     events: Sequence[Event]
     dataset: Dataset
     network: nn.Module
     options: dict[str, object]
-    """What the registry built the network with."""
+    """The arguments that the network was built with."""
     logits: NDArray[np.float32]
-    """Of the test images: (N, classes)."""
+    """Logits of the test images, shape (N, classes)."""
     augmented: NDArray[np.uint8]
-    """The training images `evenly(…, SHOWN)` as augmented in the first epoch: (B, H, W, C)."""
+    """The training images `evenly(…, SHOWN)` as augmented in the first epoch, shape (B, H, W, C)."""
     normaliser: Normaliser
     summary: str
-    """The model's table of layers."""
+    """The table of the model's layers, as text."""
 
 
 def write_artifacts(folder: Path, run: Leaves, stop: ShouldStop = lambda: False) -> dict[str, tuple[int, str]]:
-    """Put all of a run's artifacts in place of `folder`, whole and synced to disk.
+    """Write all artifacts of a run and replace `folder` by them at once, synced to disk.
+
+    Args:
+        stop: polled before every figure.
 
     Returns:
-        Each file's path below `folder` → its bytes and SHA-256.
+        Each file's path below `folder` → (size in bytes, SHA-256).
 
     Raises:
-        Interrupted: `stop`, asked before every figure, said so; what was in `folder` is untouched.
+        Interrupted: `stop` returned True; `folder` is unchanged.
     """
     from harness.artifacts import figures
 
@@ -90,7 +93,7 @@ def write_artifacts(folder: Path, run: Leaves, stop: ShouldStop = lambda: False)
 
 
 def spelt_out(name: str) -> str:
-    """A file's name as text: of one that is not UTF-8, which Linux allows, the bytes that are none are spelt out."""
+    """A file name as text; bytes that are not valid UTF-8, which Linux allows in names, are escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

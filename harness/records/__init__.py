@@ -1,1 +1,1 @@
-"""What happened: events, journals, checkpoints, and runs as they were recorded."""
+"""What is recorded of a run: events, the journal, checkpoints, locks, and the finished record."""

@@ -1,8 +1,7 @@
-"""Arrays in an .npz file, read only if they are what the record of their run says: a few megabytes can unpack to
-gigabytes, and an array's header of a hundred bytes can ask for as much.
+"""Read .npz files safely: arrays must have the names, shapes and types that their run recorded.
 
-Nothing of that size is allocated before the archive's list of members and each array's header have been compared with
-what is expected.
+A few megabytes can decompress to gigabytes, and a small array header can claim any size. The list of members and each
+array's header are therefore checked before memory is allocated.
 """
 
 import zipfile
@@ -17,20 +16,20 @@ from numpy.typing import NDArray
 from harness.values import HarnessError
 
 _WIDEST = 8
-"""Bytes of the largest number that is kept."""
+"""Bytes of the largest number type that is stored."""
 _HEADER_BYTES = 10_000
-"""More than an array's header needs."""
+"""Upper limit for the size of an array's header."""
 
 
 def read(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.generic]]:
-    """The arrays of numbers in a file, by name.
+    """Read the numeric arrays of a file by name.
 
     Args:
-        expected: every array's name → its shape.
+        expected: name → shape of every array.
 
     Raises:
-        HarnessError: the file holds anything else, in number, names, shapes or sizes.
-        ValueError, EOFError, zipfile.BadZipFile, zlib.error: it is damaged.
+        HarnessError: the names, shapes, types or sizes differ from what is expected.
+        ValueError, EOFError, zipfile.BadZipFile, zlib.error: the file is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in expected):

@@ -1,7 +1,7 @@
-"""Blocks: what differs between seeds alone, and alike for all variants of each, so that pairs stay pairs.
+"""Blocks: conditions that differ between seeds but are equal for all variants of a seed, so that pairs stay comparable.
 
-Later seeds made by later code or on another machine move both runs of a pair; a difference within a seed is mixed up
-with the factor (Fisher 1935, The Design of Experiments, §26: randomised blocks).
+If later seeds are made by other code or on another machine, both runs of a pair are affected alike; a difference within
+a seed would be confounded with the factor (Fisher 1935, The Design of Experiments, §26: randomised blocks).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,18 +11,18 @@ from harness.plans.spec import RunSpec
 
 _AROUND = ("circumstances.", "environment.")
 _NEVER = ("environment.model_code",)
-"""Another network under the same name is another question."""
+"""Fields that can never be blocks: another network under the same name asks a different question."""
 
 
 def is_block(field: str, runs: Iterable[tuple[int, str, Any]]) -> bool:
-    """Whether a field that differs between runs does so between seeds alone.
+    """True if a field differs only between seeds, and is the same for all runs of one seed.
 
-    Only circumstances and environment can be blocks: never what is asked, the images, or what a run found for itself.
-    Every seed needs runs of two variants: one run alone is mixed up with its variant, or is of the only one.
+    Only circumstances and environment can be blocks, not the recipe, the images, or what a run found for itself. Every
+    seed needs runs of at least two variants; otherwise its value could not be separated from the variant.
 
     Args:
-        field: dotted, as reports name it.
-        runs: seed, variant and value of every run that will be compared.
+        field: dotted name, as in reports.
+        runs: (seed, variant, value) of every run that will be compared.
     """
     if not field.startswith(_AROUND) or field in _NEVER:
         return False
@@ -34,10 +34,11 @@ def is_block(field: str, runs: Iterable[tuple[int, str, Any]]) -> bool:
 
 
 def confounded(made: Sequence[tuple[RunSpec, Mapping[str, tuple[Any, Any]]]], missing: Sequence[RunSpec]) -> set[str]:
-    """The fields that changed since runs were made and would be no blocks once the missing runs are made as things are.
+    """Fields that changed since runs were made and would not be blocks if the missing runs were made now.
 
     Args:
-        made: each run that is there, and what changed since: field → its value then and now.
+        made: each existing run, with {field: (value then, value now)} for what has changed.
+        missing: the runs that are still to be made.
     """
     specs = [*(spec for spec, _ in made), *missing]
 

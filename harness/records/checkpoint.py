@@ -1,8 +1,8 @@
-"""Checkpoints that survive a crash: written whole or not at all, checksummed, the last two kept.
+"""Checkpoints that survive crashes: written atomically, with a checksum; the last two are kept.
 
-A file is the SHA-256 of its payload, then the payload: `torch.save` of plain tensors and numbers, and the key of the
-run that it is of. It is written to a temporary name, fsynced, renamed, and its folder fsynced. Of 60 single bit flips
-torch alone loads 59 silently, so the checksum decides; a file that is damaged or of another run is set aside.
+A file contains the SHA-256 of its payload, then the payload: `torch.save` of plain tensors, numbers and the run's key.
+It is written to a temporary name, fsynced and renamed, then its folder is fsynced. The checksum is needed because torch
+loaded 59 of 60 files with one flipped bit without an error. Files that are damaged or of another run are renamed.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ KEPT = 2
 
 
 def save(folder: Path, state: dict[str, Any], step: int, run: str) -> Path:
-    """Write a run's state after `step` optimiser steps; older checkpoints beyond the last two are removed.
+    """Write a run's state after `step` optimiser steps; only the last two checkpoints are kept.
 
     Args:
-        run: its key.
+        run: the run's key.
 
     Raises:
-        OSError: the disk is full or read-only; earlier checkpoints are untouched.
+        OSError: the disk is full or read-only; earlier checkpoints are unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -40,9 +40,9 @@ def save(folder: Path, state: dict[str, Any], step: int, run: str) -> Path:
 
 
 def load_latest(folder: Path, run: str, at_most: int) -> dict[str, Any] | None:
-    """The state in the newest whole checkpoint of this run after at most so many steps, or None.
+    """Load the newest intact checkpoint of this run with at most `at_most` steps; None if there is none.
 
-    Files that are damaged or of another run are set aside as `.damaged`. Tensors come on the CPU; nothing but plain
+    Files that are damaged or belong to another run are renamed to `.damaged`. Tensors are loaded to the CPU; only plain
     data is unpickled.
     """
     for path in _newest_first(folder):
@@ -50,7 +50,7 @@ def load_latest(folder: Path, run: str, at_most: int) -> dict[str, Any] | None:
             continue
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() == content[:32]:
-            with contextlib.suppress(pickle.UnpicklingError):  # whole, but not plain data: not one of ours
+            with contextlib.suppress(pickle.UnpicklingError):  # intact but not plain data, so not written here
                 saved = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
                 if isinstance(saved, dict) and saved.get("run") == run:
                     return saved["state"]
@@ -59,12 +59,12 @@ def load_latest(folder: Path, run: str, at_most: int) -> dict[str, Any] | None:
 
 
 def exists(folder: Path) -> bool:
-    """Whether there is any checkpoint, whole or damaged."""
+    """True if there is any checkpoint, intact or damaged."""
     return any(path.suffix != ".tmp" for path in folder.glob("step-*"))
 
 
 def newest_step(folder: Path) -> int:
-    """The optimiser steps before the newest checkpoint, whole or damaged; 0 where there is none."""
+    """The number of optimiser steps in the newest checkpoint, intact or damaged; 0 if there is none."""
     return max((int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.ckpt")), default=0)
 
 
@@ -75,7 +75,7 @@ def remove(folder: Path) -> None:
 
 
 def _whole(value: Any) -> Any:
-    """Views of larger tensors as tensors of their own: torch would save all that they are a part of."""
+    """Copy views of larger tensors, because torch would save the whole tensor that they are views of."""
     if isinstance(value, torch.Tensor):
         return value.clone() if value.nbytes < value.untyped_storage().nbytes() else value
     if isinstance(value, dict):

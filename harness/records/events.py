@@ -1,8 +1,8 @@
-"""The events of a run, as frozen values: the one vocabulary of the journal, MLflow and the reports.
+"""The events of a run, used by the journal, MLflow and the reports.
 
-A run's events in order: `Started`, perhaps `LRFound`, an `EpochDone` per epoch, then `Finished` or `Diverged` or
-`Failed`; `Resumed` where it went on elsewhere. Accuracies are fractions (0..1), losses means per example over the
-whole epoch, times seconds.
+Their order is `Started`, optionally `LRFound`, one `EpochDone` per epoch, then `Finished`, `Diverged` or `Failed`;
+`Resumed` marks a continuation under other circumstances. Accuracies are fractions (0..1), losses are means per example
+over the whole epoch, times are in seconds.
 """
 
 import json
@@ -18,13 +18,13 @@ from harness.values import Values
 MEASURED = frozenset(
     {"time", "seconds", "train_seconds", "evaluate_seconds", "images_per_second", "system", "peak_memory_bytes"}
 )
-"""Fields of an event that no repetition of a run can repeat."""
+"""Fields of events that are measured, and therefore differ when a run is repeated."""
 ENDS = ("finished", "diverged", "failed")
 """Kinds of the events that end an attempt."""
 
 
 class DataFacts(Values):
-    """The images a run really saw."""
+    """The images that a run was trained and evaluated on."""
 
     name: str
     label: str
@@ -38,15 +38,15 @@ class DataFacts(Values):
     validation_images: int
     test_images: int
     left_out: tuple[tuple[str, int, str], ...] = ()
-    """Files of a folder that were not read: where, how many, why."""
+    """Files of a folder that were skipped: (folder, number of files, reason)."""
     remarks: tuple[str, ...] = ()
-    """What decoding changed in the images, in sentences."""
+    """Sentences about changes that decoding made to the images."""
     duplicates: dict[str, int] = Field(default_factory=dict)
-    """Images that are the same pixel by pixel: within_train, test_in_train, two_labels."""
+    """Numbers of images that are identical pixel by pixel: within_train, test_in_train, two_labels."""
 
 
 class ModelFacts(Values):
-    """The network's size: parameters, multiply-adds forward an image, receptive field in pixels."""
+    """The size of a network: parameters, multiply-adds per image in the forward pass, receptive field in pixels."""
 
     parameters: int
     multiply_adds: int
@@ -54,7 +54,7 @@ class ModelFacts(Values):
 
 
 class Started(Values):
-    """A run begins: what was asked for, of what, under which circumstances."""
+    """A run starts: its specification, design, data, model, circumstances and environment."""
 
     kind: Literal["started"] = "started"
     time: float
@@ -66,24 +66,24 @@ class Started(Values):
     model: ModelFacts
     steps_per_epoch: int
     augmentation: str
-    """Which backend augments, and why."""
+    """The augmentation backend, and why it was chosen."""
     environment: dict[str, Any]
-    """Commit, digests of the code and of the model's source, versions, processor, device; see `environment`."""
+    """Commit, digests of the code and of the model's source, versions, processor, device (`execution/changes.py`)."""
 
 
 class Resumed(Values):
-    """A run goes on from a checkpoint under other circumstances, or elsewhere, because that was asked for by name."""
+    """A run resumes from a checkpoint under other circumstances or on another machine, as allowed by ALLOW=."""
 
     kind: Literal["resumed"] = "resumed"
     time: float
     step: int
-    """Optimiser steps that were made before."""
+    """Number of optimiser steps made before."""
     circumstances: Circumstances
     environment: dict[str, Any]
 
 
 class LRFound(Values):
-    """The LR range test: the rates tried, the smoothed losses, and the suggestion taken."""
+    """The result of an LR range test: the rates tried, the smoothed losses, and the suggested rate."""
 
     kind: Literal["lr_found"] = "lr_found"
     time: float
@@ -94,21 +94,21 @@ class LRFound(Values):
 
 
 class Scores(Values):
-    """Mean loss and accuracy of the network, in evaluation mode, over one split."""
+    """Mean loss and accuracy over one split."""
 
     loss: float
     accuracy: float
 
 
 class EpochDone(Values):
-    """One epoch: training loss and accuracy are those of the training batches as they came, augmented."""
+    """One epoch is complete. Training loss and accuracy are over the augmented training batches, before each update."""
 
     kind: Literal["epoch"] = "epoch"
     time: float
     epoch: int
     """From 1."""
     step: int
-    """Optimiser steps taken so far."""
+    """Number of optimiser steps so far."""
     train: Scores
     validation: Scores | None
     test: Scores
@@ -117,27 +117,27 @@ class EpochDone(Values):
     train_seconds: float
     evaluate_seconds: float
     images_per_second: float
-    """Training images by train_seconds."""
+    """Number of training images divided by train_seconds."""
     system: dict[str, float] = Field(default_factory=dict)
-    """Under MLflow's names: system/cpu_utilization_percentage, system/system_memory_usage_megabytes, …"""
+    """System metrics by MLflow's names, such as system/cpu_utilization_percentage."""
 
 
 class Finished(Values):
-    """The run is complete; the last epoch is the result."""
+    """The run is complete; the scores of its last epoch are its result."""
 
     kind: Literal["finished"] = "finished"
     time: float
     train_seconds: float
     evaluate_seconds: float
     peak_memory_bytes: int
-    """On CUDA the allocator's peak; elsewhere the process's largest resident size."""
+    """Peak of the allocator on CUDA; otherwise the peak resident size of the process."""
     weights_sha256: str
     artifacts: dict[str, tuple[int, str]] = Field(default_factory=dict)
-    """File below the run's artifacts → its bytes and SHA-256; empty in runs recorded before November 2026."""
+    """Path below the run's artifacts → (size in bytes, SHA-256); empty in runs recorded before November 2026."""
 
 
 class Diverged(Values):
-    """A loss was not finite: the run stops at this optimiser step (from 1), and is never a best result."""
+    """A loss was not finite: the run ended at this optimiser step (from 1) without a result."""
 
     kind: Literal["diverged"] = "diverged"
     time: float
@@ -146,7 +146,7 @@ class Diverged(Values):
 
 
 class Failed(Values):
-    """The run ended with an error, in one line."""
+    """The attempt ended with an error, described in one line."""
 
     kind: Literal["failed"] = "failed"
     time: float
@@ -158,19 +158,23 @@ EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="ki
 
 
 def segments(events: Sequence[Event]) -> list[Started]:
-    """The beginning of a run that has begun, as it would read for each part that was computed alike: one for most."""
+    """One `Started` event for each part of a run that was computed under the same conditions.
+
+    Most runs have one part; each `Resumed` event begins another, with its own circumstances and environment.
+    """
     first = next(event for event in events if isinstance(event, Started))
     parts = [{"circumstances": e.circumstances, "environment": e.environment} for e in events if isinstance(e, Resumed)]
     return [first, *(first.model_copy(update=part) for part in parts)]
 
 
 def from_json(line: bytes) -> Event:
-    """The event in a line of a journal, also of one written before November 2026.
+    """Parse one line of a journal.
 
-    Recipes held the circumstances then, and runs were not named by their images' checksum.
+    Lines written before November 2026, when recipes contained the circumstances and specifications had no image
+    checksum, are converted.
 
     Raises:
-        ValueError: it is not an event.
+        ValueError: the line is not an event.
     """
     if b'"kind":"started"' in line[:40] and b'"circumstances":' not in line:
         line = json.dumps(_today(json.loads(line))).encode()

@@ -1,8 +1,8 @@
-"""Who is making a run: a lock that its machine's kernel keeps, and for all other machines a heartbeat in its folder.
+"""Lock a run's folder: a file lock for processes on the same machine, a heartbeat file for other machines.
 
-A kernel's lock ends with its process, at once, but other machines may not see it. So whoever holds a run also keeps
-`alive.json` in its folder, renews its time every few seconds and removes it at the end. All times are the file
-server's own, so clocks that disagree do no harm.
+A file lock is released as soon as its process ends, but other machines may not see it. The process that holds a run
+therefore also creates `alive.json` in its folder, touches it every few seconds and removes it at the end. Only the file
+server's clock is used, so differing clocks do no harm.
 """
 
 import contextlib
@@ -23,33 +23,33 @@ from harness.values import Values
 NAME = "alive.json"
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 90.0
-"""A heartbeat of another machine that is older counts as stopped: eighteen beats were missed."""
+"""A heartbeat of another machine that is older counts as stopped, after eighteen missed beats."""
 _PATIENCE_SECONDS = 1.0
-"""For the kernel's lock: a delivery takes it for an instant to see whether it is held."""
+"""Time to wait for the file lock, which deliveries take for a moment to see whether it is held."""
 
 
 class Holder(Values):
-    """The process that holds a run."""
+    """The process that has locked a run."""
 
     host: str
     kernel: str
-    """Names one boot of one machine; containers on it share its kernel, and so its locks."""
+    """Identifies one boot of one machine; containers on it share its kernel, and so its file locks."""
     process: int
     token: str
 
 
 class Held:
-    """A run that this process holds, its heartbeat renewed by a thread until `release`."""
+    """A run locked by this process; a thread renews its heartbeat until `release`."""
 
     def __init__(self, path: Path, holder: Holder):
         self.lost = False
-        """Another machine has taken the run over, since no heartbeat came from here for too long."""
+        """True if another machine has taken over the run because this process's heartbeat was late."""
         self._path, self._holder, self._over = path, holder, threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
     def release(self) -> None:
-        """Stop the heartbeat and remove its file, if it still is this process's."""
+        """Stop the heartbeat and remove its file if it still belongs to this process."""
         self._over.set()
         self._thread.join()
         if _holder(self._path) == self._holder:
@@ -57,7 +57,7 @@ class Held:
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
-            with contextlib.suppress(OSError):  # a file server that does not answer: another beat may reach it
+            with contextlib.suppress(OSError):  # the file server does not answer; the next beat may reach it
                 if _holder(self._path) != self._holder:
                     self.lost = True
                     return
@@ -66,7 +66,7 @@ class Held:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[Held | None]:
-    """Hold the run in this folder for the duration; None where another process has it, here or on another machine."""
+    """Context that locks the run in this folder; yields None if a process on any machine has already locked it."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", timeout=_PATIENCE_SECONDS)
     try:
@@ -87,7 +87,7 @@ def hold(folder: Path) -> Iterator[Held | None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process is making the run in this folder, on any machine that shares it."""
+    """True if a process on any machine is making the run in this folder."""
     if not (folder / "lock").exists():
         return False
     try:
@@ -98,7 +98,7 @@ def is_held(folder: Path) -> bool:
 
 
 def _claim(path: Path) -> Holder | None:
-    """Make the heartbeat's file this process's, who has the kernel's lock; None if another machine keeps it alive."""
+    """Take over the heartbeat file, given the file lock; returns None if another machine keeps the heartbeat alive."""
     mine = Holder(host=socket.gethostname(), kernel=_kernel(), process=os.getpid(), token=uuid4().hex)
     if path.exists() and (_held_elsewhere(path) or not _removed_in_turn(path)):
         return None
@@ -106,10 +106,10 @@ def _claim(path: Path) -> Holder | None:
 
 
 def _removed_in_turn(path: Path) -> bool:
-    """Remove a heartbeat that has stopped; False where another machine is doing so, or has replaced it."""
+    """Remove a stopped heartbeat; returns False if another machine is removing it or has replaced it."""
     turn = path.with_name(f"{path.name}.turn")
     if not _created(turn, ""):
-        if not _is_fresh(turn):  # its process died within the next four lines
+        if not _is_fresh(turn):  # its process died within the four lines below
             turn.unlink(missing_ok=True)
         return False
     try:
@@ -122,7 +122,7 @@ def _removed_in_turn(path: Path) -> bool:
 
 
 def _created(path: Path, text: str) -> bool:
-    """Whether this process, and no other, has made the file; exclusive also on a network file system."""
+    """Create a file exclusively, also on network file systems; returns False if it exists already."""
     try:
         with path.open("x") as file:
             file.write(text)
@@ -132,15 +132,15 @@ def _created(path: Path, text: str) -> bool:
 
 
 def _held_elsewhere(path: Path) -> bool:
-    """Whether another machine keeps this heartbeat alive. One of this machine's own says nothing: its lock does."""
+    """True if another machine keeps this heartbeat alive; on this machine the file lock decides instead."""
     holder = _holder(path)
     return (holder is None or holder.kernel != _kernel()) and _is_fresh(path)
 
 
 def _is_fresh(path: Path) -> bool:
-    """Whether a file was changed lately, by the file server's clock alone."""
+    """True if a file was modified recently, judged only by the file server's clock."""
     try:
-        with path.open("rb") as file:  # opening it has a network file system ask its server for the time of change
+        with path.open("rb") as file:  # opening it makes a network file system fetch the modification time
             changed = os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return False
@@ -154,7 +154,7 @@ def _is_fresh(path: Path) -> bool:
 
 
 def _holder(path: Path) -> Holder | None:
-    """Whom a heartbeat's file names; None if it is missing or being written."""
+    """The process named in a heartbeat file; None if the file is missing or being written."""
     try:
         return Holder.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):

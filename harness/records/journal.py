@@ -1,6 +1,6 @@
-"""The journal: every event of a run, one JSON line each, appended and fsynced beside the run before anyone else hears.
+"""The journal of a run: one JSON line per event, appended and fsynced before the event is shown or delivered.
 
-MLflow is fed from it and can be fed again; reports parse it. A line cut short by a crash is dropped when it is read.
+MLflow's rows and the reports are made from it. A last line that a crash left incomplete is dropped on reading.
 """
 
 import os
@@ -15,14 +15,14 @@ NAME = "journal.jsonl"
 
 
 def read(folder: Path) -> list[Event]:
-    """The events of a run so far; empty when there is no journal."""
+    """The events of a run so far; empty if there is no journal."""
     return parse(_content(folder))
 
 
 def parse(text: bytes) -> list[Event]:
-    """The events in a journal's text; what follows the first unreadable line is not trusted.
+    """Parse a journal; the first unreadable line and everything after it are ignored.
 
-    An attempt that is taken up again after a failure goes on in the same journal, so only the last end counts.
+    An attempt resumed after a failure continues in the same journal, so only the last end is kept.
     """
     events: list[Event] = []
     for line in text.splitlines(keepends=True):
@@ -30,23 +30,23 @@ def parse(text: bytes) -> list[Event]:
             break
         try:
             events.append(from_json(line))
-        except ValueError:  # pydantic's, json's and ours
+        except ValueError:  # from pydantic, json or from_json
             break
     return events
 
 
 def _content(folder: Path) -> bytes:
     path = folder / NAME
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+    if path.exists() and not path.is_file():  # reading a pipe would block forever
         raise HarnessError(f"{path} must be a file; remove it to begin that run anew")
     return path.read_bytes() if path.exists() else b""
 
 
 def read_whole(folder: Path) -> list[Event]:
-    """The events of a run so far, where nothing follows them but a torn last line.
+    """The events of a run so far; only a last line without an end may be unreadable.
 
     Raises:
-        HarnessError: a whole line that is not an event.
+        HarnessError: a complete line is not an event.
     """
     text = _content(folder)
     events, lines = parse(text), text.splitlines(keepends=True)
@@ -59,10 +59,10 @@ def read_whole(folder: Path) -> list[Event]:
 
 
 class Journal:
-    """A run's journal, open for appending; `events` are those that it holds.
+    """A run's journal for appending; `events` is its content.
 
     Raises:
-        HarnessError: a whole line that is not an event; nothing is changed.
+        HarnessError: a complete line is not an event; the file is unchanged.
     """
 
     def __init__(self, folder: Path):
@@ -70,7 +70,7 @@ class Journal:
         self._path = folder / NAME
         self.events = read_whole(folder)
         if len(_content(folder).splitlines()) > len(self.events):
-            self.rewrite(self.events)  # drops a torn last line
+            self.rewrite(self.events)  # drops an incomplete last line
 
     @property
     def started(self) -> Started | None:
@@ -81,18 +81,18 @@ class Journal:
         return [event for event in self.events if isinstance(event, EpochDone)]
 
     def rewrite(self, events: Sequence[Event]) -> None:
-        """Put these events in place of all that are there, at once."""
+        """Replace all events atomically."""
         write_whole(self._path, *(EVENT.dump_json(event) + b"\n" for event in events))
         self.events = list(events)
 
     def append(self, event: Event) -> None:
-        """Write an event durably, once: a resumed run repeats epochs.
+        """Append an event durably; an event that is already there is not written again, as resumed runs repeat epochs.
 
-        A repeated epoch with other results (on a GPU sums may be taken in another order) is another trajectory: what
-        was recorded from that epoch on is dropped, and the run counts as a new attempt from the time of this event.
+        If a repeated epoch has other results (on a GPU the order of summation may vary), the events from that epoch on
+        are dropped, and the run counts as a new attempt that began at the time of this event.
 
         Raises:
-            OSError: the disk is full or read-only; the journal is as it was, so the next event is not lost with it.
+            OSError: the disk is full or read-only; the journal is unchanged, so later events can still be appended.
         """
         known = next((n for n, old in enumerate(self.events) if _identity(old) == _identity(event)), None)
         if known is not None:
@@ -113,8 +113,7 @@ class Journal:
 
 
 def _identity(event: Event) -> tuple[str, float]:
-    """What makes two events the same one: an epoch by its number, a failure or a resumption by its time, the
-    rest by their kind."""
+    """Identifies an event within a run: an epoch by its number, a failure or resumption by its time, others by kind."""
     if event.kind == "epoch":
         return event.kind, event.epoch
     return event.kind, event.time if event.kind in ("failed", "resumed") else 0

@@ -1,4 +1,4 @@
-"""A run as it was recorded: what the reports read. Parsed from a journal; knows no MLflow and no torch."""
+"""A recorded run, parsed from its journal; reports read runs in this form. Imports neither MLflow nor torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,27 +16,26 @@ from harness.values import HarnessError
 
 @dataclass(frozen=True)
 class Record:
-    """One run that has ended, whichever way."""
+    """One run that has ended: finished, diverged or failed."""
 
     id: str
-    """Where to find it: its MLflow run id."""
+    """Its MLflow run id."""
     key: str
     """The run key that it was recorded under."""
     events: tuple[Event, ...]
     predictions: Path | None
-    """The .npz file of its test logits and labels; None for a run that did not finish."""
+    """The .npz file with its test logits and labels; None for a run that did not finish."""
 
     @cached_property
     def started(self) -> Started:
-        first = next((event for event in self.events if isinstance(event, Started)), None)  # it may have failed before
+        first = next((event for event in self.events if isinstance(event, Started)), None)  # a failure may precede it
         if first is None:
             raise HarnessError(f"run {self.id} has no beginning in its journal; make it again")
         return first
 
     @cached_property
     def segments(self) -> list[Started]:
-        """The beginning, as it would read for each part of the run: several where it went on under other circumstances,
-        as on another machine."""
+        """One `Started` event per part of the run; several if it resumed under other circumstances."""
         return segments(self.events) if self.started else []
 
     @property
@@ -57,14 +56,14 @@ class Record:
 
     @cached_property
     def finished(self) -> Finished | None:
-        """The end of a whole run: it finished, and every epoch that its spec asks for is there."""
+        """The last event of a complete run: it finished and all epochs of its recipe are recorded; otherwise None."""
         end = next((event for event in reversed(self.events) if isinstance(event, Finished)), None)
         whole = [done.epoch for done in self.epochs] == list(range(1, self.started.spec.recipe.epochs + 1))
         return end if end and whole else None
 
     @cached_property
     def problem(self) -> str | None:
-        """Why the run has no result, in words; None when it has one."""
+        """The reason why the run has no result; None if it has one."""
         if self.finished:
             return None
         end = self.events[-1]
@@ -74,24 +73,24 @@ class Record:
 
     @property
     def logits(self) -> NDArray[np.float32]:
-        """Test logits, (test images, classes); not kept, for those of a thousand runs would fill the memory."""
+        """Test logits, shape (test images, classes); not cached, because those of a thousand runs would fill memory."""
         kept = self._arrays["logits"]
         return unpack(kept.astype(np.uint8)) if kept.dtype == np.uint8 else kept.astype(np.float32)
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """True classes of the test images, (test images,)."""
+        """Indices of the true classes, shape (test images,)."""
         return self._arrays["labels"].astype(np.int64)
 
     @cached_property
     def predicted(self) -> NDArray[np.unsignedinteger]:
-        """The class of the largest logit of each test image, (test images,), in the smallest type that holds it."""
+        """The index of each test image's largest logit, shape (test images,), in the smallest sufficient type."""
         logits = self.logits
         return logits.argmax(1).astype(np.min_scalar_type(logits.shape[1] - 1))
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each test image was classified rightly, (test images,)."""
+        """True for each correctly classified test image, shape (test images,)."""
         return self.predicted == self.labels
 
     @property
@@ -103,5 +102,5 @@ class Record:
 
 @lru_cache(maxsize=1)
 def _read(file: Path, images: int, classes: int, size: int, changed: int) -> Mapping[str, NDArray[np.generic]]:
-    """The arrays of the file that was read last; `size` and time of change tell another content of the same name."""
+    """The arrays of a file; the last file is cached. `size` and `changed` identify its content."""
     return arrays.read(file, {"logits": (images, classes), "labels": (images,)})

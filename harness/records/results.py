@@ -1,4 +1,4 @@
-"""A finished run's result by any metric."""
+"""The result of a finished run by any primary metric."""
 
 from harness.evidence import metrics
 from harness.records.record import Record
@@ -6,12 +6,12 @@ from harness.values import HarnessError
 
 
 def result(record: Record, name: str) -> float:
-    """A primary metric after a run's last epoch: a fraction, or in the metric's own unit.
+    """A primary metric after a run's last epoch, as a fraction or in the metric's own unit.
 
-    Accuracy and loss are those that were recorded after the epoch; all else is computed from the run's test logits.
+    Accuracy and loss are read from the journal; other metrics are computed from the run's test logits.
 
     Raises:
-        HarnessError: no such metric, or it is of images that the run did not hold out.
+        HarnessError: there is no such metric, or it needs held-out images that the run does not have.
     """
     metric, last = metrics.of_primary(name), record.epochs[-1]
     scores = last.validation if name == metrics.VALIDATION else last.test
@@ -26,5 +26,5 @@ def result(record: Record, name: str) -> float:
 
 
 def scale(name: str) -> float:
-    """What a result by this primary metric is multiplied by to be shown: 100 for a fraction."""
+    """The factor by which results are multiplied for display: 100 for a fraction, otherwise 1."""
     return 100.0 if metrics.of_primary(name).fraction else 1.0

@@ -1,1 +1,1 @@
-"""MLflow, and how runs get there."""
+"""MLflow: the store, delivery of runs to it, and reading from it. Only this package imports MLflow."""

@@ -1,4 +1,4 @@
-"""A tracking store's address: which kinds there are, whether one answers, and how it is shown without a password."""
+"""Addresses of tracking stores: checks that they are valid and answer, and masking of passwords in messages."""
 
 import http.client
 import re
@@ -10,25 +10,25 @@ import urllib.request
 from harness.values import HarnessError
 
 HURRIED_SECONDS = 1
-"""How long a server may take to say whether it is well, and what may be waited for while a run waits."""
+"""Timeout of a server's health check, and of requests made while a run waits."""
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _USER = re.compile(r"(?<=://)[^\s'\"]*@")
 _SECRET = re.compile(r"(?i)\b(\w*(?:password|passwd|pwd|secret|token))=(?:'[^']*'|[^&\s'\"]+)")
 
 
 class TrackingError(HarnessError):
-    """The tracking store cannot be used. What it says never holds a user or password, whoever wrote the text."""
+    """The tracking store cannot be used. Users and passwords in the message are masked, whatever its origin."""
 
     def __str__(self) -> str:
         return masked(super().__str__())
 
 
 class Unreachable(TrackingError):
-    """The tracking store does not answer now; it may later."""
+    """The tracking store does not answer at the moment; it may later."""
 
 
 def masked(text: str) -> str:
-    """A text in which every user and password of an address, and every value named like a secret, is `***`."""
+    """The text with users and passwords in addresses, and values with names like secrets, replaced by `***`."""
     return _SECRET.sub(r"\1=***", _USER.sub("***@", text))
 
 
@@ -37,16 +37,16 @@ def is_server(uri: str) -> bool:
 
 
 def with_driver(uri: str) -> str:
-    """A database's address for SQLAlchemy: `postgresql://` names psycopg, whichever is its version's own choice."""
+    """A database's address for SQLAlchemy; `postgresql://` always uses the psycopg driver."""
     start = "postgresql://"
     return f"postgresql+psycopg://{uri.removeprefix(start)}" if uri.startswith(start) else uri
 
 
 def require_address(uri: str) -> None:
-    """Refuse what is no address of a tracking store, before anything is asked of it.
+    """Check that a text is the address of a tracking store, without contacting it.
 
     Raises:
-        TrackingError: neither a database nor a server, a server without a host, or one with a password.
+        TrackingError: it is neither a database nor a server, has no host, or contains a user or password.
     """
     if not is_server(uri):
         if not uri.startswith(("sqlite:///", "sqlite+pysqlite:///", *_PORTS)):
@@ -69,10 +69,10 @@ def require_address(uri: str) -> None:
 
 
 def require_health(uri: str) -> None:
-    """Ask an MLflow server whether it is well.
+    """Query the health endpoint of an MLflow server.
 
     Raises:
-        Unreachable: it does not say so within a second.
+        Unreachable: it does not answer "OK" within a second.
     """
     try:
         with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=HURRIED_SECONDS) as answer:
@@ -85,10 +85,10 @@ def require_health(uri: str) -> None:
 
 
 def require_port(uri: str) -> None:
-    """Call at a database's port, if its address names a host: MLflow's own client would try for 100 seconds.
+    """Connect to a database's port if its address names a host; MLflow's own client would try for 100 seconds.
 
     Raises:
-        Unreachable: nobody takes the call within a few seconds.
+        Unreachable: no connection within a few seconds.
     """
     from sqlalchemy.engine import make_url
 

@@ -1,5 +1,6 @@
-"""What a team's server stands on, looked at before MLflow is started over it: MLflow alone would try for minutes, or
-end in a traceback.
+"""Check the database, artifact folder, port and users of a team's server before MLflow is started.
+
+MLflow alone would retry for minutes or end with a traceback.
 """
 
 import errno
@@ -18,15 +19,15 @@ from harness.values import SpecError, in_one_line
 _SECONDS = 5
 _KINDS = ("postgresql", "sqlite:///", "sqlite+pysqlite:///", "mysql", "mssql")
 _ADMIN_CHARACTERS = 12
-"""MLflow's own rule for passwords."""
+"""Minimum length of a password, as MLflow requires it."""
 
 
 def require_database(uri: str) -> None:
-    """Log in, and see that tables can be made where there are none yet; a SQLite file is made.
+    """Log in to the database and check that tables can be created if it has none; a SQLite file is created.
 
     Raises:
-        SpecError: no address of a database.
-        TrackingError: anything else that keeps a server from using it, within 15 seconds.
+        SpecError: the text is not the address of a database.
+        TrackingError: the database cannot be used, found within 15 seconds.
     """
     from sqlalchemy import create_engine, inspect, text
     from sqlalchemy.exc import SQLAlchemyError
@@ -67,10 +68,10 @@ def _make_file(file: Path) -> None:
 
 
 def require_artifacts(place: str) -> str:
-    """The address of a folder that can be written to, made if need be, or that of an object store as it is.
+    """The address of the artifact store: a writable folder, created if needed, or an object store, unchecked.
 
     Raises:
-        SpecError: nothing can be written there.
+        SpecError: the folder cannot be written to.
     """
     if "://" in place and not place.startswith("file://"):
         return place
@@ -86,7 +87,11 @@ def require_artifacts(place: str) -> str:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raises SpecError if a server cannot listen there."""
+    """Check that a server can listen on a port.
+
+    Raises:
+        SpecError: it cannot.
+    """
     try:
         with socket.create_server((host, port)):
             pass
@@ -96,10 +101,10 @@ def require_free(host: str, port: int) -> None:
 
 
 def require_admin(uri: str) -> None:
-    """See that MLflow's basic-auth app has an administrator, or can make one.
+    """Check that MLflow's basic-auth app has an administrator or can create one.
 
     Raises:
-        SpecError: its package is missing, or the first administrator's password.
+        SpecError: its package or the first administrator's password is missing.
     """
     from sqlalchemy import create_engine, inspect, text
     from sqlalchemy.pool import NullPool

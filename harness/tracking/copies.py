@@ -1,8 +1,8 @@
-"""An ended run's files in the store: that they are there, whole and the same, and that the disk has them.
+"""The artifacts of an ended run in the store: deliver them, verify that they are intact, and restore damaged ones.
 
-A local store gets its own, file by file, without MLflow: small ones as copies, so that each can be put back from the
-other, large ones as a second name of the same file. Whoever writes a file of a run must therefore write it beside and
-rename it. The journal is always copied, for it may be appended to. A server gets them through MLflow.
+A local store receives files directly, without MLflow: small files as copies, so that either copy can be restored from
+the other, large files as hard links. Files of a run must therefore be replaced by renaming, never changed in place. The
+journal is always copied, because it may be appended to. A server receives files through MLflow.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from harness.tracking.tracker import Tracker
 
 
 class Copies:
-    """One run's.
+    """The two copies, in `runs/` and in the store, of one run's artifacts.
 
     Args:
-        sent: what a receipt says was delivered before, if it says.
-        written: what the journal says that the run has left: name → bytes and SHA-256.
-        allowed: how much may be downloaded from a server to be compared by content.
+        sent: what was delivered before according to the receipt, if known.
+        written: the artifacts recorded in the journal: name → (size in bytes, SHA-256).
+        allowed: how much may be downloaded from a server to compare files by content.
     """
 
     def __init__(
@@ -40,23 +40,23 @@ class Copies:
         self.by_content = local is not None or (
             allowed.bytes > 0 and bool(self._before) and allowed.take(sum(size for size, _, _ in self._before.values()))
         )
-        """Whether the store's files are compared by what is in them, not by size alone."""
+        """True if the store's files are compared by content, not only by size."""
         self._disk = OnDisk(local) if local else None
         self._store: Place = self._disk or OnServer(tracker.client, run.id, self._known(), self.by_content)
         self.sent: dict[str, Sent] = {}
-        """What is delivered, after `bring`."""
+        """The delivered files, set by `bring`."""
         self.mended: tuple[str, ...] = ()
-        """What had been delivered and was put back."""
+        """Names of delivered files that were restored."""
         self.journal = stamp(folder / journal.NAME)
 
     @property
     def digests(self) -> dict[str, str]:
-        """Name → SHA-256, but for the figures, which are only looked at."""
+        """Name → SHA-256, except for figures, which only people look at."""
         return {name: sha for name, (_, _, sha) in self.sent.items() if not name.startswith("figures/")}
 
     def are_whole(self) -> bool:
-        """Whether all that was delivered is still there: by size and time of change on this machine, on a server by
-        size and, where it is allowed, by content."""
+        """True if all delivered files are intact: on this machine by size and modification time, on a server by size
+        and, if allowed, by content."""
         return bool(self._before) and all(
             self._store.is_(name, sent)
             and (is_(self._here(name), sent) or not self._here(name).exists())
@@ -65,10 +65,10 @@ class Copies:
         )
 
     def bring(self, with_artifacts: bool) -> None:
-        """Deliver the journal, and the artifacts of a finished run.
+        """Deliver the journal and, for a finished run, the artifacts.
 
         Raises:
-            TrackingError: one was delivered once and is damaged in both places, or the store does not keep it.
+            TrackingError: a delivered file is damaged in both places, or the store did not keep a file.
         """
         folder = self._folder / "artifacts"
         found = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -83,7 +83,7 @@ class Copies:
         self._store.settle(names)
 
     def _bring(self, name: str) -> bool:
-        """Whether a file is what it was when it was first delivered, or is delivered now, in both places."""
+        """Deliver or restore a file; returns True if both copies are then what was first delivered."""
         here, expected = self._here(name), self._expected(name)
         own, stored = digest(here), self._store.digest(name)
         good = expected or own or stored
@@ -101,14 +101,14 @@ class Copies:
         return True
 
     def _expected(self, name: str) -> str | None:
-        """A file's digest when it was written or first delivered; a journal may have grown since."""
+        """SHA-256 of a file when it was written or first delivered; None if unknown, as for a journal, which grows."""
         if name == journal.NAME:
             return None
         written = self._written[name][1] if name in self._written else self._recorded.get(name)
         return self._before[name][2] if name in self._before else written
 
     def _known(self) -> dict[str, Sent]:
-        """What a server was given before; where the receipt was lost, it has the digests and the journal the sizes."""
+        """What was delivered to a server before; without a receipt, the server's digests and the journal's sizes."""
         recorded = {name: (size, 0, sha) for name, (size, sha) in self._written.items()}
         return {name: sent for name, sent in recorded.items() if self._recorded.get(name) == sent[2]} | self._before
 

@@ -1,8 +1,8 @@
-"""The SQLite file of a local store: made whole or not at all, and kept pointing at where its project lies.
+"""The SQLite file of a local store: created atomically, and updated when its project is moved or copied.
 
-MLflow makes its schema in some fifty migrations, in place and not as one transaction: a process that dies among them
-leaves a file that nothing opens any more. Here the file is made beside its place and renamed once it is whole, and one
-that was left half made, with nothing recorded in it, is made anew.
+MLflow creates its schema in about fifty migrations that are not one transaction; a process that dies among them leaves
+a file that cannot be opened any more. Here the file is created under a temporary name and renamed once it is complete.
+An incomplete file in which nothing is recorded is created again.
 """
 
 import os
@@ -15,14 +15,14 @@ from urllib.parse import unquote
 from harness.environment.files import move_into_place
 
 _RECORDED = {"alembic_version": "0", "workspaces": "0", "experiments": "experiment_id != 0"}
-"""Table → which of its rows somebody recorded: MLflow itself fills these when it makes a store."""
+"""Table → SQL condition for rows recorded by users; MLflow itself adds other rows to these tables in a new store."""
 
 
 def uri_of(path: Path) -> str:
-    """The address of the SQLite file at an absolute path, whatever characters are in it.
+    """The address of the SQLite file at an absolute path, with any characters in it.
 
-    `%`, `?` and `#` are quoted. Such an address names the driver too, since MLflow makes a folder of what follows
-    `sqlite:///` without unquoting it.
+    `%`, `?` and `#` are quoted. An address with quoted characters also names the driver, because MLflow would create a
+    folder from the quoted text after `sqlite:///`.
     """
     if not set("%?#") & set(str(path)):
         return f"sqlite:///{path}"
@@ -32,7 +32,7 @@ def uri_of(path: Path) -> str:
 
 
 def file_of(uri: str) -> Path | None:
-    """The file that such an address names; None for an address of another kind."""
+    """The file that a SQLite address names; None for other addresses."""
     if not uri.startswith("sqlite"):
         return None
     from sqlalchemy.engine import make_url
@@ -41,17 +41,17 @@ def file_of(uri: str) -> Path | None:
 
 
 def prepare(path: Path, patience: float) -> None:
-    """Make the store, unless a whole one, or one in which anything is recorded, is there.
+    """Create the store unless there is a complete one, or one in which anything is recorded.
 
-    The caller holds a lock that lies beside the file (`Store.lock`): a look without it would be out of date by the time
-    that the store is made, and whatever another process had recorded meanwhile would be replaced.
+    The caller must hold `Store.lock`; otherwise another process could record runs between the check and the creation,
+    and they would be lost.
 
     Args:
         patience: seconds to wait for another process's lock.
 
     Raises:
-        sqlite3.Error: the file is no database, or locked, or cannot be read.
-        OSError: its folder cannot be made or written.
+        sqlite3.Error: the file is not a database, is locked, or cannot be read.
+        OSError: its folder cannot be created or written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size:
@@ -62,20 +62,20 @@ def prepare(path: Path, patience: float) -> None:
 
 
 def make(path: Path) -> None:
-    """Put a fresh store at `path` at once; whatever is there goes."""
+    """Replace whatever is at `path` by a new, empty store, atomically."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    for left in path.parent.glob(f"{path.name}.*.new*"):  # of processes that were killed: the caller holds the lock
+    for left in path.parent.glob(f"{path.name}.*.new*"):  # left by killed processes, as the caller holds the lock
         left.unlink(missing_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    temporary.touch()  # says at once what is wrong with the folder: MLflow would try for 100 seconds
+    temporary.touch()  # fails at once if the folder is not writable; MLflow would retry for 100 s
     event.listen(Engine, "connect", _unsafe_and_fast)
     try:
         made = SqlAlchemyStore(uri_of(temporary.absolute()), (path.parent / "mlartifacts").absolute().as_uri())
         made.engine.dispose()
-        for stale in ("-journal", "-wal", "-shm"):  # SQLite would play them back onto the new file
+        for stale in ("-journal", "-wal", "-shm"):  # SQLite would apply them to the new file
             path.with_name(path.name + stale).unlink(missing_ok=True)
         move_into_place(temporary, path)
     finally:
@@ -84,16 +84,16 @@ def make(path: Path) -> None:
 
 
 def _unsafe_and_fast(connection: Any, _: object) -> None:
-    """Nothing of a file that is made beside its place need survive a crash, so no migration waits for the disk."""
+    """Do not sync to disk during migrations: the temporary file need not survive a crash."""
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA journal_mode = MEMORY")
 
 
 def follow(path: Path, root: Path, patience: float) -> None:
-    """Let the store of a project that was moved or copied find its artifacts: MLflow records absolute places.
+    """Update the artifact locations, which MLflow records as absolute paths, after a project was moved or copied.
 
-    An experiment's artifacts lie in `mlartifacts/<name>` of the project; one whose recorded place is another project's
-    that still has them, and of which there are none here, is left alone.
+    An experiment's artifacts are in `mlartifacts/<name>` of the project. An experiment is left alone if its artifacts
+    exist at the recorded place and not in this project.
     """
     here = (root / "mlartifacts").absolute().as_uri()
     with closing(sqlite3.connect(path, timeout=patience)) as connection, connection:
@@ -129,7 +129,7 @@ def _own_tables() -> set[str]:
 
 
 def _is_whole(connection: sqlite3.Connection) -> bool:
-    """Whether every migration is done."""
+    """True if all of MLflow's migrations have been applied."""
     import mlflow.store.db_migrations
     from alembic.script import ScriptDirectory
 
@@ -141,8 +141,8 @@ def _is_whole(connection: sqlite3.Connection) -> bool:
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
-    """Nothing but what MLflow writes into a fresh store, and no table that is not MLflow's."""
-    tables = {name: name.removeprefix("_alembic_tmp_") for name in _tables(connection)}  # a migration moves rows there
+    """True if the file has only MLflow's tables, and only rows that MLflow writes into a new store."""
+    tables = {name: name.removeprefix("_alembic_tmp_") for name in _tables(connection)}  # a migration's own
     return set(tables.values()) <= _own_tables() | set(_RECORDED) and not any(
         connection.execute(f"SELECT 1 FROM {name} WHERE {_RECORDED.get(of, '1')} LIMIT 1").fetchone()
         for name, of in tables.items()

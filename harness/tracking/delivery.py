@@ -1,8 +1,8 @@
-"""One run's journal into MLflow: every event once, whatever the store does meanwhile, whoever is killed.
+"""Deliver a run's journal to MLflow: every event exactly once, even if the store fails or processes are killed.
 
-A run is found by its key and attempt, which travel in the call that makes it, so an answer that was lost leaves no
-second one. Facts carry their own time stamps, so a row sent twice is stored once. A receipt beside the journal saves
-sending them again; it may be lost. A run is going on while somebody holds the lock in its folder.
+A run in MLflow is found by its key and attempt. Both are sent in the call that creates it, so no second run is created
+if the answer is lost. Rows carry the events' time stamps, so a row sent twice is stored once. A receipt beside the
+journal avoids sending events again; it may be lost. A run counts as running while its folder is locked.
 """
 
 import json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _BATCH, _PARAMS = 1000, 100
-"""MLflow's limits: metrics a call, parameters a call."""
+"""MLflow's limits: metrics per call, parameters per call."""
 _STATUSES = {
     "running": "RUNNING",
     "interrupted": "KILLED",
@@ -38,43 +38,44 @@ _STATUSES = {
 }
 DELETED = "deleted"
 _PATIENCE_SECONDS = 2
-"""For another process that delivers the same run."""
+"""Time to wait for another process that is delivering the same run."""
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What a delivery changed."""
+    """The result of a delivery."""
 
     key: str
     events: int
-    """How many had not been delivered."""
+    """Number of events that were newly delivered."""
     state: str
-    """What MLflow now says of the run; DELETED if somebody deleted it there, and it was left so."""
+    """The run's state in MLflow now; DELETED if somebody deleted it there and it was left deleted."""
     mended: tuple[str, ...] = ()
-    """Artifacts that had been delivered, were missing or damaged, and have been put back from the other copy."""
+    """Delivered artifacts that were missing or damaged and have been restored from the other copy."""
 
 
 class Delivery:
-    """Brings runs to a tracking store, one at a time."""
+    """Delivers runs to a tracking store, one at a time."""
 
     def __init__(self, tracker: Tracker):
         self._tracker = tracker
         self._known: dict[Path, float] = {}
-        """Folder → attempt, of the runs that this process has found or made in the store."""
+        """Folder → attempt, for the runs that this process has found or created in the store."""
         self._listed: dict[str, dict[str, list[Listed]]] = {}
-        """Experiment → run key → its runs, as they were when this process first asked. Only what bears a receipt out
-        is believed of it: for all else the store is asked again."""
+        """Experiment → run key → its runs in the store, as listed on this process's first query. Used only to confirm
+        receipts; for everything else the store is queried again."""
         self.allowed = Allowance()
-        """What may be downloaded from a server to compare artifacts by content; nothing, unless it is given."""
+        """How much may be downloaded from a server to compare artifacts by content; by default nothing."""
 
     def deliver(self, folder: Path, take_back: bool = True) -> Delivered | None:
-        """Deliver what the run in this folder has recorded and MLflow does not have yet; None if it had everything.
+        """Deliver what the run in this folder has recorded and MLflow lacks; returns None if nothing was missing.
 
         Args:
-            take_back: whether a run that somebody deleted in MLflow is made active again; if not, it is left alone.
+            take_back: restore a run that somebody deleted in MLflow; if False, such a run is left alone.
 
         Raises:
-            TrackingError: the store fails, or another process is at it; nothing is lost, and it may be repeated.
+            TrackingError: the store fails, or another process is delivering the run. Nothing is lost, and the delivery
+                can be repeated.
         """
         if not (folder / journal.NAME).is_file():
             return None
@@ -123,7 +124,7 @@ class Delivery:
         return Delivered(run_key(folder, started.spec), len(pending), state, copies.mended if copies else ())
 
     def _is_whole(self, folder: Path, receipt: Receipt) -> bool:
-        """Whether the store, as listed, and the files bear out a receipt of a run that was delivered to its end."""
+        """True if the receipt of a completely delivered run agrees with the store's listing and with the files."""
         run = next((run for run in self._runs(receipt.experiment, receipt.key) if run.id == receipt.run_id), None)
         if run is None or run.deleted or (run.state, run.epochs) != (receipt.state, receipt.epochs):
             return False
@@ -150,7 +151,7 @@ class Delivery:
     def _resume(
         self, folder: Path, run: Listed | None, started: Started, receipt: Receipt, events: list[Event]
     ) -> Receipt:
-        """The receipt if the store bears it out, else one that has everything sent again."""
+        """The receipt if it agrees with the store; otherwise an empty one, so that everything is sent again."""
         experiment, key = started.spec.experiment, run_key(folder, started.spec)
         begun = Receipt(started.time, None, 0, "running", experiment, key)
         if run is None:
@@ -171,10 +172,12 @@ class Delivery:
         return replace(begun, run_id=run.id, state=run.state, artifacts=artifacts)
 
     def _find(self, key: str, started: Started, receipt: Receipt, ended: str | None = None) -> Listed | None:
-        """The run of this attempt. This project's others at its key are deleted: attempts given up, and a second run
-        that MLflow made after all when the first answer did not come in time. One that finished stays until this one
-        has `ended` so too. What another project has made of the same specification, in a store that both use, is not
-        touched. A run that somebody deleted is found by the receipt that names it."""
+        """Find the run of this attempt in the store; a run that somebody deleted is found by its id in the receipt.
+
+        Other runs of this project with the same key are deleted: abandoned attempts, and duplicates that MLflow created
+        when an answer was late. A finished one stays until this run has `ended` as finished too. Runs that another
+        project recorded in the same store are not changed.
+        """
         listed = self._tracker.listing(started.spec.experiment, key)
         found = [run for run in listed if self._tracker.store.owns(run.tags)]
         own = [run for run in found if run.tags.get("attempt") == attempt_tag(started.time)]
@@ -214,7 +217,7 @@ class Delivery:
             self._client.log_batch(run_id, params=params[start : start + _PARAMS])
 
     def _complete(self, run_id: str, key: str, copies: Copies, events: list[Event], started: Started) -> None:
-        """What an ended run has besides its rows; the tags that make it count come last, in `_tell`."""
+        """Deliver what an ended run has besides its rows; `_tell` then sets the tags that mark it as complete."""
         copies.bring(with_artifacts=events[-1].kind == "finished")
         self._find(key, started, Receipt(run_id=run_id), ended=events[-1].kind)
         if events[-1].kind == "finished":
@@ -224,7 +227,7 @@ class Delivery:
         self._client.set_tag(run_id, "epochs_recorded", str(epochs(events)))
 
     def _tell(self, run_id: str, state: str, last: Event) -> None:
-        """Our own tag comes last: a delivery that was cut off before is known by it."""
+        """Set the run's state in MLflow; the `state` tag is set last, so an incomplete delivery can be recognised."""
         if state == "running":
             self._client.update_run(run_id, status=_STATUSES[state])
         else:
@@ -237,6 +240,6 @@ class Delivery:
 
 
 def _title(started: Started, last: EpochDone | None = None) -> str:
-    """A run's name in MLflow's tables: its variant, seed and images, and the result of its last epoch."""
+    """A run's name in MLflow's tables: its variant, seed, the result of its last epoch, and its data set."""
     result = [f"{last.test.accuracy:.1%}"] if last else []
     return " · ".join([f"{started.spec.variant} seed {started.spec.seed}", *result, started.data.label])

@@ -1,4 +1,4 @@
-"""An exported network as a folder that MLflow loads with `mlflow.pyfunc`: model from code, never pickled."""
+"""Save an exported network as an MLflow model for `mlflow.pyfunc`, as code and a .pt2 file, without pickling."""
 
 import importlib.metadata
 import json
@@ -17,17 +17,17 @@ CODE = Path(__file__).with_name("served.py")
 
 @failing_in_one_line()
 def save_pyfunc(folder: Path, network: Path, classes: Sequence[str], shape: tuple[int, int, int]) -> None:
-    """Write an MLflow model folder; what was there before is gone.
+    """Write an MLflow model folder, replacing an existing one.
 
     Args:
-        network: the .pt2 file of `harness.artifacts.export`.
+        network: the .pt2 file written by `harness.artifacts.export`.
         shape: height, width and channels of an image.
     """
     store.settle()
     shutil.rmtree(folder, ignore_errors=True)
     names = network.with_name("classes.json")
     names.write_text(json.dumps(list(classes)))
-    with warnings.catch_warnings(record=True):  # from its own import on, MLflow warns of annotations and of examples
+    with warnings.catch_warnings(record=True):  # MLflow warns about annotations and examples on import
         warnings.simplefilter("always")
         _save(folder, {"network": str(network), "classes": str(names)}, shape)
     names.unlink()

@@ -1,17 +1,19 @@
-"""Runs that any program logged in MLflow, as plain values: for comparing results that were not trained here."""
+"""Read runs that any program logged to MLflow, to compare results that were not trained with this harness."""
 
 from harness.tracking.address import TrackingError
 from harness.tracking.tracker import Tracker, failing_in_one_line
 from harness.values import nearest
 
 Values = dict[str, str]
-"""`params.x`, `metrics.x` (its last value) and `tags.x` → what was logged, as text."""
+"""`params.x`, `metrics.x` (the last value) and `tags.x` → the logged value as text."""
 
 
 @failing_in_one_line("read")
 def runs_of(tracker: Tracker, experiment: str) -> tuple[list[tuple[str, Values]], int]:
-    """(run id, what it logged) of every finished run of an experiment, the first begun first; and how many have not
-    finished. Deleted runs are not counted.
+    """Read the finished runs of an experiment, ordered by start time; deleted runs are ignored.
+
+    Returns:
+        (run id, logged values) of every finished run, and the number of runs that have not finished.
 
     Raises:
         TrackingError: there is no such experiment, or the store fails.
@@ -27,7 +29,7 @@ def runs_of(tracker: Tracker, experiment: str) -> tuple[list[tuple[str, Values]]
         order = ["attributes.start_time ASC", "attributes.run_id ASC"]
         page = tracker.client.search_runs([found.experiment_id], order_by=order, max_results=1000, page_token=token)
         for run in page:
-            if run.data.tags.get("kind") == "summary":  # of one of our own experiments
+            if run.data.tags.get("kind") == "summary":  # the summary run of a harness experiment
                 continue
             if run.info.status != "FINISHED":
                 unfinished += 1

@@ -1,7 +1,7 @@
-"""Deleting runs, in `runs/` and in MLflow: a run that is left in one of them would come back, or still be counted.
+"""Delete runs both in `runs/` and in MLflow; a run left in one of the two would come back or still be counted.
 
-A folder is emptied under the locks of whoever makes or delivers its run, and keeps their files: a lock whose file was
-removed would no longer lock. A tombstone in it says which attempt was deleted, and whether MLflow knows.
+A run's folder is emptied while its locks for making and delivering are held. The lock files stay, because a removed
+lock file no longer locks. A tombstone in the folder records which attempt was deleted, and whether MLflow was told.
 """
 
 import json
@@ -28,28 +28,28 @@ _PATIENCE_SECONDS = 2
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What a deletion changed, and what it left."""
+    """The result of a deletion."""
 
     folders: int
-    """How many runs `runs/` had."""
+    """Number of runs deleted in `runs/`."""
     runs: int
-    """How many runs MLflow had."""
+    """Number of runs deleted in MLflow."""
     of_others: int
-    """How many runs of these keys other projects have recorded in the same store: they stay."""
+    """Number of runs with these keys that other projects recorded in the same store, and that are kept."""
 
 
 def forget(tracker: Tracker, root: Path, keys: Sequence[str]) -> Forgotten:
-    """Delete these runs. Made again by `make run`, they are new runs.
+    """Delete runs. If `make run` makes them again, they are new runs.
 
-    In MLflow they are deleted as its own pages do it: they can be restored until `mlflow gc` frees their room.
+    In MLflow they are marked as deleted and can be restored until `mlflow gc` removes them.
 
     Args:
         keys: run keys, as in `runs/<experiment>/<key>` and in a report's table of runs.
 
     Raises:
-        HarnessError: a key that neither `runs/` nor MLflow has, or a run that is being made or delivered; nothing is
-            deleted.
-        TrackingError: the store does not answer, and nothing is deleted; or it fails midway, and what it left is said.
+        HarnessError: neither `runs/` nor MLflow has a key, or a run is being made or delivered; nothing is deleted.
+        TrackingError: the store does not answer, and nothing is deleted; or it fails midway, and the message says what
+            is left.
     """
     there = {path.name: path for path in sorted((root / "runs").glob("*/*")) if (path / journal.NAME).exists()}
     folders = {key: there[key] for key in keys if key in there}
@@ -71,11 +71,16 @@ def forget(tracker: Tracker, root: Path, keys: Sequence[str]) -> Forgotten:
 
 
 def complete(tracker: Tracker, root: Path) -> int:
-    """Delete in MLflow what was forgotten while that did not answer; returns how many runs. An attempt that was begun
-    since, beside the tombstone, stays; a folder that another process holds is left for the next time.
+    """Delete in MLflow the runs that were deleted in `runs/` while MLflow did not answer.
+
+    Attempts that were started after the deletion are kept. Folders locked by another process are left for the next
+    call.
+
+    Returns:
+        The number of runs deleted in MLflow.
 
     Raises:
-        TrackingError: it still does not.
+        TrackingError: the store still does not answer.
     """
     left = [path.parent for path in sorted((root / "runs").glob(f"*/*/{TOMBSTONE}")) if _read(path)["in_mlflow"]]
     runs = _in_store(tracker, {folder.name for folder in left})[0] if left else []
@@ -87,7 +92,7 @@ def complete(tracker: Tracker, root: Path) -> int:
             except HarnessError:
                 continue
             if _attempt(folder) in (None, _read(folder / TOMBSTONE)["attempt"]):
-                _bury(folder)  # killed in the middle
+                _bury(folder)  # the deleting process was killed before it was done
             now = _attempt(folder)
             given_up = [
                 run
@@ -101,10 +106,10 @@ def complete(tracker: Tracker, root: Path) -> int:
 
 
 def _hold(folder: Path, held: ExitStack) -> None:
-    """Keep whoever would make or deliver a run out of its folder, until the end.
+    """Lock a run's folder against being made or delivered, until `held` is closed.
 
     Raises:
-        HarnessError: another process is at it.
+        HarnessError: another process is making or delivering the run.
     """
     if held.enter_context(holding.hold(folder)) is None:
         raise HarnessError(f"run {folder.name} is being made; stop it, then delete it")
@@ -115,7 +120,7 @@ def _hold(folder: Path, held: ExitStack) -> None:
 
 
 def _bury(folder: Path) -> None:
-    """The tombstone first: a process that is killed after it leaves what `complete` completes."""
+    """Write the tombstone, then empty the folder; if the process is killed in between, `complete` finishes it."""
     _mark(folder, {"attempt": _attempt(folder), "in_mlflow": True})
     for path in sorted(folder.iterdir(), key=lambda path: path.name != journal.NAME):
         if path.is_dir() and not path.is_symlink():
@@ -125,7 +130,7 @@ def _bury(folder: Path) -> None:
 
 
 def _attempt(folder: Path) -> float | None:
-    """None if the run has no beginning, or one that cannot be read."""
+    """When the run's attempt began; None if the journal has no readable start."""
     try:
         started = begun(journal.read(folder))
     except HarnessError:
@@ -142,18 +147,18 @@ def _read(path: Path) -> dict[str, float | bool | None]:
         return {"attempt": None, "in_mlflow": False} | dict(json.loads(path.read_text()))
     except OSError:
         return {"attempt": None, "in_mlflow": False}
-    except (ValueError, TypeError):  # damaged: whether MLflow was told is not known
+    except (ValueError, TypeError):  # damaged: unknown whether MLflow was told
         return {"attempt": None, "in_mlflow": True}
 
 
 def _recorded(tracker: Tracker) -> Iterator[Listed]:
-    """The runs of every experiment, whoever recorded them."""
+    """The runs of all experiments in the store, including other projects' runs."""
     for experiment in tracker.experiments():
         yield from (run for run in tracker.listing(experiment) if run.key and not run.deleted)
 
 
 def _in_store(tracker: Tracker, keys: set[str]) -> tuple[list[Listed], list[Listed]]:
-    """The runs of these keys: this project's, and those of others."""
+    """The runs with these keys: this project's, and other projects'."""
     try:
         with failing_in_one_line("read"):
             tracker.store.require_answer()

@@ -1,5 +1,5 @@
-"""What a store has of an experiment's runs, in one question for all of them: MLflow's own search loads every parameter
-and metric of every run, which takes seconds for a thousand.
+"""List an experiment's runs with one query; MLflow's own search loads all parameters and metrics of every run, which
+takes seconds for a thousand runs.
 """
 
 import json
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 DIGESTS = "artifact_sha256"
-"""The tag with which an ended run names its artifacts: JSON, name → SHA-256."""
+"""The tag with the digests of an ended run's artifacts: JSON, name → SHA-256."""
 _QUERY = """SELECT run_uuid, lifecycle_stage, artifact_uri, tags.key, tags.value
             FROM runs LEFT JOIN tags USING (run_uuid) WHERE experiment_id = ? {} ORDER BY start_time DESC, run_uuid"""
 _OF_KEY = "AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'run_key' AND value = ?)"
 _PATIENCE_SECONDS = 20.0
-"""As MLflow's own, for another process's lock."""
+"""Time to wait for another process's lock, the same as MLflow's."""
 
 
 @dataclass
 class Listed:
-    """A run as the store lists it."""
+    """A run as listed by the store."""
 
     id: str
     deleted: bool
@@ -37,7 +37,7 @@ class Listed:
 
     @property
     def key(self) -> str | None:
-        """None for the summary, and for a run that is not one of ours."""
+        """The run key; None for a summary run, and for runs of other programs."""
         return self.tags.get("run_key")
 
     @property
@@ -46,20 +46,20 @@ class Listed:
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Artifact → SHA-256 of what was delivered; empty for a run that has not ended, or that has none recorded."""
+        """Artifact → SHA-256 of what was delivered; empty if the run has not ended or has no digests recorded."""
         with suppress(ValueError, TypeError):
             return dict(json.loads(self.tags.get(DIGESTS, "{}")))
         return {}
 
     @property
     def epochs(self) -> int | None:
-        """How many epochs were delivered when the run ended; None while it has not."""
+        """Number of epochs delivered when the run ended; None before that."""
         said = self.tags.get("epochs_recorded", "")
         return int(said) if said.isdecimal() else None
 
 
 def listing(store: Store, experiment_id: str, key: str | None = None) -> list[Listed]:
-    """An experiment's runs, those of one run key if it is given, the latest begun first; deleted ones too."""
+    """An experiment's runs, or those with one run key; ordered by start time, latest first; includes deleted runs."""
     if store.file is not None:
         return _in_file(store.file, experiment_id, key)
     from mlflow.entities import ViewType
@@ -75,23 +75,23 @@ def listing(store: Store, experiment_id: str, key: str | None = None) -> list[Li
 
 
 def listed(run: "Run") -> Listed:
-    """A run as MLflow's client gives it."""
+    """Convert a run of MLflow's client."""
     info = run.info
     return Listed(info.run_id, info.lifecycle_stage == "deleted", info.artifact_uri or "", dict(run.data.tags))
 
 
 def local_folder(place: str) -> Path | None:
-    """The folder of this machine that an address of artifacts names, if it does."""
+    """The local folder that an artifact address refers to; None for other addresses."""
     if place.startswith("file://"):
         return Path(unquote(place.removeprefix("file://")))
     return Path(place) if place.startswith("/") else None
 
 
 def newest(runs: list[Listed]) -> Mapping[str, Listed]:
-    """Run key → the run that counts: of those not deleted the latest finished one, else the latest.
+    """Run key → the run that counts: the latest finished run that is not deleted, else the latest run not deleted.
 
-    Several have one key when another project records in the same store, or when `runs/` was deleted and the runs made
-    again.
+    Several runs have the same key if another project records in the same store, or if `runs/` was deleted and the runs
+    were made again.
     """
     found: dict[str, Listed] = {}
     for run in runs:

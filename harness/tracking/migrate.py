@@ -1,8 +1,8 @@
-"""Copies every run of one tracking store into another, compares them, and goes on where it was cut off.
+"""Copy all runs of one tracking store into another and compare them; an interrupted copy can be resumed.
 
-A copy bears the tag `copied_from`, its source's run id, from its first moment on, and `copied` = `whole` once its rows
-and artifacts have been compared; so a process that is killed leaves neither a second copy nor one that is taken for
-whole. A run that the other store already has under the same key, attempt and project is completed instead.
+A copy is created with the tag `copied_from` (its source's run id) and gets the tag `copied` = `whole` once its rows and
+artifacts have been compared, so a killed process leaves neither duplicates nor incomplete copies that look complete. A
+run that the target already has under the same key, attempt and project is completed instead of copied.
 """
 
 import tempfile
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 SOURCE, WHOLE = "copied_from", "copied"
 _KINDS = ("run", "summary")
-"""The summary's note has links to the runs."""
+"""Runs are copied before summaries, whose notes link to them."""
 _BATCH, _PARAMS, _TAGS = 1000, 100, 100
 _LAST = ("state", "asked")
-"""Tags by which a run counts: they are written when all else is there."""
+"""Tags that mark a run as complete; they are written last."""
 _DEPTH = 8
-"""Of folders among a run's artifacts."""
+"""Maximum depth of folders among a run's artifacts."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a store has of the runs that were copied."""
+    """Numbers of copied runs, metric rows and artifacts in a store."""
 
     runs: int = 0
     metrics: int = 0
@@ -47,10 +47,16 @@ class Counts:
 
 
 def migrate(source: Tracker, target: Tracker, say: Callable[[str], None]) -> tuple[Counts, Counts]:
-    """Copy the harness's own runs, summaries too, that are not deleted; returns what both stores then have of them.
+    """Copy all runs and summaries of the harness that are not deleted.
+
+    Args:
+        say: receives a line per experiment.
+
+    Returns:
+        The counts of these runs in the source and in the target.
 
     Raises:
-        TrackingError: a store fails, or a copy is not what its source is; the same command goes on from there.
+        TrackingError: a store fails, or a copy differs from its source; the same command then resumes.
     """
     counted, copied = Counts(), Counts()
     with failing_in_one_line("migrated"):
@@ -65,16 +71,16 @@ def migrate(source: Tracker, target: Tracker, say: Callable[[str], None]) -> tup
 
 
 class _Places:
-    """One experiment in both stores."""
+    """Copies the runs of one experiment from the source to the target."""
 
     def __init__(self, source: Tracker, target: Tracker, experiment: str):
         self._from, self._to, self._experiment = source.client, target.client, target.experiment_id(experiment)
         self._links = {f"#/experiments/{source.experiment_id(experiment)}/": f"#/experiments/{self._experiment}/"}
-        """What notes say of the source → what is so in the target."""
+        """Links in notes: path in the source → path in the target."""
         self._there = [run for run in target.listing(experiment) if not run.deleted]
 
     def copy(self, run: Listed) -> tuple[Counts, Counts]:
-        """A run into the target, unless that has it whole; returns what each store has of it."""
+        """Copy a run unless the target has a complete copy; returns the counts in the source and in the target."""
         found = self._find(run)
         source = self._from.get_run(run.id)
         number = found.id if found else self._create(source)
@@ -88,7 +94,7 @@ class _Places:
 
     def _find(self, run: Listed) -> Listed | None:
         copies = [each for each in self._there if each.tags.get(SOURCE) == run.id]
-        for double in copies[1:]:  # its first answer did not come in time
+        for double in copies[1:]:  # created twice because the first answer came late
             self._to.delete_run(double.id)
         own = [name for name in ("kind", "run_key", "attempt", "origin") if name in run.tags]
         same = [each for each in self._there if all(each.tags.get(name) == run.tags[name] for name in own)]
@@ -123,7 +129,7 @@ class _Places:
                 self._to.set_tag(number, name, source.data.tags[name])
 
     def _tags(self, source: "Run") -> dict[str, str]:
-        """All that may be written before the run is whole, with links that lead to the copies."""
+        """The tags that may be written before the copy is complete, with links changed to the copies."""
         found = {name: value for name, value in source.data.tags.items() if name not in (*_LAST, SOURCE, WHOLE)}
         for name in found:
             for old, new in self._links.items():
@@ -131,7 +137,7 @@ class _Places:
         return found
 
     def _bring(self, run: str, number: str, name: str, size: int) -> None:
-        """One artifact, which is then read back and compared: a server says that it has what it has not."""
+        """Copy one artifact, then download and compare it, because a server may report files that it has not stored."""
         parent = name.rpartition("/")[0] or None
         with tempfile.TemporaryDirectory(prefix="harness-migrated-") as folder:
             file = Path(self._from.download_artifacts(run, name, folder))
@@ -155,17 +161,17 @@ class _Places:
 
 
 def _row(metric: "Metric") -> tuple[str, int, int, str]:
-    return metric.key, metric.step, metric.timestamp, repr(metric.value)  # NaN is not equal to itself
+    return metric.key, metric.step, metric.timestamp, repr(metric.value)  # repr, because NaN != NaN
 
 
 def _rows(client: "MlflowClient", run: "Run") -> "Iterator[Metric]":
-    """Every row of every metric."""
+    """All rows of all metrics of a run."""
     for name in sorted(run.data.metrics):
         yield from client.get_metric_history(run.info.run_id, name)
 
 
 def _files(client: "MlflowClient", run_id: str, below: str | None = None, depth: int = 0) -> Iterator[tuple[str, int]]:
-    """A run's artifacts with their bytes; those of one folder, and of those in it, if that is given."""
+    """Paths and sizes of a run's artifacts, in all folders or below one of them."""
     for file in client.list_artifacts(run_id, below) if depth < _DEPTH else ():
         if file.is_dir:
             yield from _files(client, run_id, file.path, depth + 1)

@@ -1,4 +1,4 @@
-"""What identifies a project, so that its runs are told from those of others in the same tracking store."""
+"""A project's identity, which tells its runs from those of other projects in the same tracking store."""
 
 import json
 import platform
@@ -15,40 +15,41 @@ _PLACES = ("runs", "mlartifacts")
 
 @dataclass(frozen=True)
 class Origin:
-    """A project's own name, drawn once, which every run that it records bears as the tag `origin`.
+    """A project's random name, which is recorded with each of its runs as the tag `origin`.
 
-    It is kept in `runs/origin`, and in `mlartifacts/origin` beside a local store's artifacts, so that runs made again
-    after `runs/` was deleted replace the old ones. Next to it stands where the project lay when the name was last used:
-    the inodes of its folder and of `runs/`, its path, the machine. From these follows whether the files are the
-    project, moved perhaps, or a copy of it:
+    The name is stored in `runs/origin`, and in `mlartifacts/origin` beside a local store's artifacts, so that runs made
+    again after `runs/` was deleted replace the old ones. Beside it, the project's location at its last use is stored:
+    the inodes of its folder and of `runs/`, its path, and the machine. They decide whether the files are the project
+    itself, possibly moved, or a copy:
 
-    - the same inodes: the project itself, also after `mv`, or seen from another machine over a network file system;
-    - other inodes, same machine, and nothing at the recorded path bears the name any more: the project, moved between
-      file systems or put back from a backup;
-    - anything else, `cp -r` above all: a copy. It draws a name of its own, and leaves alone what the original records.
+    - same inodes: the project itself, also after `mv`, or accessed from another machine over a network file system;
+    - other inodes, same machine, and no project with this name at the recorded path: the project, moved between file
+      systems or restored from a backup;
+    - anything else, such as `cp -r`: a copy. It gets a new name, and does not change what the original records.
 
-    A project that was moved to another machine looks like a copy, since the original may live on. What it had delivered
-    to a server stays and is not delivered again; runs that had not ended are recorded anew under the new name, and
-    `make forget` there deletes only what bears it. The store's file that was copied with a project belongs to the copy:
-    in it, runs of the names in `before` count as its own.
+    A project that was moved to another machine is treated as a copy, because the original may still exist. Runs that it
+    had delivered to a server are kept and not delivered again; unfinished runs are recorded again under the new name,
+    and `make forget` deletes only runs with the new name. A local store that was copied with the project belongs to the
+    copy: in it, runs with a name in `before` count as the project's own.
 
-    Limits: clones of a whole disk image have the same inodes and cannot be told apart; nor can copies made before
-    November 2026, when the place was not recorded, or made at a moved original's old path before that was used again.
+    Limits: clones of a disk image have the same inodes and cannot be distinguished. Neither can copies made before
+    November 2026, when locations were not recorded, or copies made to the original's old path after it was moved and
+    before it was used again.
     """
 
     name: str
     before: tuple[str, ...] = ()
-    """The names of the projects that this one is a copy of, the nearest first."""
+    """The names of the projects that this one was copied from, the most recent first."""
     inodes: tuple[int, int] | None = None
     path: str = ""
     machine: str = ""
 
 
 def origin_of(root: Path, is_own: bool) -> Origin:
-    """The project's origin, drawn or renewed if need be. The caller holds the project's lock.
+    """The project's origin, created or renewed if necessary. The caller must hold the project's lock.
 
     Args:
-        is_own: whether it records in the project's own store, beside whose artifacts the name is kept, too.
+        is_own: True if the project records in its own store, beside whose artifacts the name is stored as well.
 
     Raises:
         OSError: a new name cannot be written.
@@ -64,7 +65,7 @@ def origin_of(root: Path, is_own: bool) -> Origin:
     try:
         _write(now, (path for path, old in zip(places, kept, strict=True) if old != now))
     except OSError:
-        if renewed:  # else only the place is out of date, in a project that cannot be written to
+        if renewed:  # otherwise only the location is outdated, in a read-only project
             raise
     return now
 
@@ -85,7 +86,7 @@ def _is_copy(root: Path, known: Origin, now: Origin) -> bool:
 
 
 def _read(path: Path) -> Origin | None:
-    """None if there is none; before November 2026 it was the name alone."""
+    """Read a stored origin; None if there is none. Before November 2026 the file held only the name."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         text = path.read_text()
         if not text.startswith("{"):

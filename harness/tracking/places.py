@@ -1,4 +1,4 @@
-"""Where a store keeps one run's artifacts: a folder of this machine, or a server that is asked through MLflow's API."""
+"""The place of a run's artifacts in a store: a folder on this machine, or a server accessed through MLflow's API."""
 
 import os
 import tempfile
@@ -21,14 +21,14 @@ NEVER = 1 << 62
 
 @dataclass
 class Allowance:
-    """How many bytes may still be downloaded from a server to be compared; sizes are compared in any case."""
+    """The number of bytes that may still be downloaded from a server for comparison; sizes are always compared."""
 
     bytes: int = 0
     refused: int = 0
-    """How many runs were compared by size alone because of it."""
+    """Number of runs that were compared only by size because of this limit."""
 
     def take(self, size: int) -> bool:
-        """Whether so many bytes are left; they are taken."""
+        """Use up `size` bytes; returns False if fewer are left."""
         if size > self.bytes:
             self.refused += 1
             return False
@@ -37,31 +37,31 @@ class Allowance:
 
 
 class Place(Protocol):
-    """One run's artifacts in a store, by their names."""
+    """The artifacts of one run in a store."""
 
     def digest(self, name: str) -> str | None:
-        """SHA-256 of what is there; None for a file that is not there or not whole."""
+        """SHA-256 of a file in the store; None if it is missing or damaged."""
         ...
 
     def is_(self, name: str, sent: Sent) -> bool:
-        """Whether a file is, by what can be seen without reading it, what was delivered."""
+        """True if a file agrees with what was delivered, as far as can be seen without reading it."""
         ...
 
     def take(self, name: str, path: Path) -> None:
-        """Put a file of the store at `path` on this machine."""
+        """Copy a file of the store to `path` on this machine."""
         ...
 
     def bring(self, path: Path, name: str, as_link: bool) -> None:
-        """Put a file of this machine into the store; as a second name of the same file where that can be."""
+        """Copy a file of this machine to the store; with `as_link` as a hard link if possible."""
         ...
 
     def settle(self, names: Collection[str]) -> None:
-        """After the last `bring`: whatever is left to be done or checked."""
+        """Complete and check the files after the last `bring`."""
         ...
 
 
 class OnDisk:
-    """The folder of a local store."""
+    """Artifacts in a folder of a local store."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -79,8 +79,8 @@ class OnDisk:
         put(path, _made(self._folder / name), LINK_FROM_BYTES if as_link else NEVER)
 
     def same_time(self, path: Path, name: str) -> None:
-        """Give the store's file the other's time of change, so that it need not be compared by content again, as after
-        the project was copied."""
+        """Copy the modification time to the store's file, so that it need not be compared by content again, for example
+        after the project was copied."""
         times = path.stat()
         if stamp(self._folder / name) != stamp(path):
             os.utime(self._folder / name, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -90,14 +90,14 @@ class OnDisk:
 
 
 class OnServer:
-    """A server's, listed with sizes: one request a folder, for the folders that were delivered and no others.
+    """Artifacts on a server, listed with their sizes by one request per delivered folder.
 
-    What has another size than was delivered is damaged. What has the same size is taken for whole, unless it is to be
-    compared by content: then it is downloaded, never more than was delivered.
+    A file with another size than was delivered is damaged. A file of the same size counts as intact unless it is
+    compared by content, for which it is downloaded (never more bytes than were delivered).
 
     Args:
         sent: what was delivered.
-        by_content: whether files are downloaded and compared.
+        by_content: download and compare the files.
     """
 
     def __init__(self, client: "MlflowClient", run_id: str, sent: Mapping[str, Sent], by_content: bool):
@@ -136,7 +136,11 @@ class OnServer:
         self._brought[name] = path.stat().st_size
 
     def settle(self, names: Collection[str]) -> None:
-        """Raises TrackingError if what was brought is not there in full."""
+        """Check that the server has kept all files in full.
+
+        Raises:
+            TrackingError: it has not.
+        """
         found = self._list(self._brought)
         short = [name for name, size in self._brought.items() if found.get(name) != size]
         if short:
@@ -144,12 +148,12 @@ class OnServer:
 
 
 def digest(path: Path) -> str | None:
-    """None for a file that is not there, or is empty as a power cut leaves one: no artifact is."""
+    """SHA-256 of a file; None if it is missing or empty. No artifact is empty, but a power failure may leave one so."""
     return sha256(path) if path.is_file() and path.stat().st_size else None
 
 
 def is_(path: Path, sent: Sent) -> bool:
-    """Whether a file has the size and time of change that it was delivered with."""
+    """True if a file has the size and modification time that it had when it was delivered."""
     try:
         return stamp(path) == sent[:2]
     except OSError:
@@ -157,7 +161,7 @@ def is_(path: Path, sent: Sent) -> bool:
 
 
 def _parent(name: str) -> str | None:
-    """The folder that an artifact's name begins with; None if it lies at the top."""
+    """The folder part of an artifact's name; None for a file at the top level."""
     return name.rpartition("/")[0] or None
 
 

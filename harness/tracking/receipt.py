@@ -1,4 +1,4 @@
-"""How much of a run MLflow has, kept beside the run's journal: it saves asking and sending again, and may be lost."""
+"""The sync state of a run: what MLflow has received. Stored beside the journal to avoid queries; it may be lost."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from harness.records import journal
 
 NAME = "delivered.json"
 Sent = tuple[int, int, str]
-"""A file that was delivered: its bytes, its time of change in ns since 1970, its SHA-256."""
+"""A delivered file: (size in bytes, modification time in ns since 1970, SHA-256)."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Receipt:
     key: str = ""
     epochs: int | None = None
     journal: tuple[int, int] | None = None
-    """Of an ended run whose journal was delivered: its bytes and its time of change, so that it need not be read."""
+    """Size and modification time of the delivered journal of an ended run, so that it need not be read again."""
     artifacts: dict[str, Sent] | None = None
-    """Of an ended run: name → what was delivered, the journal itself among it."""
+    """Name → delivered file, including the journal, for an ended run."""
     compared: float = 0.0
-    """When a server's artifacts were last compared with these by content, in seconds since 1970."""
+    """When the server's artifacts were last compared by content, in seconds since 1970."""
 
     @classmethod
     def read(cls, folder: Path) -> "Receipt":
-        """What was kept beside the journal; an empty one when that is missing or torn."""
+        """Read the receipt beside the journal; an empty one if it is missing or damaged."""
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
             kept = cls(**json.loads((folder / NAME).read_text()))
             artifacts = {name: (size, when, sha) for name, (size, when, sha) in (kept.artifacts or {}).items()}
@@ -44,14 +44,14 @@ class Receipt:
         write_whole(folder / NAME, json.dumps(asdict(self)).encode())
 
     def covers(self, folder: Path) -> bool:
-        """Whether the run has ended, all of it was delivered, and its journal is the one that was."""
+        """True if the run has ended, was delivered completely, and its journal has not changed since."""
         with contextlib.suppress(OSError):
             return self.journal is not None and self.journal == stamp(folder / journal.NAME)
         return False
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """A file's bytes and its time of change: while both stay, so does what is in it."""
+    """A file's size and modification time; while both are the same, its content is taken to be unchanged."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 

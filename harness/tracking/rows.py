@@ -1,4 +1,4 @@
-"""Events as MLflow's rows: metrics and parameters. Nothing is sent from here; the same event gives the same rows."""
+"""Convert events to MLflow's metrics and parameters; equal events give equal rows. Nothing is sent from here."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Param
 
 _PARAM_LENGTH = 6000
-"""MLflow cuts a parameter there."""
+"""MLflow truncates parameters at this length."""
 _NOTE_CHARACTERS = 8000
-"""MLflow cuts a note there, with a warning."""
+"""MLflow truncates notes at this length, with a warning."""
 
 
 def params(started: Started) -> "Sequence[Param]":
-    """The whole specification, the circumstances, the data, the model's size and the environment."""
+    """Parameters of a run: its specification, circumstances, data, model size and environment."""
     from mlflow.entities import Param
 
     environment = {f"environment.{k}": v for k, v in started.environment.items() if k != "versions"}
@@ -31,7 +31,7 @@ def params(started: Started) -> "Sequence[Param]":
 
 
 def metrics(event: Event) -> "Sequence[Metric]":
-    """An event as MLflow metrics: scores by epoch, learning rates by optimiser step, the range test by iteration."""
+    """Metrics of an event: scores by epoch, learning rates by optimiser step, the LR range test by iteration."""
     from mlflow.entities import Metric
 
     when = milliseconds(event)
@@ -63,12 +63,12 @@ def metrics(event: Event) -> "Sequence[Metric]":
 
 
 def milliseconds(event: Event) -> int:
-    """An event's time as MLflow counts it, since 1970."""
+    """An event's time in milliseconds since 1970, as used by MLflow."""
     return int(event.time * 1000)
 
 
 def fitting(note: str) -> str:
-    """A note as far as MLflow keeps it, cut between two lines; how many lines are left out is its end."""
+    """A note shortened to MLflow's limit at a line break; its last line says how many lines are left out."""
     if len(note) <= _NOTE_CHARACTERS:
         return note
     lines, room = note.split("\n"), _NOTE_CHARACTERS - 100

@@ -1,4 +1,4 @@
-"""What MLflow runs of an exported network. It is copied into the model's folder, and needs torch alone."""
+"""The code that MLflow runs to serve an exported network. It is copied into the model's folder and needs only torch."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,13 @@ from mlflow.pyfunc.model import PythonModel
 
 
 class Classifier(PythonModel):
-    """Images (N, H, W, C) uint8 → a row an image: the predicted class, and its probability."""
+    """Classifies images (N, H, W, C), uint8; returns a row per image with the predicted class and its probability."""
 
     def load_context(self, context: Any) -> None:
         self.network = torch.export.load(context.artifacts["network"]).module()
         self.classes = json.loads(Path(context.artifacts["classes"]).read_text())
 
-    # without annotations, which MLflow would read as a schema
+    # no annotations, because MLflow would interpret them as a schema
     def predict(self, context, model_input, params=None):  # pyright: ignore[reportIncompatibleMethodOverride]
         images = model_input["images"] if isinstance(model_input, dict) else model_input
         with torch.inference_mode():

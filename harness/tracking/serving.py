@@ -1,4 +1,4 @@
-"""MLflow's own server as a child that ends when this process does, however that is asked to."""
+"""Run MLflow's server as a child process that ends when this process is asked to end."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SETTINGS = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else seven more processes, which run what an API call names
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # otherwise seven more processes, which run code named in API calls
     "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
     "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "",
 }
@@ -19,14 +19,14 @@ def serve(options: Sequence[str], settings: Mapping[str, str]) -> int:
     """Run `mlflow server` with these options until it ends or this process is asked to end; returns the exit status.
 
     Args:
-        settings: environment variables, where nothing secret is seen by other users of the machine.
+        settings: environment variables; secrets are passed here, since other users can see command-line options.
     """
     server: subprocess.Popen[bytes] | None = None
     asked: list[int] = []
 
     def end(number: int, _: object) -> None:
         asked.append(128 + number)
-        if server:  # while it is being started its exception would lose it
+        if server:  # not while it is being started, when an exception would lose it
             raise SystemExit(asked[0])
 
     signals = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]

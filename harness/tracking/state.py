@@ -1,4 +1,4 @@
-"""What a run's folder says of it, without asking a store: how it stands, and whether all of it was delivered."""
+"""The state of a run and of its delivery, from the files in its folder and without network calls."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from harness.records.holding import is_held
 from harness.tracking.receipt import Receipt
 
 FINAL = ("finished", "diverged")
-"""After these a run never goes on."""
+"""States after which a run is never resumed."""
 
 
 def state_of(folder: Path, events: Sequence[Event]) -> str:
-    """What is to be said of a run: how it ended, or whether somebody is at it."""
+    """The state of a run: how it ended, or else "running" if a process holds it and "interrupted" if none does."""
     if events[-1].kind in ENDS:
         return events[-1].kind
     return "running" if is_held(folder) else "interrupted"
@@ -33,21 +33,21 @@ def lacking(folder: Path) -> bool:
 
 
 def begun(events: Sequence[Event]) -> Started | None:
-    """The beginning, if there is one: what failed before it, for want of memory say, may have begun since."""
+    """The `Started` event, if there is one. Failures may precede it, for example for lack of memory."""
     return next((event for event in events if isinstance(event, Started)), None)
 
 
 def attempt_tag(time: float) -> str:
-    """The tag `attempt` of the run that began then."""
+    """The value of the tag `attempt` for a run that began at this time."""
     return f"{time:.6f}"
 
 
 def run_key(folder: Path, spec: RunSpec) -> str:
-    """The key that a run was recorded under: its folder's name, also where today's code would name it otherwise."""
+    """The key that a run was recorded under: its folder's name, even if today's code would give it another key."""
     stem = f"{spec.experiment}-{spec.variant}-s{spec.seed}-"
     return folder.name if folder.name.startswith(stem) else spec.key
 
 
 def epochs(events: Sequence[Event]) -> int:
-    """How many epochs are recorded."""
+    """The number of recorded epochs."""
     return sum(event.kind == "epoch" for event in events)

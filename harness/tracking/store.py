@@ -1,7 +1,7 @@
-"""Opening an MLflow store without its traps: settings, a health check, a first use that cannot be half-done, the UI.
+"""Open an MLflow store safely: settings, a health check, atomic creation of the SQLite file, and the UI.
 
-The measured traps: a server that is down blocks for minutes; a request sent again by itself makes two runs; a fresh
-SQLite file that several processes open at once is left half-migrated for ever; telemetry and pickle loading are on by
+Problems that are avoided here: a server that is down blocks for minutes; an automatically repeated request creates two
+runs; a new SQLite file opened by several processes at once stays half-migrated; telemetry and pickle loading are on by
 default; the UI answers to any host name.
 """
 
@@ -45,80 +45,83 @@ SETTINGS = {
 }
 _SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _LOCK_SECONDS = 600
-"""Many may wait for a fresh store to be made."""
+"""Timeout of the lock; many processes may wait while a new store is created."""
 _PATIENCE_SECONDS = 10.0
-"""For another process's lock on a SQLite file, where no run waits."""
+"""Time to wait for another process's lock on a SQLite file while no run is waiting."""
 _NOT_NOW = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN")
-"""What may be otherwise soon, without another address: locked, not readable, no room."""
+"""SQLite errors that may be temporary: locked, not readable, no space left."""
 
 
 class Store:
-    """A tracking store. It need not answer when this is made, see `require_answer`; a database is opened when it is
-    first needed."""
+    """A tracking store. It is contacted only when needed, so creating this object works even if it does not answer."""
 
     def __init__(self, root: Path, uri: str):
         self.root, self.uri = root, uri
         self.file = database.file_of(uri)
-        """Of a SQLite store."""
+        """The file of a SQLite store; None for other stores."""
         self._client: MlflowClient | None = None
 
     @property
     def client(self) -> "MlflowClient":
-        """MLflow's own.
+        """MLflow's client for this store.
 
         Raises:
-            TrackingError: a database that cannot be opened; Unreachable if it may be another time.
+            TrackingError: the database cannot be opened; `Unreachable` if the problem may be temporary.
         """
         if self._client is None:
             self._client = self._open()
         return self._client
 
     def lock(self) -> FileLock:
-        """Held while something is made in the store that must be made once: beside a SQLite file, one lock for all
-        projects that share the file; for a server, whose callers may be anywhere, the project's.
+        """The lock to hold while creating something in the store that must exist only once.
+
+        For a SQLite file it lies beside the file, so that all projects that share the file share the lock; for a server
+        it is the project's lock.
 
         Raises:
-            OSError: the file's folder cannot be made.
+            OSError: the file's folder cannot be created.
         """
         if self.file is None:
             return self.project_lock()
         file = self.file.resolve()
         file.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(file.parent, os.W_OK):  # nothing can be made there: it is only read
+        if not os.access(file.parent, os.W_OK):  # nothing can be created there, so no lock is needed
             return self.project_lock()
         return FileLock(file.with_name(f"{file.name}.lock"), timeout=_LOCK_SECONDS)
 
     def project_lock(self) -> FileLock:
-        """Held while something is made in the project's own folder that must be made once."""
+        """The lock to hold while creating something in the project's folder that must exist only once."""
         (self.root / "runs").mkdir(exist_ok=True)
         return FileLock(self.root / "runs" / "tracking.lock", timeout=_LOCK_SECONDS)
 
     @property
     def is_own(self) -> bool:
-        """Whether it is the project's own file, in which no other project records unless it is told to."""
+        """True if this is the project's own file, in which other projects record only if told to."""
         return self.file == self.root / "mlflow.db"
 
     @cached_property
     def origin(self) -> Origin:
-        """What identifies the project."""
+        """The identity of the project."""
         with self.project_lock():
             return origin_of(self.root, self.is_own)
 
     def owns(self, tags: Mapping[str, str]) -> bool:
-        """Whether a run with these tags is this project's, to be replaced or deleted by it; see `Origin`. One without a
-        name, as recorded before there were names, is the store's own project's."""
+        """True if a run with these tags belongs to this project, which may then replace or delete it; see `Origin`.
+
+        Runs without the tag `origin`, which older versions recorded, belong to the project whose own store this is.
+        """
         name = tags.get("origin")
         return name == self.origin.name or (self.is_own and (name is None or name in self.origin.before))
 
     def artifact_location(self, experiment: str) -> str | None:
-        """Where an experiment's artifacts go; a server knows its own place."""
+        """The location of an experiment's artifacts; None for a server, which decides itself."""
         return None if is_server(self.uri) else f"{(self.root / 'mlartifacts').as_uri()}/{experiment}"
 
     def require_answer(self) -> None:
-        """Ask a server whether it is well, a database that could not be opened again; MLflow would only wait.
+        """Check that the store answers, without MLflow's long retries: a server's health, or opening the database.
 
         Raises:
-            Unreachable: it does not say so within a second.
+            Unreachable: a server does not answer within a second.
             TrackingError: the database cannot be opened.
         """
         if is_server(self.uri):
@@ -144,7 +147,7 @@ class Store:
                     make_url(with_driver(self.uri)).get_dialect().import_dbapi()
                     require_port(self.uri)
                 client = MlflowClient(tracking_uri=with_driver(self.uri))
-                client.search_experiments(max_results=1)  # MLflow opens a database only now
+                client.search_experiments(max_results=1)  # only this opens the database
                 if self.file and self.is_own:
                     database.follow(self.file, self.root, _patience())
                 return client
@@ -160,7 +163,7 @@ class Store:
         if isinstance(error, ImportError) and self.uri.startswith("postgresql"):
             cure = "make extras installs its driver"
         elif self.is_own and not isinstance(error, OSError):
-            cure = "to make it anew from runs/, move mlflow.db elsewhere, then: make sync"
+            cure = "to create it again from runs/, move mlflow.db elsewhere, then: make sync"
         elif self.is_own:
             cure = "make the project's folder writable, with room on its disk, and run again"
         else:
@@ -169,18 +172,18 @@ class Store:
 
 
 def settle() -> None:
-    """Give MLflow its settings, but for those that the user has set; to be called before it is imported."""
+    """Set MLflow's environment variables, except those that the user has set; call this before importing MLflow."""
     os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
 
 
 def connect(root: Path, uri: str | None = None) -> Store:
     """Open the store at `uri`, else at MLFLOW_TRACKING_URI, else `mlflow.db` in the project's folder.
 
-    A server is not asked yet, and a database that is locked, not readable or down now is opened when it answers: runs
-    can be made without it.
+    A server is not contacted yet. A database that is locked, unreadable or down at the moment is opened later, since
+    runs can be made without it.
 
     Raises:
-        TrackingError: the database cannot be opened, now or later, or the address is none.
+        TrackingError: the address is invalid, or the database cannot be opened for a permanent reason.
     """
     settle()
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or local_uri(root)
@@ -193,7 +196,7 @@ def connect(root: Path, uri: str | None = None) -> Store:
 
 @contextmanager
 def hurried() -> Iterator[None]:
-    """A request in this block is given up after a second, for a run waits; a time that the user has set stays."""
+    """Context in which requests time out after a second, because a run waits; a timeout set by the user is kept."""
     if os.environ.get(_SECONDS) != SETTINGS[_SECONDS]:
         yield
         return
@@ -205,14 +208,14 @@ def hurried() -> Iterator[None]:
 
 
 def local_uri(root: Path) -> str:
-    """The store that needs no server."""
+    """The address of the project's own SQLite store."""
     return database.uri_of(root / "mlflow.db")
 
 
 def serve_ui(root: Path, port: int) -> int:
-    """MLflow's own pages over the local store, on 127.0.0.1 only, answering to no other host name; until Ctrl-C.
+    """Serve MLflow's pages for the local store until Ctrl-C, on 127.0.0.1 only and for no other host name.
 
-    However this process is asked to end, the server and its workers end too.
+    The server and its workers end when this process is asked to end.
     """
     connect(root, local_uri(root))
     hosts = f"127.0.0.1:{port},localhost:{port}"
@@ -224,7 +227,7 @@ def serve_ui(root: Path, port: int) -> int:
 def _quieten() -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it also logs what it raises
 
 
 def _patience() -> float:
@@ -232,7 +235,8 @@ def _patience() -> float:
 
 
 def _may_pass(error: BaseException | None) -> bool:
-    """Whether SQLite's own reason, however deep MLflow has wrapped it, or a lack of permission or room may pass."""
+    """True if an error may be temporary: a SQLite error, however deeply wrapped by MLflow, or missing permission or
+    space."""
     while error is not None:
         if isinstance(error, PermissionError) or getattr(error, "sqlite_errorname", "").startswith(_NOT_NOW):
             return True

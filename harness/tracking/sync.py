@@ -1,7 +1,7 @@
 """Schedules uploads to MLflow: best effort while runs go on, retried at the end of a command and by `make sync`.
 
-Everything is on disk before: journals, and `runs/<experiment>/plan.json` for what was asked. So a store that is down,
-slow or hanging loses nothing and costs a run no more than a small share of its time.
+Everything is written to disk first: journals, and `runs/<experiment>/plan.json` with the plan. A store that is down,
+slow or hanging therefore loses nothing, and delays a run by only a small share of its time.
 """
 
 import math
@@ -24,48 +24,47 @@ from harness.tracking.store import TrackingError, Unreachable
 from harness.tracking.tracker import Summary, Tracker, failing_in_one_line
 
 _SHARE = 20
-"""A delivery while runs go on is followed by a pause this many times as long."""
+"""While runs go on, each delivery is followed by a pause this many times as long."""
 _AT_ONCE_SECONDS = 1.0
-"""After which what else is waiting waits on."""
+"""Time limit of one round of deliveries while runs go on; the other folders wait for the next round."""
 _ATTEMPTS, _PAUSE_SECONDS, _VAIN_SECONDS = 3, 1.0, 60.0
-"""At the end: how often each folder is tried, what lies between, and how long in vain."""
+"""At the end: attempts per folder, pause between them, and time after which failing attempts are given up."""
 _COMPARED_BYTES = 1 << 30
-"""What one `make sync` downloads from a server at most to compare artifacts by content, the longest not compared
-first; all others are compared by size."""
+"""Maximum number of bytes that one `make sync` downloads from a server to compare artifacts by content, starting with
+those not compared for longest; the others are compared by size."""
 _PLAN = "plan.json"
 
 Say = Callable[[str], None]
 
 
 class Courier:
-    """Takes the events of one `make run` to a tracking store; what it is told of is a run's folder."""
+    """Delivers the runs of one `make run` to a tracking store, by their folders."""
 
     def __init__(self, tracker: Tracker, root: Path, say: Say):
         self._tracker, self._root, self._say = tracker, root, say
         self._delivery = Delivery(tracker)
         self._waiting: dict[Path, None] = {}
-        """Folders with undelivered events, the most recently told last."""
+        """Folders with undelivered events, the most recent last."""
         self._making: set[Path] = set()
-        """What this command makes: of it alone, a run that somebody deleted in MLflow is taken back."""
+        """Folders of the runs that this command makes; only these are restored if somebody deleted them in MLflow."""
         self._asked: dict[str, float] = {}
-        """Experiment → the number of what this command asks of it."""
+        """Experiment → the number of this command's plan."""
         self._plans: dict[Path, tuple[int, int]] = {}
-        """Folder → the plan in it that the store has."""
+        """Folder → size and modification time of its plan that the store has."""
         self._not_before = 0.0
         self._warned = False
 
     def begin(self, summary: Summary) -> None:
-        """Keep what is asked, numbered after all that was asked before; say of runs whose process died that they were
-        interrupted.
+        """Save the plan with a number above all earlier ones, and mark runs whose process died as interrupted.
 
         Raises:
-            OSError: it cannot be kept.
+            OSError: the plan cannot be written.
         """
         name = summary.design.experiment
         folder = self._root / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
         began, last = time.monotonic(), self._last_asked(name)
-        with self._tracker.store.project_lock():  # two commands that begin at once are told apart
+        with self._tracker.store.project_lock():  # so that two commands started at once get different numbers
             self._asked[name] = math.floor(max(last or 0.0, _asked(folder / _PLAN))) + 1.0
             numbered = summary.model_copy(update={"asked": self._asked[name]})
             write_whole(folder / _PLAN, numbered.model_dump_json(indent=2).encode())
@@ -77,7 +76,7 @@ class Courier:
             self._carry()
 
     def tell(self, folder: Path, now: bool = False) -> None:
-        """The run in this folder has news: they go out soon, or `now`. A store that fails is said once."""
+        """Schedule the delivery of new events in this folder, soon or `now`. A failing store is reported once."""
         self._making.add(folder)
         self._waiting.pop(folder, None)
         self._waiting[folder] = None
@@ -85,7 +84,7 @@ class Courier:
             self._carry()
 
     def is_latest(self, summary: Summary) -> bool:
-        """Whether nobody here has asked anything else of this experiment since; the same may have been asked again."""
+        """True if no later command has planned anything else for this experiment."""
         name = summary.design.experiment
         kept = _kept(self._root / "runs" / name / _PLAN)
         if kept is None or kept.asked <= self._asked[name]:
@@ -93,7 +92,7 @@ class Courier:
         return kept.model_copy(update={"asked": summary.asked}) == summary
 
     def finish(self, folders: Iterable[Path]) -> list[Path]:
-        """Deliver everything that is left, patiently; returns those of these folders of which MLflow lacks events."""
+        """Deliver everything that is left, with retries; returns the folders whose events MLflow still lacks."""
         asked = [*(folder for folder in self._waiting if (folder / _PLAN).exists()), *folders]
         self._making.update(asked)
         left, error = self._sweep(dict.fromkeys([*asked, *self._waiting]), lambda delivered: None)
@@ -102,7 +101,7 @@ class Courier:
         return [folder for folder in asked if folder in left and ((folder / _PLAN).exists() or lacking(folder))]
 
     def sync(self) -> int:
-        """Deliver what any journal here has and MLflow lacks, saying what changed; returns how many could not be."""
+        """Deliver all journals and print what changed; returns the number of folders that could not be delivered."""
         runs, changed, deleted = _run_folders(self._root), 0, list[str]()
 
         def tell(delivered: Delivered) -> None:
@@ -119,10 +118,10 @@ class Courier:
             self._delivery.allowed = Allowance(_COMPARED_BYTES)
             runs.sort(key=lambda folder: Receipt.read(folder).compared)
         left, error = self._sweep([*plans, *runs], tell)
-        with suppress(TrackingError):  # it is completed another time
+        with suppress(TrackingError):  # completed by a later call
             complete(self._tracker, self._root)
         if deleted:
-            self._say(f"{len(deleted)} deleted in MLflow, and left so; make run takes them back: {', '.join(deleted)}")
+            self._say(f"{len(deleted)} deleted in MLflow and not restored (make run does): {', '.join(deleted)}")
         if self._delivery.allowed.refused:
             self._say(f"{self._delivery.allowed.refused} runs' artifacts on the server were compared by size alone")
         rest = f", {len(left)} not delivered: {error}" if error else ""
@@ -130,7 +129,7 @@ class Courier:
         return len(left)
 
     def _last_asked(self, experiment: str) -> float | None:
-        """The number of the last plan that the store has, 0 if it has none; None if it does not say so in time."""
+        """The number of the last plan in the store, 0 if there is none; None if the store does not answer in time."""
         try:
             with store.hurried():
                 self._tracker.store.require_answer()
@@ -159,7 +158,7 @@ class Courier:
     def _sweep(
         self, folders: Iterable[Path], tell: Callable[[Delivered], None]
     ) -> tuple[list[Path], TrackingError | None]:
-        """Try each folder a few times; returns those that could not be delivered, and why the last could not."""
+        """Try each folder several times; returns those that could not be delivered, and the last error."""
         left, problem, vain = list(folders), None, 0.0
         for attempt in range(1, _ATTEMPTS + 1):
             for folder in left.copy():
@@ -204,7 +203,7 @@ def _run_folders(root: Path) -> list[Path]:
 
 
 def _asked(plan: Path) -> float:
-    """What a plan is numbered; 0 for none, or one that cannot be read."""
+    """The number of a plan; 0 if there is none or it cannot be read."""
     kept = _kept(plan)
     return kept.asked if kept else 0.0
 
@@ -217,5 +216,5 @@ def _kept(plan: Path) -> Summary | None:
 
 
 def _untold(folder: Path) -> bool:
-    """Whether MLflow was last told that the run is going on, or nothing of it."""
+    """True if MLflow knows nothing of the run, or was last told that it is running."""
     return Receipt.read(folder).state in ("running", None)

@@ -1,6 +1,6 @@
-"""What MLflow has of an experiment: its runs, and a summary run that says what was asked. Reports read from here.
+"""Read an experiment's runs from MLflow, and read and write its summary run, which holds the plan and the report.
 
-Runs get there by `delivery`. Only this room imports MLflow.
+Runs are written by `delivery`; reports read them through this module.
 """
 
 import atexit
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Damaged(store.TrackingError):
-    """An artifact of one run is missing or is not what was delivered; the store itself works."""
+    """An artifact of a run is missing or differs from what was delivered; the store itself works."""
 
 
 class PlannedRun(BaseModel):
@@ -40,33 +40,33 @@ class PlannedRun(BaseModel):
 
 
 class Summary(BaseModel):
-    """What was last asked of an experiment: its design and its runs."""
+    """The latest plan of an experiment: its design and its runs."""
 
     design: Design
     runs: tuple[PlannedRun, ...]
     asked: float = 0.0
-    """The greatest counts, in whatever order summaries arrive: one more than any that was seen when this was asked. No
-    clock decides; old summaries have the seconds since 1970 here, from which the count goes on."""
+    """Number of the plan; the largest one is current, in whatever order summaries arrive. Each plan gets one more than
+    the largest number known, independent of clocks; the first ones were seconds since 1970."""
     looks: tuple[Look, ...] = ()
-    """Every look at the results so far, in their order."""
+    """All looks at the results so far, in chronological order."""
     tuned: Tuned | None = None
-    """The trials from which the recipes' tuned values come."""
+    """The tuning trials that the recipes' tuned values come from."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run as MLflow has it."""
+    """A run recorded in MLflow."""
 
     id: str
     state: str
-    """The tag: running, interrupted, finished, diverged or failed."""
+    """The tag `state`: running, interrupted, finished, diverged or failed."""
     epochs: int | None
-    """How many epochs were delivered when the run ended; None while it has not."""
+    """Number of epochs delivered when the run ended; None before that."""
 
 
 @contextlib.contextmanager
 def failing_in_one_line(what: str = "written") -> Iterator[None]:
-    """Whatever MLflow raises becomes a TrackingError; its libraries raise far more than its own exceptions."""
+    """Context that turns every exception into a TrackingError, since MLflow's libraries raise many types."""
     try:
         yield
     except HarnessError:
@@ -83,16 +83,13 @@ def _downloads() -> Path:
 
 
 class Tracker:
-    """A tracking store, by its URI: see `store.connect`, also for what it raises.
-
-    Every method raises TrackingError, in one line, when the store fails.
-    """
+    """A tracking store, opened by `store.connect`. Every method raises TrackingError if the store fails."""
 
     def __init__(self, root: Path, uri: str | None = None):
         self.store = store.connect(root, uri)
         self._experiments: dict[str, str] = {}
         self._seen: dict[str, Listed] = {}
-        """MLflow run id → the run, of those that were listed."""
+        """MLflow run id → the run, for the runs listed so far."""
 
     @property
     def client(self) -> "MlflowClient":
@@ -100,12 +97,12 @@ class Tracker:
 
     @failing_in_one_line("read")
     def experiments(self) -> list[str]:
-        """The names of all that are recorded."""
+        """The names of all recorded experiments."""
         return [each.name for each in self.client.search_experiments() if each.name != "Default"]
 
     @failing_in_one_line()
     def experiment_id(self, name: str) -> str:
-        """The MLflow experiment of that name, made once; one that was deleted is taken back."""
+        """The id of the MLflow experiment with this name, which is created or, if it was deleted, restored."""
         if name not in self._experiments:
             found = self.client.get_experiment_by_name(name)
             if found and found.lifecycle_stage == "deleted":
@@ -114,33 +111,35 @@ class Tracker:
         return self._experiments[name]
 
     def _create_experiment(self, name: str) -> str:
-        shown_as = {"mlflow.experimentKind": "custom_model_development"}  # the UI's pages for training, not for LLMs
+        shown_as = {"mlflow.experimentKind": "custom_model_development"}  # the UI's pages for training
         with self.store.lock():
-            found = self.client.get_experiment_by_name(name)  # by another process, meanwhile
+            found = self.client.get_experiment_by_name(name)  # created by another process meanwhile
             if found:
                 return found.experiment_id
             try:
                 return self.client.create_experiment(name, self.store.artifact_location(name), tags=shown_as)
             except Exception:
-                found = self.client.get_experiment_by_name(name)  # by another machine, on a server
+                found = self.client.get_experiment_by_name(name)  # created by another machine
                 if found is None:
                     raise
                 return found.experiment_id
 
     @failing_in_one_line("read")
     def listing(self, experiment: str, key: str | None = None) -> list[Listed]:
-        """What the store has of an experiment, of one run key if that is given, the latest begun first: in one
-        question. Deleted runs are listed too, and runs that are not ours."""
+        """The runs of an experiment, or those with one run key, by one query; ordered by start time, latest first.
+
+        Deleted runs and runs of other programs are included.
+        """
         found = listing(self.store, self.experiment_id(experiment), key)
         self._seen.update((run.id, run) for run in found)
         return found
 
     @failing_in_one_line()
     def record_summary(self, summary: Summary) -> str:
-        """Write what was asked of an experiment into its summary run, unless that has it; returns that run's id."""
+        """Write a plan to the experiment's summary run unless that has it, or a newer one; returns that run's id."""
         name = summary.design.experiment
         experiment_id, tags = self.experiment_id(name), {"kind": "summary", "experiment": name}
-        with self.store.lock():  # two processes would make two runs, or the same tag at the same time
+        with self.store.lock():  # otherwise two processes could create two runs or set one tag at once
             run = self.summary_run(name) or listed(self.client.create_run(experiment_id, tags=tags, run_name="summary"))
             if _asked(run) < summary.asked:
                 self.client.log_text(run.id, summary.model_dump_json(indent=2), "plan.json")
@@ -150,7 +149,7 @@ class Tracker:
         return run.id
 
     def describe(self, run_id: str, note: str) -> None:
-        """Put Markdown on a run's page, as far as MLflow keeps it: cut between two lines, with how many are left out.
+        """Set the Markdown note on a run's page, shortened to MLflow's limit (see `rows.fitting`).
 
         Raises:
             TrackingError: the store fails.
@@ -159,7 +158,7 @@ class Tracker:
             self.client.set_tag(run_id, "mlflow.note.content", rows.fitting(note))
 
     def last_asked(self, experiment: str) -> float:
-        """`Summary.asked` of the last summary that the store has; 0 if it has none."""
+        """`Summary.asked` of the latest summary in the store; 0 if there is none."""
         with failing_in_one_line("read"):
             found = self.client.get_experiment_by_name(experiment)
             run = self.summary_run(experiment) if found else None
@@ -167,10 +166,10 @@ class Tracker:
 
     @failing_in_one_line("read")
     def summary(self, experiment: str) -> Summary:
-        """What was last asked of an experiment.
+        """The latest plan of an experiment.
 
         Raises:
-            TrackingError: nothing was ever run under that name.
+            TrackingError: there is no experiment of that name.
         """
         found = self.client.get_experiment_by_name(experiment)
         run = self.summary_run(experiment) if found else None
@@ -184,13 +183,13 @@ class Tracker:
 
     @failing_in_one_line()
     def add_to_summary(self, experiment: str, folder: Path) -> None:
-        """Put a report's files beside the plan in the experiment's summary run."""
+        """Upload a report's files to the experiment's summary run."""
         run = self.summary_run(experiment)
         assert run is not None
         self.client.log_artifacts(run.id, str(folder), "report")
 
     def runs(self, experiment: str) -> dict[str, Recorded]:
-        """Run key → what MLflow has of that run; runs of others in the experiment are passed over."""
+        """Run key → the run in MLflow; runs of other programs in the experiment are ignored."""
         found = newest(self.listing(experiment))
         return {key: Recorded(run.id, run.state or "", run.epochs) for key, run in found.items()}
 
@@ -199,17 +198,19 @@ class Tracker:
         """The events of an ended run.
 
         Raises:
-            Damaged: its journal is not there, or not what was delivered.
+            Damaged: its journal is missing or differs from what was delivered.
         """
         return journal.parse(self.artifact(run_id, journal.NAME).read_bytes())
 
     @failing_in_one_line("read")
     def artifact(self, run_id: str, name: str) -> Path:
-        """One artifact of a run: the store's own file where that lies on this machine, or a copy that lasts as long as
-        the process. It is what was delivered; where the store's file is not, `runs/` has it.
+        """The path of a run's artifact, verified by its digest if that is known.
+
+        It is the store's file if that is on this machine, a downloaded copy that lasts as long as the process, or, if
+        these are damaged, the file in `runs/`.
 
         Raises:
-            Damaged: it is not there, or not what was delivered, in either place.
+            Damaged: the artifact is missing or differs from what was delivered, in both places.
         """
         run = self.run(run_id)
         expected, problem = run.digests.get(name), "it is missing"
@@ -219,7 +220,7 @@ class Tracker:
                 if path.is_file() and (expected is None or sha256(path) == expected):
                     return path
                 problem = "it is not what was delivered" if path.is_file() else problem
-            except Exception as error:  # MLflow's libraries raise whatever they like for a file that is not there
+            except Exception as error:  # MLflow's libraries raise many types of errors for missing files
                 problem = first_line(error)
         raise Damaged(
             f"{name} of run {run.key or run_id} cannot be read ({problem}); make sync puts it back if runs/ has it"
@@ -234,24 +235,24 @@ class Tracker:
         return Path(self.client.download_artifacts(run.id, name, str(copies)))
 
     def _in_runs(self, run: Listed, name: str) -> Path:
-        """The run's own file, which the store's was made from; it counts only where its digest is known."""
+        """The file in `runs/` that was delivered; used only if its digest is known."""
         here = self.store.root / "runs" / run.tags.get("experiment", "") / (run.key or "")
         if name not in run.digests:
             raise FileNotFoundError("it is missing")
         return here / name if name == journal.NAME else here / "artifacts" / name
 
     def folder(self, run: Listed) -> Path | None:
-        """Where a run's artifacts lie on this machine; None if only the server knows."""
+        """The folder of a run's artifacts on this machine; None if they are on a server."""
         return local_folder(run.place) if self.store.file is not None else None
 
     def run(self, run_id: str) -> Listed:
-        """A run by its MLflow id, as it was when it was first seen."""
+        """A run by its MLflow id, in the state in which it was first read."""
         if run_id not in self._seen:
             self._seen[run_id] = listed(self.client.get_run(run_id))
         return self._seen[run_id]
 
     def summary_run(self, experiment: str) -> Listed | None:
-        """The one that was asked last: two machines that begin at once on one server make two."""
+        """The summary run with the latest plan; there may be two if two machines began at once on one server."""
         summaries = (run for run in self.listing(experiment) if run.tags.get("kind") == "summary" and not run.deleted)
         return max(summaries, key=_asked, default=None)
 

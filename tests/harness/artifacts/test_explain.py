@@ -56,7 +56,7 @@ def test_every_model_can_be_explained(name: str) -> None:
 
 
 def test_a_network_without_places_is_refused() -> None:
-    with pytest.raises(HarnessError, match=r"^explain needs a convolution with more than one place in its output"):
+    with pytest.raises(HarnessError, match=r"^explain needs a convolution with a spatial output larger than 1x1"):
         explain.last_map(nn.Flatten(), torch.zeros(1, 1, 4, 4))
 
 

@@ -149,7 +149,7 @@ def test_runs_that_could_not_be_compared_are_refused_before_they_train(
         go(plan=two)
     assert str(refused.value) == (
         "1 runs of tiny_trial are made already, and a report would refuse to compare them with new ones (circumstances."
-        'threads 1 → 2): undo that change, remove runs/tiny_trial to make all runs again, or allow the difference '
+        "threads 1 → 2): undo that change, remove runs/tiny_trial to make all runs again, or allow the difference "
         'with ALLOW="circumstances.threads"'
     )
     assert ends(tmp_path, plan) == ["finished", "nothing", "nothing"]

@@ -115,7 +115,7 @@ def test_a_store_with_the_last_migration_missing_is_made_anew_only_if_it_is_empt
         sql(path, "UPDATE alembic_version SET version_num = '451aebb31d03'")
     connect(tmp_path / "empty").client.create_experiment("new")
     before = sql(tmp_path / "used" / "mlflow.db", "SELECT * FROM runs, alembic_version")
-    cure = r"mlflow.db' cannot be opened: .*out-of-date.*; to make it anew from runs/, move mlflow.db elsewhere, then: "
+    cure = r"cannot be opened: .*out-of-date.*; to create it again from runs/, move mlflow.db elsewhere, then: "
     with pytest.raises(TrackingError, match=cure + "make sync$"):
         connect(tmp_path / "used")
     assert sql(tmp_path / "used" / "mlflow.db", "SELECT * FROM runs, alembic_version") == before

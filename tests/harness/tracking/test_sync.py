@@ -260,7 +260,7 @@ def test_sync_leaves_what_was_deleted_and_says_so(
     said.clear()
     assert Courier(project, tmp_path, said.append).sync() == 0
     assert said == [
-        f"1 deleted in MLflow, and left so; make run takes them back: {folders[1].name}",
+        f"1 deleted in MLflow and not restored (make run does): {folders[1].name}",
         "2 runs here: 0 brought up to date",
     ]
     assert sorted(states(project, named)) == [0]
