@@ -1,4 +1,4 @@
-"""What commands share: reading numbers from the command line, and planning the runs that it asks for."""
+"""Shared by the commands: parse options, and plan the runs that a command asks for."""
 
 import argparse
 from dataclasses import replace
@@ -16,10 +16,13 @@ Jobs = int | Literal["auto", "ray", "slurm"]
 
 
 def whole_number(text: str, name: str) -> int | None:
-    """An integer from the command line, None when it was not given.
+    """Parse an integer option; None if it was not given.
+
+    Args:
+        name: the option's name for the message.
 
     Raises:
-        SpecError: it is not one.
+        SpecError: the text is not a whole number below a billion.
     """
     if not text:
         return None
@@ -29,10 +32,10 @@ def whole_number(text: str, name: str) -> int | None:
 
 
 def port(text: str, default: int) -> int:
-    """PORT: where a server listens.
+    """Parse PORT=, the port on which a server listens.
 
     Raises:
-        SpecError: no port's number.
+        SpecError: the text is not a port number.
     """
     given = whole_number(text, "PORT")
     if given is not None and not 1 <= given <= 65535:
@@ -41,10 +44,10 @@ def port(text: str, default: int) -> int:
 
 
 def seeds(text: str) -> int | tuple[int, ...] | None:
-    """SEEDS: how many, as in "5", or which, as in "0,1,7"; None when it was not given.
+    """Parse SEEDS=: a number of seeds ("5") or a list of seeds ("0,1,7"); None if it was not given.
 
     Raises:
-        SpecError: neither.
+        SpecError: the text is neither.
     """
     if "," not in text:
         return whole_number(text, "SEEDS")
@@ -53,42 +56,46 @@ def seeds(text: str) -> int | tuple[int, ...] | None:
 
 
 def looks(chosen: argparse.Namespace, experiment: Experiment) -> tuple[int, ...]:
-    """Numbers of seeds at which results are looked at, where UNTIL=decided asks for it; empty where it does not.
+    """Numbers of seeds at which UNTIL=decided looks at the results; empty if UNTIL is not given.
 
     Raises:
-        SpecError: another word than decided; SEEDS beside it, or MAX_SEEDS without it, or below the first look.
+        SpecError: UNTIL is not "decided", SEEDS is given as well, or MAX_SEEDS is given without UNTIL or is below the
+            first look.
     """
     most = whole_number(chosen.max_seeds, "MAX_SEEDS")
     if not chosen.until:
         if most is not None:
-            raise SpecError("MAX_SEEDS needs UNTIL=decided; how many seeds all variants get is SEEDS")
+            raise SpecError("MAX_SEEDS needs UNTIL=decided; for a fixed number of seeds use SEEDS")
         return ()
     if chosen.until != "decided":
         raise SpecError(f"UNTIL must be decided; got {chosen.until!r}")
     if chosen.seeds:
-        raise SpecError("SEEDS and UNTIL=decided exclude each other; the most seeds that a variant gets are MAX_SEEDS")
+        raise SpecError("SEEDS and UNTIL=decided exclude each other; MAX_SEEDS limits the seeds of a variant")
     from harness.evidence.looks import LOOKS
 
     declared = experiment.looks or LOOKS
     last = most or experiment.max_seeds or declared[-1]
     if last < declared[0] or last > 1000:
-        raise SpecError(f"MAX_SEEDS must be {declared[0]}..1000, for the first look is at {declared[0]}; got {last}")
+        raise SpecError(f"MAX_SEEDS must be {declared[0]}..1000, as the first look is at {declared[0]}; got {last}")
     return (*(look for look in declared if look < last), last)
 
 
 def workers(chosen: argparse.Namespace, jobs: int = 1) -> int:
-    """Processes for augmentation: WORKERS, or as many as there are cores for each of so many jobs, four at most."""
-    import joblib  # only where something trains
+    """Worker processes for augmentation: WORKERS=, or else the cores available to each of `jobs` runs, at most four."""
+    import joblib  # needed only for training
 
     given = whole_number(chosen.workers, "WORKERS")
     return max(1, min(4, joblib.cpu_count() // jobs)) if given is None else given
 
 
 def where(chosen: argparse.Namespace) -> tuple[Where, Jobs | None]:
-    """The engine that makes the runs, and how many at once: JOBS, RAY or SLURM; None where none of them was given.
+    """Parse JOBS=, RAY= and SLURM=.
+
+    Returns:
+        The engine that makes the runs, and the number of concurrent runs (None if none of the options was given).
 
     Raises:
-        SpecError: more than one of them, or a value that breaks a rule.
+        SpecError: more than one of them was given, or a value breaks its rule.
     """
     given = {name: text for name in ("jobs", "ray", "slurm") if (text := getattr(chosen, name))}
     if len(given) > 1:
@@ -110,13 +117,16 @@ def where(chosen: argparse.Namespace) -> tuple[Where, Jobs | None]:
 
 
 def planned(chosen: argparse.Namespace, root: Path, jobs: Jobs | None = None) -> tuple[Plan, Circumstances]:
-    """The runs that the command line asks for, and the circumstances as it left them, "auto" included.
+    """Plan the runs that the command line asks for.
 
     Args:
-        jobs: how many runs share the machine at once; None takes the experiment's own, most often one.
+        jobs: number of concurrent runs; None uses the experiment's value, by default 1.
+
+    Returns:
+        The plan, and the circumstances as given by the user, in which values may be "auto".
 
     Raises:
-        SpecError: no such experiment, or something in it or on the command line that breaks a rule.
+        SpecError: there is no such experiment, or a value in it or on the command line breaks a rule.
     """
     experiment = catalog.load(chosen.experiment, root)
     changes = overrides.parse(chosen.set)
@@ -125,7 +135,7 @@ def planned(chosen: argparse.Namespace, root: Path, jobs: Jobs | None = None) ->
     changes |= {"jobs": jobs} if jobs else {}
     around = {name: value for name, value in changes.items() if name in Circumstances.model_fields}
     asked = overrides.around(experiment.circumstances, around)
-    from harness.training.device import detect  # and with it torch, seconds after a mistyped name was refused
+    from harness.training.device import detect  # imports torch, after mistyped names were refused
 
     machine = detect(asked.device)
     if asked.jobs not in (1, "auto"):

@@ -1,4 +1,4 @@
-"""`make data`: what a data set holds, before anything is trained on it."""
+"""`make data`: describe a data set before anything is trained on it."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ _MOST_SIZES = 5
 _MOST_CLASSES = 100
 
 
-HELP = "what a data set holds"
+HELP = "describe a data set"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     """Print counts, statistics, repeated and skipped images, and draw a sample; returns the exit status.
 
     Raises:
-        HarnessError: no such data set, or one that cannot be used.
+        HarnessError: the data set does not exist or cannot be used.
     """
     data = _data(chosen)
     found = origin(data, root)
@@ -63,7 +63,7 @@ def _data(chosen: argparse.Namespace) -> Data:
 
 
 def _files(found: Origin) -> Iterator[str]:
-    """What is known before anything is decoded, so that it is seen even where decoding is refused."""
+    """Lines about the files, printed before decoding so that they are shown even if decoding is refused."""
     sizes = found.sizes() if found.sizes else {}
     if sizes:
         common = sorted(sizes.items(), key=lambda item: -item[1])
@@ -119,7 +119,11 @@ def _draw(dataset: Dataset, root: Path) -> Path:
 
 
 def sample(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Indices of at most so many images, class by class, as many of each class as there is room for, evenly spread."""
+    """Indices of at most `most` images, ordered by class, about equally many per class, evenly spaced within it.
+
+    Args:
+        labels: class indices, shape (images,).
+    """
     classes = np.unique(labels)[:most]
     room = max(1, most // len(classes))
     members = (np.flatnonzero(labels == label) for label in classes)

@@ -1,4 +1,4 @@
-"""`make explain`: where a run's network looked, on the test images that it gets wrong."""
+"""`make explain`: Grad-CAM heat maps of a run's network for test images that it misclassifies."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.values import HarnessError
 
-HELP = "where a run's network looked on images it gets wrong (Grad-CAM)"
+HELP = "Grad-CAM heat maps of images that a run's network misclassifies"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     """Write `explained.png`; returns the exit status.
 
     Raises:
-        HarnessError: no such run, captum is missing, or the run's test images are not in data/cache.
+        HarnessError: there is no such run, captum is not installed, or the run's test images are not in data/cache.
     """
     from harness.artifacts import explain, figures
     from harness.artifacts.predictions import misclassified
@@ -34,7 +34,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     with np.load(run.predictions, allow_pickle=False) as kept:
         wrong = misclassified(kept["logits"], kept["labels"], run.data.classes).head(explain.SHOWN)
     if wrong.empty:
-        print("nothing to explain: every test image is classified rightly")
+        print("nothing to explain: every test image is classified correctly")
         return 0
     images = np.ascontiguousarray(cached.test.images[wrong["index"].to_numpy(dtype=int)])
     trained, number = load_model(run.weights), {name: at for at, name in enumerate(run.data.classes)}

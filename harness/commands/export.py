@@ -1,9 +1,9 @@
-"""`make export`: a run's network in forms that other programs read, checked against torch."""
+"""`make export`: export a run's network to other formats, and check them against torch."""
 
 import argparse
 from pathlib import Path
 
-HELP = "a run's network as ONNX, .pt2, safetensors and an MLflow model"
+HELP = "export a run's network as ONNX, .pt2, safetensors and an MLflow model"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -11,10 +11,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def act(chosen: argparse.Namespace, root: Path) -> int:
-    """Write the four forms; returns the exit status.
+    """Write the four formats; returns the exit status.
 
     Raises:
-        HarnessError: no such run, a package that is missing, or a form that does not agree with torch.
+        HarnessError: there is no such run, a package is missing, or an exported network disagrees with torch.
     """
     from harness.artifacts.export import export, require
     from harness.artifacts.weights import load_model

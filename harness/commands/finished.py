@@ -1,4 +1,4 @@
-"""The network that a finished run left: found by the run's name, as `make reproduce` finds it."""
+"""Find a finished run and its network by the run's key or MLflow id."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from harness.values import HarnessError
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run, its weights, and the images that it was trained on."""
+    """A finished run: its events, its network, and the description of its images."""
 
     key: str
     events: list[Event]
@@ -32,7 +32,7 @@ class FinishedRun:
 
 
 def find(name: str, root: Path) -> FinishedRun:
-    """A finished run, by its key in runs/ or by its id in MLflow.
+    """Find a finished run by its key in runs/ or its id in MLflow.
 
     Raises:
         HarnessError: there is no such run, it did not finish, or its weights are missing.
@@ -54,5 +54,5 @@ def _file(file: str, local: Path | None, name: str, root: Path) -> Path:
 
 
 def out_folder(root: Path, verb: str, key: str) -> Path:
-    """Where what is made of a run goes: `reports/out/<verb>-<run>`."""
+    """The output folder of a command for a run: `reports/out/<verb>-<run>`."""
     return root / "reports" / "out" / f"{verb}-{re.sub(r'[^A-Za-z0-9_-]+', '-', key)}"

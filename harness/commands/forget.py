@@ -1,4 +1,4 @@
-"""`make forget`: delete runs, in `runs/` and in MLflow."""
+"""`make forget`: delete runs in `runs/` and in MLflow."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from harness.values import SpecError
 
 
 def forget(chosen: argparse.Namespace, root: Path) -> int:
-    """Delete the runs that RUN names, and say what is left of them. Returns the exit status."""
+    """Delete the runs named by RUN= and print what was deleted; returns the exit status."""
     keys = list(dict.fromkeys(chosen.runs.split()))
     if not keys:
         raise SpecError("RUN must name one run or several by their keys, as a report's table of runs has them")

@@ -1,4 +1,4 @@
-"""`make list`: every model and every experiment, or one model's layers. Only looking need not wait for torch."""
+"""`make list`: list all models and experiments, or one model's layers; from a cache where possible, without torch."""
 
 import argparse
 import hashlib
@@ -20,7 +20,7 @@ _BROKEN = "cannot be imported: "
 
 
 def show(chosen: argparse.Namespace, root: Path) -> int:
-    """Print what there is; what cannot be read is listed with the reason. Returns the exit status."""
+    """Print all models and experiments, with the reason for those that cannot be read; returns the exit status."""
     if chosen.model:
         print(layers(chosen.model))
         return 0
@@ -37,9 +37,9 @@ def show(chosen: argparse.Namespace, root: Path) -> int:
 
 
 def model_lines(root: Path) -> list[str]:
-    """A line a registered model: parameters, multiply-adds, receptive field, options and their defaults.
+    """A line per registered model: parameters, multiply-adds, receptive field, options and their defaults.
 
-    Kept in data/cache until the models' code changes: whoever only looks need not wait for torch.
+    The lines are cached in data/cache until the models' code changes, so that listing need not import torch.
     """
     sha = hashlib.sha256(importlib.metadata.version("torch").encode())
     for path in (Path(__file__), *sorted((code_of(root) / "models").glob("*.py"))):
@@ -51,14 +51,14 @@ def model_lines(root: Path) -> list[str]:
 
     lines = [_model_line(name) for name in models.names()]
     lines += [f"{_BROKEN}{why}" for why in models.BROKEN.values()]
-    with suppress(OSError):  # a project that cannot be written to can still be listed
+    with suppress(OSError):  # the project may be read-only
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, "\n".join(lines).encode())
     return lines
 
 
 def layers(model: str) -> str:
-    """A model's table of layers, at its default options.
+    """The table of a model's layers at its default options.
 
     Raises:
         SpecError: there is no model of that name, or it cannot be built with its defaults.

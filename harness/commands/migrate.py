@@ -1,4 +1,4 @@
-"""`make migrate`: all runs of one tracking store into another, compared, resumable."""
+"""`make migrate`: copy all runs of one tracking store into another, and compare them."""
 
 import argparse
 import os
@@ -10,15 +10,16 @@ HELP = "copy all runs of one tracking store into another"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    for name, help in (("from", "the store to read"), ("to", "the store to write")):  # see make server: no passwords
+    for name, help in (("from", "the store to read"), ("to", "the store to write")):  # see make server
         parser.add_argument(f"--{name}", dest=f"{name}_", default=os.environ.get(name.upper(), ""), help=help)
 
 
 def act(chosen: argparse.Namespace, root: Path) -> int:
-    """Copy, and print what both stores then have. Returns the exit status: 1 if that is not the same.
+    """Copy, and print what both stores then have; returns the exit status, 1 if they differ.
 
     Raises:
-        SpecError, TrackingError: in one line.
+        SpecError: FROM or TO is not usable.
+        TrackingError: a store fails, or another copy is in progress.
     """
     from filelock import FileLock, Timeout
 
@@ -37,7 +38,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
         raise SpecError("FROM and TO must be two stores; they are the same")
     file = database.file_of(uris[0])
     if file is not None and not file.is_file():
-        raise SpecError(f"FROM must be a store that is there; {file} is not")
+        raise SpecError(f"FROM must be an existing store; {file} does not exist")
     (root / "runs").mkdir(exist_ok=True)
     try:
         with FileLock(root / "runs" / "migrate.lock", timeout=0):

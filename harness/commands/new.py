@@ -1,4 +1,4 @@
-"""`make new`: an experiment's file of one's own, from one that is there, with a comment above every field."""
+"""`make new`: create an experiment's file from an existing one, with a comment above every field."""
 
 import argparse
 import ast
@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.plans import catalog
 from harness.values import SpecError, nearest
 
-HELP = "write an experiment's file, from one that is there"
+HELP = "create an experiment's file from an existing one"
 DEFAULT = "quickstart"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _DOCSTRING = '''"""TODO: the question, and the answer that you expect.
@@ -18,19 +18,19 @@ _DOCSTRING = '''"""TODO: the question, and the answer that you expect.
 Command: make run EXP={name}. Cost: see make plan EXP={name}. Begun as a copy of {origin}.
 """'''
 _CLAIMS = ("published", "expected")
-"""Fields that say something of the old question's results."""
+"""Fields about the results of the copied experiment, which are left out."""
 COMMENTS: Mapping[str, str] = {
     "question": "One sentence; the report opens with it.",
     "base": "What all variants share. Every field and its rule: harness/plans/spec.py.",
     "variants": "Each variant: its name, and the fields in which it differs from `base`.",
     "factor": "The only fields in which variants may differ; any other difference is refused.",
     "factors": "Each field and its levels: every combination of them is a variant.",
-    "tune": "What is tuned first, with the same number of trials for every variant.",
+    "tune": "Hyperparameters that are tuned first, with the same number of trials for every variant.",
     "looks": "Numbers of seeds at which UNTIL=decided looks at the results.",
     "baseline": "The variant that all others are compared with.",
-    "seeds": "Each variant runs once with each of these seeds; make plan says what so many can show.",
+    "seeds": "Each variant runs once with each of these seeds; make plan says what so many seeds can show.",
     "smallest_difference_points": "In percentage points: differences below it are taken not to matter.",
-    "primary_metric": "What variants are compared by.",
+    "primary_metric": "The metric by which variants are compared.",
 }
 
 
@@ -43,7 +43,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     """Write `experiments/<name>.py`; returns the exit status.
 
     Raises:
-        SpecError: a name that is none or is taken, or no experiment to begin with.
+        SpecError: the name is invalid or taken, or there is no experiment to copy.
     """
     name, origin = chosen.experiment, chosen.origin or DEFAULT
     if not _NAME.fullmatch(name):
@@ -64,7 +64,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
 
 
 def _source(name: str, root: Path) -> str:
-    """The text of an experiment of the project, or of one that the package brings as an example."""
+    """The source of an experiment of the project, or of an example in the installed package."""
     examples = importlib.util.find_spec("experiments")
     places = [root / "experiments", *map(Path, examples.submodule_search_locations or () if examples else ())]
     known = {path.stem: path for place in reversed(places) for path in place.glob("*.py") if _NAME.fullmatch(path.stem)}
@@ -75,10 +75,10 @@ def _source(name: str, root: Path) -> str:
 
 
 def written(source: str, name: str, origin: str) -> str:
-    """An experiment's text under another name: its docstring, published results and predictions are left out.
+    """The source of an experiment under another name, without its docstring, published results and predictions.
 
     Raises:
-        SpecError: the text holds no `EXPERIMENT = Experiment(...)` to take.
+        SpecError: the source has no `EXPERIMENT = Experiment(...)`.
     """
     tree = ast.parse(source)
     call = next((node.value for node in tree.body if isinstance(node, ast.Assign) and _is_experiment(node)), None)
@@ -108,7 +108,7 @@ def _is_experiment(node: ast.Assign) -> bool:
 
 
 def _without_unused(source: str) -> str:
-    """Without the imports and constants that only the published results used."""
+    """Remove imports and constants that are no longer used."""
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name) and _is_read(node)}
     lines = source.splitlines()
     for node in reversed(ast.parse(source).body):
@@ -120,7 +120,7 @@ def _without_unused(source: str) -> str:
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             target = node.targets[0].id
             if target != "EXPERIMENT" and target not in used:
-                del lines[first : last + (not "".join(lines[last : last + 1]).strip())]  # and a blank line after it
+                del lines[first : last + (not "".join(lines[last : last + 1]).strip())]  # with the blank line after it
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
-"""`make plan`: what `make run` would do, how long it would take here, and what it would cost. No run is recorded.
+"""`make plan`: print what `make run` would do, how long it would take on this machine, and what it would cost.
 
-Threads, memory format and the form of the step are measured and kept as `make run` does it, which then finds them.
+No run is recorded. Threads, memory format and the form of the step are measured and stored as by `make run`, which then
+uses them.
 """
 
 import argparse
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from harness.plans.plan import Plan
     from harness.plans.spec import RunSpec
 
-HELP = "what an experiment's runs would be, and take, here"
+HELP = "what make run would do, its time, cost and disk usage on this machine"
 START_SECONDS = 6.0
 """Of importing, and of opening the store, as measured once for a command."""
 
@@ -31,7 +32,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     """Print the plan; returns the exit status.
 
     Raises:
-        HarnessError: whatever `make run` would refuse, or a run that fails within its first steps.
+        HarnessError: `make run` would refuse the plan, or a run fails within its first steps.
     """
     planned, asked = arguments.planned(chosen, root)
     workers = arguments.workers(chosen)
@@ -53,7 +54,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
 
 
 def described(plan: "Plan", made: Sequence["RunSpec"]) -> list[str]:
-    """The question, the runs, and what differs between them."""
+    """Lines with the question, the runs, and the differences between variants."""
     from harness.plans.differences import differences
 
     seeds, recipes = sorted({spec.seed for spec in plan.runs}), plan.recipes
@@ -72,7 +73,7 @@ def described(plan: "Plan", made: Sequence["RunSpec"]) -> list[str]:
 
 
 def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast"]) -> list[str]:
-    """Time, core or GPU hours, and disk, of the runs that are missing, one after the other."""
+    """Lines with the time, the core or GPU hours, and the disk usage of the missing runs."""
     if not missing:
         return ["time: none; every run is made"]
     around = plan.circumstances
@@ -95,7 +96,7 @@ def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast
 
 
 def lasting(seconds: float) -> str:
-    """50 s; 12 min; 3.5 h; 4.1 days."""
+    """A duration in a suitable unit: "50 s", "12 min", "3.5 h", "4.1 days"."""
     for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""`make predict`: what a run's network says of a folder of images."""
+"""`make predict`: classify a folder of images with a run's network."""
 
 import argparse
 from collections import Counter
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.values import HarnessError
 
-HELP = "what a run's network says of a folder of images"
+HELP = "classify a folder of images with a run's network"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     """Write `predictions.csv` and `contact_sheet.png`; returns the exit status.
 
     Raises:
-        HarnessError: no such run or folder, or an image that cannot be decoded.
+        HarnessError: there is no such run or folder, or an image cannot be decoded.
     """
     if not chosen.images:
         raise HarnessError("IMAGES must name a folder of image files, as in: make predict RUN=<key> IMAGES=photos")

@@ -1,6 +1,6 @@
-"""`make prune`: which of an experiment's runs could go, how much room that makes, and, told to, deletes them.
+"""`make prune`: show which of an experiment's runs could be deleted and the space this frees; with YES=1 delete them.
 
-Room in MLflow is free only after `mlflow gc`: until then a deleted run can be restored.
+Space in MLflow is freed only by `mlflow gc`; until then a deleted run can be restored.
 """
 
 import argparse
@@ -24,14 +24,14 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Kept:
-    """A run's folder."""
+    """A run with its folder, size and end."""
 
     folder: Path
     variant: str
     ended: float
-    """Seconds since 1970, of its last event."""
+    """Time of its last event in seconds since 1970."""
     images: str
-    """The checksum of its data set."""
+    """Checksum of its data set."""
     bytes: int
 
     @property
@@ -41,16 +41,16 @@ class Kept:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment")
-    parser.add_argument("--variant", default="", help="only its runs")
-    parser.add_argument("--older", default="", help="only runs that ended more than so many days ago")
+    parser.add_argument("--variant", default="", help="only runs of this variant")
+    parser.add_argument("--older", default="", help="only runs that ended more than this number of days ago")
     parser.add_argument("--yes", default="", help="1 deletes them")
 
 
 def act(chosen: argparse.Namespace, root: Path) -> int:
-    """List the runs, and delete them if told to; returns the exit status.
+    """List the runs, and delete them with YES=1; returns the exit status.
 
     Raises:
-        HarnessError: no such experiment or variant, an option that breaks its rule, or a run that is being made.
+        HarnessError: there is no such experiment or variant, an option breaks its rule, or a run is being made.
     """
     from harness.commands.arguments import whole_number
     from harness.tracking.forget import forget
@@ -69,7 +69,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     for line in _described(gone, _in_store(tracker, chosen.experiment, gone), caches):
         print(line)
     if not chosen.yes:
-        print("nothing is deleted; the same command with YES=1 deletes it")
+        print("nothing is deleted yet; the same command with YES=1 deletes them")
         return 0
     made = forget(tracker, root, [run.key for run in gone])
     for cache in caches:
@@ -81,7 +81,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
 
 
 def _kept(root: Path) -> list[Kept]:
-    """The runs of every experiment; one whose journal cannot be read is left alone."""
+    """The runs of all experiments, except those whose journal cannot be read."""
     from harness.records import journal
     from harness.tracking.state import begun
 
@@ -110,7 +110,7 @@ def _chosen(runs: Sequence[Kept], experiment: str, variant: str, days: int | Non
 
 
 def _caches(root: Path, gone: Sequence[Kept], left: Sequence[Kept]) -> list[Path]:
-    """Decoded data sets that only these runs are of; they are decoded again when they are needed."""
+    """Cached data sets that only these runs use; they are decoded again when needed."""
     only = {run.images for run in gone} - {run.images for run in left}
     found = []
     for meta in sorted((root / "data" / "cache").glob("[!.]*/meta.json")):
@@ -121,7 +121,7 @@ def _caches(root: Path, gone: Sequence[Kept], left: Sequence[Kept]) -> list[Path
 
 
 def _in_store(tracker: "Tracker", experiment: str, gone: Sequence[Kept]) -> tuple[int, int | None]:
-    """How many runs MLflow has of these, and the bytes of their artifacts; None where only a server knows them."""
+    """The number of these runs in MLflow, and the size of their artifacts in bytes (None if they are on a server)."""
     keys = {run.key for run in gone}
     runs = [run for run in tracker.listing(experiment) if run.key in keys and not run.deleted]
     folders = [tracker.folder(run) for run in runs]

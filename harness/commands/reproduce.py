@@ -1,4 +1,4 @@
-"""Replays a recorded run from its spec and compares: every epoch's numbers and the weights, bit for bit."""
+"""`make reproduce`: make a recorded run again and compare every epoch's numbers and the weights, bit for bit."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ from harness.values import HarnessError
 
 
 def recorded(name: str, root: Path) -> list[Event]:
-    """The events of a finished run, by its key in runs/ or by its id in MLflow.
+    """The events of a finished run, by its key in runs/ or its id in MLflow.
 
     Raises:
         HarnessError: there is no such run, or it did not finish.
@@ -46,11 +46,11 @@ def _in_mlflow(run_id: str, root: Path) -> list[Event]:
 
 
 def replay(events: list[Event], root: Path, workers: int, stop: Stop) -> list[Event]:
-    """Make the run again in runs/reproduced/; stopped and called again, it goes on.
+    """Make the run again in runs/reproduced/; an interrupted replay is resumed.
 
     Raises:
-        HarnessError: the data are not those that the run had, or its device is not here.
-        Interrupted: `stop` said so; a checkpoint is kept.
+        HarnessError: the images differ from the run's, or this machine lacks its device.
+        Interrupted: `stop` returned True; a checkpoint is saved.
     """
     started = events[0]
     assert isinstance(started, Started)
@@ -61,7 +61,7 @@ def replay(events: list[Event], root: Path, workers: int, stop: Stop) -> list[Ev
     if dataset.checksum != started.data.checksum:
         raise HarnessError(
             f"`data` {dataset.label!r} is not what run {spec.key} had: checksum {started.data.checksum}, now "
-            f"{dataset.checksum}; put the images back"
+            f"{dataset.checksum}; restore the images"
         )
     folder = replay_folder(root, spec.key)
     if ended(journal.read(folder)):
@@ -79,15 +79,15 @@ def replay(events: list[Event], root: Path, workers: int, stop: Stop) -> list[Ev
 
 
 def replay_folder(root: Path, key: str) -> Path:
-    """Where a replay works."""
+    """The folder of a replay."""
     return root / "runs" / "reproduced" / "replays" / key
 
 
 def differences(before: list[Event], now: list[Event]) -> list[str]:
-    """What a replay has otherwise, each in a few words; empty when all is equal bit for bit."""
+    """Short descriptions of the differences between a run and its replay; empty if they are equal bit for bit."""
     found: list[str] = []
     began = next((event for event in before if isinstance(event, Started)), None)
-    searched = began is None or began.spec.recipe.optimizer.lr == "find"  # else one range test was made for all runs
+    searched = began is None or began.spec.recipe.optimizer.lr == "find"  # else one range test served all runs
     for kind in (*([LRFound] if searched else []), EpochDone, Finished):
         pairs = zip(_rows(before, kind), _rows(now, kind), strict=False)
         for old, new in pairs:
@@ -103,7 +103,7 @@ def differences(before: list[Event], now: list[Event]) -> list[str]:
 
 
 def elsewhere(before: list[Event], now: list[Event]) -> list[str]:
-    """What else differs between the two machines or code bases."""
+    """Differences between the two environments: machine, code and package versions."""
     old, new = (next(event.environment for event in events if isinstance(event, Started)) for events in (before, now))
     return [f"{name} {was} → {current}" for name, (was, current) in environment_differences(old, new).items()]
 
@@ -118,7 +118,7 @@ def _short(value: Any) -> str:
 
 
 def reproduce(name: str, root: Path, workers: int) -> int:
-    """Replay and compare, with a line of result; returns the exit status: 0 equal, 1 not, 130 or 143 stopped."""
+    """Replay and compare, and print the result; returns the exit status: 0 equal, 1 not, 130 or 143 stopped."""
     before, stop = recorded(name, root), Stop()
     try:
         now = replay(before, root, workers, stop)
@@ -139,11 +139,11 @@ def reproduce(name: str, root: Path, workers: int) -> int:
         return 0
     print(f"not reproduced: {'; '.join(found)}{_but(other)}; the replay is in {folder.relative_to(root)}")
     if started.circumstances.step == "stacked":
-        print("it trained as one with other seeds (step: stacked): they share dropout's random numbers, and rounding")
+        print("it was stacked with other seeds, which share dropout's random numbers and affect rounding")
     if started.circumstances.device.startswith("cuda"):
-        print("on CUDA some sums, such as in the backward pass of max pooling, may be taken in any order")
+        print("on CUDA the order of some sums, such as in the backward pass of max pooling, may vary")
     return 1
 
 
 def _but(other: list[str]) -> str:
-    return f" (what differs around it: {', '.join(other)})" if other else ""
+    return f" (other environment: {', '.join(other)})" if other else ""

@@ -1,4 +1,4 @@
-"""`make run`: make every run of an experiment that is not made yet."""
+"""`make run`: make every run of an experiment that has not been made yet."""
 
 import argparse
 import sys
@@ -8,9 +8,14 @@ from harness.commands import arguments
 
 
 def run(chosen: argparse.Namespace, root: Path) -> int:
-    """The exit status: 0 done, 1 some without a result or undelivered, 128 and the signal's number when stopped."""
+    """Make the missing runs.
+
+    Returns:
+        The exit status: 0 done, 1 some runs have no result or were not delivered, 128 plus the signal's number if
+        stopped.
+    """
     where, jobs = arguments.where(chosen)
-    arguments.workers(chosen)  # refuses a wrong number before anything is read
+    arguments.workers(chosen)  # check the number before anything is read
     planned, asked = arguments.planned(chosen, root, jobs)
     from harness.commands.tune import make_all
     from harness.environment import code_at_start
@@ -42,8 +47,8 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     name = planned.design.experiment
     if outcome.superseded:
         print(
-            f"a concurrent command has asked otherwise of {name}, and the report is of that; "
-            f"one of all: make run EXP={name}",
+            f"a concurrent command has replaced this plan of {name}, so the report shows that command's plan; "
+            f"for a report of all runs: make run EXP={name}",
             file=sys.stderr,
         )
     problems = []
@@ -60,7 +65,7 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
 
 
 def lr_find(chosen: argparse.Namespace, root: Path) -> int:
-    """`make lr-find`: an experiment's LR range tests alone."""
+    """`make lr-find`: carry out an experiment's LR range tests without training."""
     planned, _ = arguments.planned(chosen, root)
     workers = arguments.workers(chosen)
     from harness.execution.check import check

@@ -1,9 +1,10 @@
-"""`make server`: MLflow's own server for a team, over a database and a place for artifacts that are checked first.
+"""`make server`: run MLflow's server for a team, after checking its database and artifact store.
 
-Clients send artifacts through it and need no access to where they lie. It listens on 127.0.0.1, or, where HOSTS names
-the hosts that it may be called by, on all interfaces; any other host name is refused. What it does not do: encrypt (put
-a proxy with TLS before it), and, without AUTH=1, ask who is there. With AUTH=1 MLflow's basic-auth app does: every user
-reads everything, changes what is his own, and administrators all; see docs/deployment/README.md.
+Clients send artifacts through the server and need no access to the artifact store. The server listens on 127.0.0.1, or
+on all interfaces if HOSTS= lists the host names by which it may be called; other host names are refused. It does not
+encrypt (use a TLS proxy in front) and does not authenticate users unless AUTH=1 enables MLflow's basic-auth app: then
+every user can read everything and change their own runs, and administrators can change all. See
+docs/deployment/README.md.
 """
 
 import argparse
@@ -19,31 +20,31 @@ from harness.commands.arguments import port as port_number
 from harness.commands.arguments import whole_number
 from harness.values import SpecError
 
-HELP = "MLflow's server for a team"
+HELP = "run MLflow's server for a team"
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?")
 _WORKERS = 2
 _REMEMBERED_SECONDS = 30
-"""A password that was right is not hashed anew for so long, which would cost a tenth of a second a request; one that
-was changed is taken so long by the server's other processes."""
+"""Checked passwords are cached for this time, because hashing costs 0.1 s per request. The server's other processes
+accept an old password for as long after a change."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     for name, help in (
         ("backend", "its database"),
-        ("artifacts", "where artifacts go: a folder, or an object store's address"),
-        ("auth", "1: ask for users and passwords"),
-        ("hosts", "names under which others call it"),
-        ("port", "where it listens (5000)"),
-        ("workers", f"its processes ({_WORKERS})"),
-    ):  # from the environment, so that no password stands in a list of processes
+        ("artifacts", "the artifact store: a folder, or an object store's address"),
+        ("auth", "1: require users and passwords"),
+        ("hosts", "host names by which clients call it"),
+        ("port", "the port on which it listens (5000)"),
+        ("workers", f"number of its processes ({_WORKERS})"),
+    ):  # from the environment, so that no password is shown in process lists
         parser.add_argument(f"--{name}", default=os.environ.get(name.upper(), ""), help=help)
 
 
 def act(chosen: argparse.Namespace, root: Path) -> int:
-    """Check everything, then serve until asked to end. Returns the exit status.
+    """Check everything, then serve until asked to end; returns the exit status.
 
     Raises:
-        SpecError, TrackingError: in one line, within 15 seconds, what keeps the server from starting.
+        SpecError, TrackingError: the server cannot start; found within 15 seconds.
     """
     port, hosts = port_number(chosen.port, 5000), _hosts(chosen.hosts)
     workers = whole_number(chosen.workers, "WORKERS") or _WORKERS
@@ -77,7 +78,7 @@ def _tell(port: int, hosts: list[str], asks: bool) -> None:
     where = hosts[0] if hosts else "127.0.0.1"
     print(f"record there with: export MLFLOW_TRACKING_URI=http://{where if ':' in where else f'{where}:{port}'}")
     if hosts and not asks:
-        print("warning: whoever reaches it reads, changes and deletes everything; AUTH=1 asks for passwords")
+        print("warning: anyone who can reach it can read, change and delete everything; AUTH=1 requires passwords")
     print(end="", flush=True)
 
 
@@ -96,7 +97,7 @@ def _not_asking() -> Iterator[tuple[list[str], dict[str, str]]]:
 
 @contextmanager
 def _asking(uri: str) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """MLflow's basic-auth app, its users in the same database; its settings lie in a file that only this user reads."""
+    """Options for MLflow's basic-auth app, with users in the same database and settings in a file readable only by us."""
     with tempfile.TemporaryDirectory(prefix="harness-auth-") as folder:
         file = Path(folder) / "basic_auth.ini"
         escaped = uri.replace("%", "%%")

@@ -1,4 +1,4 @@
-"""What `make run` does around the making of runs: tunes before, and looks at results in between."""
+"""The steps of `make run` around making the runs: tuning, the shared LR range test, and interim looks."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,19 +14,19 @@ from harness.plans.spec import Data
 from harness.records.events import LRFound
 
 Make = Callable[[Plan, Mapping[Data, Dataset], Mapping[str, LRFound]], Outcome]
-"""Makes the runs of a plan on these data sets; the last are the LR range tests that runs have made for all."""
+"""Makes the runs of a plan on these data sets; the last argument maps run keys to shared LR range tests."""
 
 
 def make_all(
     plan: Plan, datasets: Mapping[Data, Dataset], root: Path, workers: int, make: Make
 ) -> tuple[Plan, Outcome]:
-    """Make a plan's trials, if it has any, then its runs: all of them, or until it is decided.
+    """Make a plan's tuning trials, if any, then its runs: all of them, or until they are decided.
 
     Returns:
-        What was asked for in the end, and how making it ended: of the trials, where a signal stopped them.
+        The final plan and its outcome; if a signal stopped the trials, the outcome of the trials.
 
     Raises:
-        HarnessError: as `tune`, `find_shared`, `until` and `make` raise it.
+        HarnessError: raised by `tune`, `find_shared`, `until` or `make`.
     """
     if plan.tune:
         plan, stopped = tune(plan, root, lambda trials: make(*check(trials, root), {}))

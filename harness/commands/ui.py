@@ -1,4 +1,4 @@
-"""`make ui`: MLflow's own pages over the local store, with a link to each experiment's summary."""
+"""`make ui`: serve MLflow's pages for the local store, and print a link to each experiment's summary."""
 
 import argparse
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from harness.commands.arguments import port
 if TYPE_CHECKING:
     from harness.tracking.tracker import Tracker
 
-HELP = "the MLflow UI"
+HELP = "serve the MLflow UI"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def act(chosen: argparse.Namespace, root: Path) -> int:
-    """Print the links and serve until Ctrl-C. Returns the exit status."""
+    """Print the links and serve until Ctrl-C; returns the exit status."""
     from harness.tracking.store import local_uri, serve_ui
     from harness.tracking.tracker import Tracker
 
@@ -29,7 +29,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
 
 
 def links(tracker: "Tracker", port: int) -> Iterator[str]:
-    """A line an experiment: the page of its summary run, that of the experiment last asked for first."""
+    """A line per experiment with the page of its summary run; the most recently planned experiment first."""
     summaries = [(name, run) for name in tracker.experiments() if (run := tracker.summary_run(name))]
     asked = {name: tracker.client.get_run(run.id).info.end_time or 0 for name, run in summaries}
     for name, run in sorted(summaries, key=lambda each: -asked[each[0]]):

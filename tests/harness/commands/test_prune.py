@@ -59,7 +59,7 @@ def test_nothing_goes_before_it_is_asked_for(project: Path, prune: Prune) -> Non
     assert here.startswith("runs/: 4 runs, ")
     assert store.startswith("MLflow: 4 runs, ")
     assert cache == "cache: mine, 1.0 MB (decoded again when needed)"
-    assert last == "nothing is deleted; the same command with YES=1 deletes it"
+    assert last == "nothing is deleted yet; the same command with YES=1 deletes them"
     assert _left(project) == ["other", "other", "plain", "plain"]
 
 

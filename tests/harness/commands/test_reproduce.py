@@ -109,7 +109,7 @@ def test_what_differs_is_named(project: Project, capsys: pytest.CaptureFixture[s
     assert f"; finished: weights_sha256 0123 → {end.weights_sha256[:57]}" in said
     replay = f"runs/reproduced/replays/{project.spec.key}"
     versions = started.environment["versions"]
-    assert said.endswith(f" (what differs around it: torch 1.0 → {versions['torch']}); the replay is in {replay}")
+    assert said.endswith(f" (other environment: torch 1.0 → {versions['torch']}); the replay is in {replay}")
     assert (project.root / replay / journal.NAME).exists()
 
 
@@ -181,7 +181,7 @@ def test_other_images_are_refused(project: Project) -> None:
     checksum = started.data.checksum
     project.rewrite(Started, data=started.data.model_copy(update={"checksum": "0123"}))
     rule = (
-        rf"^`data` 'digits' is not what run {project.spec.key} had: checksum 0123, now {checksum}; put the images back$"
+        rf"^`data` 'digits' is not what run {project.spec.key} had: checksum 0123, now {checksum}; restore the images$"
     )
     with pytest.raises(HarnessError, match=rule):
         reproduce(project.spec.key, project.root, workers=0)

@@ -121,7 +121,9 @@ def test_what_is_started(
     assert named[named.index("--allowed-hosts") + 1] == f"127.0.0.1:{port},localhost:{port},mlflow.lab:{port},lab2:80"
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == f"record there with: export MLFLOW_TRACKING_URI=http://127.0.0.1:{port}"
-    assert lines[-1].startswith("warning: whoever reaches it reads, changes and deletes everything; AUTH=1 asks")
+    assert lines[-1].startswith(
+        "warning: anyone who can reach it can read, change and delete everything; AUTH=1 requires"
+    )
 
 
 def test_with_users_its_settings_are_read_by_its_own_user_alone(
