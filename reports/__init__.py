@@ -1,6 +1,6 @@
-"""Tables, figures and text from recorded runs. In a notebook: `from reports import report, results`.
+"""Reports (tables, figures and text) from recorded runs. In a notebook: `from reports import report, results`.
 
-Both import what they need when they are called.
+Both functions import their dependencies when they are called.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def results(experiment: str, root: Path | None = None) -> "pd.DataFrame":
-    """One row a run; see `reports.notebook.results`."""
+    """A data frame with one row per run; see `reports.notebook.results`."""
     from reports import notebook
 
     return notebook.results(experiment, root)
 
 
 def report(experiment: str, allow: Sequence[str] = (), root: Path | None = None) -> "Page":
-    """Write a report and show it; see `reports.notebook.report`."""
+    """Write a report and return it as a page; see `reports.notebook.report`."""
     from reports import notebook
 
     return notebook.report(experiment, allow, root)

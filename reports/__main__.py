@@ -1,4 +1,4 @@
-"""Reports from recorded runs: write one, publish one with its data, check the published ones."""
+"""The command line of reports: write a report, publish it with its data, check the published ones."""
 
 import argparse
 import os
@@ -30,7 +30,12 @@ ROOT = project()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 bad input, runs that cannot be compared, or a report that no longer holds."""
+    """Run one command.
+
+    Returns:
+        The exit status: 0 done; 2 bad input, runs that cannot be compared, or a published report that cannot be
+        reproduced from its data.
+    """
     parser = argparse.ArgumentParser(prog="reports", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
@@ -95,7 +100,7 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
 
 
 def _figures() -> str:
-    """FIGURES: a further form in which figures are written; "" for none."""
+    """FIGURES=: a second file format for figures; "" for none."""
     value = os.environ.get("FIGURES", "")
     if value not in ("", "pdf", "svg"):
         raise HarnessError(f"FIGURES must be pdf, svg or left out; got {value!r}")
@@ -117,7 +122,7 @@ def _results(names: Sequence[str]) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    """What the seeds could show, by the recorded runs' spread where there are any; a store that fails is none."""
+    """Print what the seeds could show, given the spread of recorded runs if there are any and the store answers."""
     recorded = []
     with suppress(TrackingError):
         selection = select(Tracker(ROOT), chosen.experiment)
@@ -151,7 +156,7 @@ def _slug(text: str) -> str:
 
 
 def _folder_name(selection: Selection) -> str:
-    """The experiment's; on other images than the declared ones these too, so that neither report replaces the other."""
+    """The report's folder: the experiment's name, followed by the data set's if that is not the declared one."""
     name = selection.design.experiment
     if "data.name" not in selection.design.changed or not selection.records:
         return name
@@ -159,13 +164,13 @@ def _folder_name(selection: Selection) -> str:
 
 
 def _describe(tracker: Tracker, selection: Selection, allowed: Sequence[str]) -> None:
-    """Put the answer, and links to the runs, on the summary run's page in MLflow."""
+    """Put the answer and links to the runs on the page of the summary run in MLflow."""
     said = note(selection, tracker.experiment_id(selection.design.experiment), allowed)
     tracker.describe(tracker.record_summary(selection.summary), said)
 
 
 def _print_answer(selection: Selection) -> None:
-    """The report's first sentences, on the terminal."""
+    """Print the first sentences of the report."""
     if selection.records:
         _print_sentences([text.text for text in prose.answer(selection, frames.comparisons(selection))])
 
@@ -185,7 +190,7 @@ def _publish(names: Sequence[str], allowed: Sequence[str]) -> int:
 
 
 def _check(update: bool) -> int:
-    """Every published report, the rest of them also when one no longer holds."""
+    """Check all published reports, even if one fails."""
     status = 0
     for folder in sorted(path for path in (ROOT / "reports" / "published").iterdir() if path.is_dir()):
         shown = folder.relative_to(ROOT)
@@ -202,7 +207,7 @@ def _check(update: bool) -> int:
 
 
 def images_of(selection: Selection) -> Images | None:
-    """The test images, from the decoded cache, if this machine has it."""
+    """The test images from the cache of decoded data sets; None if this machine does not have them."""
     if not selection.records:
         return None
     cached = open_cached(selection.records[0].started.data.checksum, ROOT)

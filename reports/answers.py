@@ -1,4 +1,4 @@
-"""What each variant's runs answer on every test image, read run by run: one run's logits are in memory at a time."""
+"""Predictions of each variant's runs on all test images, read one run at a time to limit memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,30 +13,30 @@ from reports.checkpoints import Bools, Floats, Ints, Reliability, calibration_er
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """A variant's runs, in the order of their seeds, on the same test images."""
+    """Predictions of a variant's runs, ordered by seed, on the same test images."""
 
     correct: Bools
     """(runs, images)."""
     predicted: NDArray[np.unsignedinteger]
-    """Class, (runs, images)."""
+    """Predicted class, shape (runs, images)."""
     chance: Floats
-    """Softmax probabilities, the mean over runs, (images, classes)."""
+    """Softmax probabilities, averaged over runs, shape (images, classes)."""
     confidence: Floats
-    """The largest probability of each image, the sum over runs, (images,)."""
+    """The largest probability of each image, summed over runs, shape (images,)."""
     mean_confidence: Floats
-    """Of each run, the mean over images, (runs,)."""
+    """Confidence of each run, averaged over images, shape (runs,)."""
     calibration_errors: Floats
-    """Of each run, 0..1, (runs,)."""
+    """Expected calibration error of each run (0..1), shape (runs,)."""
     curve: Reliability
-    """All runs joined."""
+    """Reliability curve of all runs pooled."""
     confusion: Ints
-    """Counts, the sum over runs: row is the label, column the prediction, (classes, classes)."""
+    """Confusion counts summed over runs, shape (classes, classes); rows are labels, columns predictions."""
     class_accuracy: Floats
-    """Share of each class's images that each run predicts right, nan for a class without any, (runs, classes)."""
+    """Accuracy of each run within each class, shape (runs, classes); nan for a class without images."""
 
 
 def answers_of(runs: Sequence[Record]) -> Answers:
-    """Read the predictions of a variant's runs, each file once."""
+    """Read the predictions of a variant's runs; each file is read once."""
     images, classes = runs[0].logits.shape
     chance, sure, counts = np.zeros((images, classes)), np.zeros(images), np.zeros((classes, classes), np.int64)
     means: list[float] = []

@@ -1,4 +1,4 @@
-"""What a reader must not miss: above a report, and wherever its verdicts stand."""
+"""Warnings shown at the top of a report, and wherever its verdicts are shown."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from reports.select import Selection
 
 
 def banners(selection: Selection, found: Sequence[guard.Difference], allowed: Sequence[str]) -> list[Banner]:
-    """Allowed differences, changed designs, missing runs and what is wrong with the images, one sentence each.
+    """Warnings about allowed differences, changed designs, missing runs and problems of the images.
 
     Raises:
-        NotComparable: runs differ in what was not allowed.
+        NotComparable: runs differ in fields that were not allowed to differ.
     """
     said = [f"Compared all the same, because it was allowed: {each}" for each in guard.refuse(found, allowed)]
     said += [f"The design changed after runs were recorded: {each}." for each in guard.design_changes(selection)]
@@ -33,7 +33,7 @@ def banners(selection: Selection, found: Sequence[guard.Difference], allowed: Se
 
 
 def about_images(data: DataFacts) -> list[str]:
-    """Repeated images, files that were not read, and what decoding changed."""
+    """Sentences about repeated images, skipped files, and changes made by decoding."""
     said = []
     if repeated := data.duplicates.get("test_in_train"):
         said.append(f"Among the training images, pixel by pixel: {count(repeated, 'test image')}.")

@@ -1,4 +1,4 @@
-"""From selections of runs to a report: its text, its figures and its CSV files, put in place all at once."""
+"""Build a report (text, figures, CSV files) from selections of runs, and put it in place atomically."""
 
 import os
 import tempfile
@@ -38,17 +38,17 @@ def build(
     also: str = "",
     rope: bool = False,
 ) -> Document:
-    """Put a report, its figures and its CSV files in the place of `folder`, all at once, and return its text.
+    """Replace `folder` by a report with its figures and CSV files, and return its text.
 
     Args:
         allowed: dotted fields in which runs may differ although it could change results.
-        images: for each selection its test images, if they are at hand.
-        also: "pdf" or "svg", for every figure in that form too.
-        rope: whether Bayesian probabilities of each difference stand beside the verdicts.
+        images: the test images of each selection, if available.
+        also: "pdf" or "svg" to write every figure in that format too.
+        rope: add a table of Bayesian probabilities of each difference.
 
     Raises:
-        NotComparable: runs differ in more than the factor and `allowed` does not name it; nothing is written.
-        HarnessError: a run recorded another test accuracy than its predictions give; nothing is written.
+        NotComparable: runs differ in a field that is neither the factor nor in `allowed`; nothing is written.
+        HarnessError: a run's recorded test accuracy disagrees with its predictions; nothing is written.
     """
     for selection in selections:
         guard.refuse(guard.differences(selection.records, selection.design.may_differ), allowed)
@@ -58,11 +58,11 @@ def build(
 
 
 TOLERANCE = 1e-4
-"""How far a recorded test accuracy may lie from that of the stored predictions: an image in 10,000."""
+"""Largest allowed difference between a recorded test accuracy and that of the stored predictions."""
 
 
 def _refuse_contradictions(selection: Selection) -> None:
-    """Journals and predictions are kept apart, and must say the same."""
+    """Check that journals agree with predictions, which are in separate files."""
     for variant, records in selection.variants.items():
         for record, found in zip(records, selection.answers[variant].correct.mean(axis=1), strict=True):
             recorded = record.epochs[-1].test.accuracy
@@ -79,14 +79,14 @@ _UNFINISHED = ".unfinished-"
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes `folder`'s place when all went well, and is gone when it did not."""
+    """Context with an empty folder that replaces `folder` on success and is removed on failure."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.parent, _UNFINISHED)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{_UNFINISHED}{os.getpid()}-") as made:
         fresh = Path(made) / folder.name
         fresh.mkdir()
         yield fresh
-        for more in (2, 1, 0):  # tries: another process may put its own there between the two renames
+        for more in (2, 1, 0):  # retries, as another process may put its report there between the renames
             with suppress(FileNotFoundError):
                 folder.rename(Path(made) / f"old{more}")
             try:

@@ -1,4 +1,4 @@
-"""What the verdicts of a report rest on: their assumption, what they are corrected for, looks and predictions."""
+"""Sentences about the verdicts: assumption of the test, correction for multiple comparisons, looks, predictions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from reports.statistics import Comparison, best_group
 
 
 def correction(selection: Selection, comparisons: Sequence[Comparison], joined: bool) -> Text | None:
-    """What verdicts assume and are corrected for; None where nothing is compared.
+    """The assumption of the test and the number of comparisons it is corrected for; None if nothing is compared.
 
     Args:
-        joined: the report holds other experiments too.
+        joined: True if the report contains other experiments too.
     """
     if not comparisons:
         return None
@@ -34,8 +34,8 @@ def correction(selection: Selection, comparisons: Sequence[Comparison], joined: 
 
 
 def best(selection: Selection, every: Sequence[Comparison]) -> Text:
-    """The variants among which the best is, where all were compared with each other (Hsu 1984, multiple comparisons
-    with the best, by the joint sign flips of all pairs)."""
+    """The variants that may be the best, if all were compared with each other (multiple comparisons with the best, Hsu
+    1984, by the joint sign flips of all pairs)."""
     group = best_group(every, list(selection.variants))
     if len(group) == len(selection.variants):
         said = "no variant is shown to be worse than another, so any may be the best."
@@ -47,12 +47,12 @@ def best(selection: Selection, every: Sequence[Comparison]) -> Text:
 
 
 def looks(selection: Selection, comparisons: Sequence[Comparison]) -> Text | None:
-    """How often results were looked at, and whether p-values are of one look; None where once, and as planned."""
+    """How often the results were looked at, and what p-values refer to; None if there was one look, as planned."""
     if not comparisons:
         return None
     declared, most = selection.design.looks, max(len(runs) for runs in selection.variants.values())
     counts = {len(look.seeds) for look in selection.summary.looks} | {most}
-    taken = sorted(number for number in counts if number >= fewest_pairs())  # with fewer nothing could be decided
+    taken = sorted(number for number in counts if number >= fewest_pairs())  # fewer seeds could not decide anything
     if declared:
         said = "Verdicts are those of the declared looks, which share the 5% of error; p and intervals are of one look."
     elif len(taken) > 1:
@@ -68,7 +68,7 @@ def _numbers(values: Sequence[int]) -> str:
 
 
 def predictions(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text]:
-    """What was predicted of each variant, what came out, and whether the prediction is that of every run's record."""
+    """The prediction and the outcome for each variant, and whether the prediction was recorded with every run."""
     came_out = {c.variant: c.verdict for c in comparisons}
     recorded = [record.started.design.expected for record in selection.records]
     named = dict.fromkeys([*selection.design.expected, *(name for expected in recorded for name in expected)])

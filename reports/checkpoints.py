@@ -1,8 +1,8 @@
-"""Compares checkpoints: what given sets of weights do on the same test images, one image at a time.
+"""Compare checkpoints, that is particular trained weights, on the same test images.
 
-McNemar's test (1947, exact) and a bootstrap over images ask whether these two checkpoints differ on images like these.
-They know nothing of what another seed would have given: whether two recipes differ is for `reports.statistics`.
-Proportions are 0..1; images are named by their index in the test set.
+McNemar's exact test (1947) and a bootstrap over images test whether two checkpoints differ on images like these. They
+do not account for the variation between seeds; `reports.statistics` compares recipes. Proportions are in 0..1; images
+are identified by their index in the test set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_SEED = 0  # resampling is part of the arithmetic: the same checkpoints always give the same report
+_SEED = 0  # fixed, so that the same checkpoints always give the same report
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """How many images each checkpoint gets right, and the exact two-sided p of "each is as often alone right"."""
+    """Numbers of images that only one checkpoint classifies correctly, and McNemar's exact two-sided p-value."""
 
     both: int
     only_a: int
@@ -32,27 +32,28 @@ class McNemar:
 
 @dataclass(frozen=True, eq=False)
 class Flips:
-    """Which images a variant fixes and breaks compared with a baseline, beside what another seed changes anyway."""
+    """Prediction flips (churn): images that a variant fixes and breaks, compared with those that another seed flips."""
 
     fixed: Ints
-    """Images that most runs of the baseline get wrong and most of the variant right; half of the runs is not most."""
+    """Images that more than half of the baseline's runs get wrong and more than half of the variant's get right."""
     broken: Ints
     surely_fixed: Ints
     """Images wrong in every run of the baseline and right in every run of the variant."""
     surely_broken: Ints
     fixed_per_pair: float
-    """Images wrong in one run of the baseline and right in one of the variant: the mean over pairs of runs of different
-    seeds, as chance is; over those of the same seed where there are no others."""
+    """Number of images that are wrong in a run of the baseline and right in a run of the variant, averaged over pairs
+    of runs with different seeds, or with the same seed if there are no others."""
     broken_per_pair: float
     by_chance_per_pair: float | None
-    """The same mean over pairs of runs of one recipe, averaged over the two recipes; None without a second seed.
+    """The same mean over pairs of runs of one recipe, averaged over both recipes; None if there is only one seed.
 
-    Were the recipes equally good on every image, fixed and broken would both be expected to equal this."""
+    If both recipes were equally good on every image, `fixed_per_pair` and `broken_per_pair` would be expected to equal
+    this number."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence against accuracy in bins of equal width, each array (bins,); nan where a bin holds no image."""
+    """A reliability curve: accuracy and confidence in bins of equal width, shape (bins,); nan for empty bins."""
 
     centre: Floats
     confidence: Floats
@@ -61,7 +62,11 @@ class Reliability:
 
 
 def mcnemar(correct_a: Bools, correct_b: Bools) -> McNemar:
-    """Two checkpoints on the same images; correct_*: (images,) bool."""
+    """McNemar's exact test for two checkpoints on the same images.
+
+    Args:
+        correct_a, correct_b: True for correctly classified images, shape (images,).
+    """
     _check_pair(correct_a, correct_b)
     only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(~correct_a & correct_b))
     p_value = min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
@@ -71,10 +76,13 @@ def mcnemar(correct_a: Bools, correct_b: Bools) -> McNemar:
 def bootstrap_accuracy_difference(
     table: McNemar, confidence: float = 0.95, resamples: int = 10_000
 ) -> tuple[float, float]:
-    """Percentile interval of accuracy a - accuracy b, 0..1, resampling images.
+    """Bootstrap percentile interval of accuracy a - accuracy b (0..1) over images.
 
-    An image counts for a, for b or for neither, so a resample of the images is a draw of these three counts. They come
-    from numpy's old generator, the one whose numbers stay the same from version to version (NEP 19).
+    Only a, only b, or neither alone is right on each image, so a resample is a multinomial draw of these three counts.
+    It uses numpy's legacy generator, whose numbers do not change between versions (NEP 19).
+
+    Args:
+        correct_a, correct_b: True for correctly classified images, shape (images,).
     """
     counts = np.array([table.only_a, table.only_b, table.both + table.neither])
     draws = np.random.RandomState(_SEED).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
@@ -84,7 +92,11 @@ def bootstrap_accuracy_difference(
 
 
 def flips(variant: Mapping[int, Bools], baseline: Mapping[int, Bools]) -> Flips:
-    """What the variant changes, image by image; seed → whether its run got each image right, (images,) bool."""
+    """Images that a variant fixes and breaks relative to the baseline.
+
+    Args:
+        variant, baseline: seed → True for correctly classified images, shape (images,).
+    """
     new, old = np.stack(list(variant.values())), np.stack(list(baseline.values()))
     assert new.dtype == old.dtype == bool
     assert new.shape[1] == old.shape[1], "all runs must have seen the same images"
@@ -108,20 +120,28 @@ def flips(variant: Mapping[int, Bools], baseline: Mapping[int, Bools]) -> Flips:
 
 
 def expected_calibration_error(confidence: NDArray[np.floating], correct: Bools, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over bins, weighted by images (Guo et al. 2017, arXiv:1706.04599).
+    """Expected calibration error: |confidence - accuracy| averaged over images in bins (Guo et al. 2017,
+    arXiv:1706.04599).
 
-    confidence: (images,) the largest softmax probability, 0..1; correct: (images,) bool.
+    Args:
+        confidence: the largest softmax probability (0..1) of each image, shape (images,).
+        correct: True for correctly classified images, shape (images,).
     """
     return calibration_error(reliability(confidence, correct, bins))
 
 
 def calibration_error(curve: Reliability) -> float:
-    """The expected calibration error of a reliability curve, 0..1."""
+    """The expected calibration error (0..1) of a reliability curve."""
     return float(np.nansum(curve.count * np.abs(curve.accuracy - curve.confidence)) / curve.count.sum())
 
 
 def reliability(confidence: NDArray[np.floating], correct: Bools, bins: int = 15) -> Reliability:
-    """The reliability curve of one checkpoint, or of several joined; bin k holds k/bins < confidence <= (k+1)/bins."""
+    """The reliability curve of one or several checkpoints; bin k contains k/bins < confidence <= (k+1)/bins.
+
+    Args:
+        confidence: the largest softmax probability (0..1) of each image, shape (images,).
+        correct: True for correctly classified images, shape (images,).
+    """
     assert confidence.shape == correct.shape, f"{confidence.shape} and {correct.shape}"
     assert confidence.size, "a curve needs an image"
     edges = np.linspace(0, 1, bins + 1)
@@ -133,7 +153,7 @@ def reliability(confidence: NDArray[np.floating], correct: Bools, bins: int = 15
 
 
 def pooled(curves: Sequence[Reliability]) -> Reliability:
-    """The reliability curve of several checkpoints joined, from their own."""
+    """Pool the reliability curves of several checkpoints."""
     count = np.sum([curve.count for curve in curves], axis=0)
 
     def joined(means: list[Floats]) -> Floats:
@@ -145,12 +165,12 @@ def pooled(curves: Sequence[Reliability]) -> Reliability:
 
 
 def _swaps(right: Bools, wrong: Bools) -> int:
-    """Images right in a run of the one and wrong in a run of the other, the sum over all pairs; (runs, images) bool."""
+    """Number of images right in one run and wrong in the other, summed over all pairs; arrays (runs, images), bool."""
     return int(np.sum(right.sum(axis=0) * (~wrong).sum(axis=0)))
 
 
 def _changes_within(correct: Bools) -> float:
-    """Images wrong in one run and right in another, the mean over all ordered pairs of different runs."""
+    """Number of images wrong in one run and right in another, averaged over all ordered pairs of different runs."""
     seeds, right = len(correct), correct.sum(axis=0)
     return float(np.sum(right * (seeds - right)) / (seeds * (seeds - 1)))
 

@@ -1,6 +1,6 @@
-"""Results class by class: how many test images each class has, what accuracies they give, and which change most.
+"""Results by class: number of test images, accuracy, and the classes that change most.
 
-A class of fewer than LEAST test images shows its count and nothing else: one image would be 10 points or more.
+For a class with fewer than LEAST test images only their number is shown: one image would be 10 points or more.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from reports.select import Selection
 
 LEAST = 10
 UNEVEN = 1.5
-"""How many times its equal share the largest class may have before a report says so."""
+"""A report mentions the largest class if it exceeds its equal share by more than this factor."""
 MAJORITY = 0.6
-"""The most that it may have in any case: of two classes three quarters would otherwise go unsaid."""
+"""A report also mentions the largest class above this share, which matters if there are two classes."""
 
 
 def support(selection: Selection) -> NDArray[np.int64]:
-    """Test images of each class, (classes,)."""
+    """Number of test images of each class, shape (classes,)."""
     first = selection.records[0]
     return np.bincount(first.labels, minlength=len(first.started.data.classes))
 
 
 def majority(selection: Selection) -> str:
-    """What the largest class alone would score, as a sentence; "" where classes are about even."""
+    """A sentence with the accuracy of always predicting the largest class; "" if classes are about equally large."""
     images, classes = support(selection), selection.records[0].started.data.classes
     share = float(images.max() / images.sum())
     if share <= min(UNEVEN / len(classes), MAJORITY):
@@ -42,7 +42,7 @@ def majority(selection: Selection) -> str:
 
 
 def accuracies(selection: Selection) -> dict[str, NDArray[np.float64]]:
-    """Variant → accuracy in each class, percent, the mean over its runs; nan for a class of too few images."""
+    """Variant → accuracy within each class in percent, averaged over runs; nan for classes with too few images."""
     few = support(selection) < LEAST
     made = {}
     for variant, found in selection.answers.items():
@@ -52,9 +52,10 @@ def accuracies(selection: Selection) -> dict[str, NDArray[np.float64]]:
 
 
 def chosen(selection: Selection) -> NDArray[np.int64]:
-    """The classes that are shown: all, or of many READABLE that have enough images; none if no class has.
+    """The classes to show: all, or at most READABLE of those with enough images.
 
-    Of many those that any variant changes most come first; of a single variant those of the lowest accuracy.
+    If there are too many, those that a variant changes most are shown; for a single variant, those with the lowest
+    accuracy.
     """
     found, base = accuracies(selection), selection.baseline
     changed = [np.abs(values - found[base]) for name, values in found.items() if name != base]
@@ -66,7 +67,7 @@ def chosen(selection: Selection) -> NDArray[np.int64]:
 
 
 def table(selection: Selection) -> Table:
-    """Test images and each variant's accuracy, class by class."""
+    """The number of test images and each variant's accuracy, by class."""
     found, images, classes = accuracies(selection), support(selection), selection.records[0].started.data.classes
     shown = chosen(selection)
     rows = [
@@ -92,7 +93,8 @@ def _which(selection: Selection, shown: int) -> str:
 
 
 def differences(selection: Selection) -> Figure | None:
-    """Per-class accuracy minus the baseline's, in points, over n test images; None if no class has enough images."""
+    """Heat map of each variant's accuracy by class minus the baseline's, in points; None if no class has enough
+    images."""
     shown, found, images = chosen(selection), accuracies(selection), support(selection)
     if not len(shown):
         return None
@@ -100,16 +102,16 @@ def differences(selection: Selection) -> Figure | None:
     others = [variant for variant in found if variant != selection.baseline]
     rows = np.round([found[variant][shown] - found[selection.baseline][shown] for variant in others], 1) + 0.0
     names = [f"{plain(classes[at])} (n = {images[at]:,})" for at in shown]
-    below = 0.08 * max(len(name) for name in names)  # inches that the names take, written upwards
+    below = 0.08 * max(len(name) for name in names)  # inches taken by the rotated names
     figure = new(max(6.0, 0.75 * len(names)), 1.2 + 0.5 * len(others) + below)
     _heatmap(figure, rows, names, [plain(v) for v in others], ".1f")
     return figure
 
 
 def confusion_difference(runs: Answers, baseline: Answers, classes: Sequence[str]) -> Figure:
-    """How many more images a run puts in each cell of the confusion matrix than one of the baseline.
+    """Difference of two confusion matrices in images per run: variant minus baseline.
 
-    Of many classes only the READABLE confusions that change most, as bars.
+    With more than READABLE classes, a bar chart of the confusions that change most.
     """
     ours, theirs = (side.confusion / len(side.correct) for side in (runs, baseline))
     cells, names = np.asarray(ours - theirs), [plain(name) for name in classes]
@@ -121,14 +123,14 @@ def confusion_difference(runs: Answers, baseline: Answers, classes: Sequence[str
         return figure
     side = max(4.5, 0.55 * len(classes))
     figure = new(side + 1.2, side)
-    _heatmap(figure, np.round(cells) + 0.0, names, names, ".0f")  # + 0.0: no "-0" where nothing changes
+    _heatmap(figure, np.round(cells) + 0.0, names, names, ".0f")  # + 0.0 turns -0 into 0
     figure.axes[0].set(xlabel="predicted", ylabel="true")
     return figure
 
 
 def _heatmap(figure: Figure, table: NDArray[np.floating], x: list[str], y: list[str], fmt: str) -> None:
     axes = figure.subplots()
-    limit = max(float(np.nanmax(np.abs(table), initial=0)), 1e-9)  # a class may have no test image
+    limit = max(float(np.nanmax(np.abs(table), initial=0)), 1e-9)  # nan for a class without test images
     sns.heatmap(
         table,
         ax=axes,

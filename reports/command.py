@@ -1,4 +1,4 @@
-"""The `harness` command of the installed package: make's verbs, and make's variables, in any folder.
+"""The `harness` command of the installed package, with the verbs and variables of make, for use in any folder.
 
 `harness run EXP=quickstart SEEDS=2` and `harness run quickstart --seeds=2` both do what `make run EXP=quickstart
 SEEDS=2` does in the repository.
@@ -18,7 +18,7 @@ _REPORTS = {
     "compare": "compare",
     "results": "results",
 }
-"""Verbs of `reports`, by the names that make has for them."""
+"""make's verb → the verb of `python -m reports`."""
 _HELP = {
     "report": "write a report from recorded runs",
     "publish": "keep a report with the data it was built from",
@@ -28,14 +28,14 @@ _HELP = {
 }
 _POSITIONAL = ("EXP", "RUN")
 _ENVIRONMENT = ("ALLOW", "UPDATE", "FIGURES")
-"""Read from there by reports, and, but for ALLOW, no option of any verb."""
+"""Variables that reports read from the environment; except for ALLOW they are not options of any verb."""
 _VARIABLE = re.compile(r"([A-Z][A-Z_]*)=(.*)", re.DOTALL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what a verb says; returns the exit status, as `harness.__main__.main` has it."""
+    """Run one verb; returns the exit status as defined by `harness.__main__.main`."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    sys.path.append(str(project()))  # a model or an experiment of the project may be imported by name
+    sys.path.append(str(project()))  # so that models and experiments of the project can be imported
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if not typed or typed[0] in ("help", "--help", "-h"):
         return _help()
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _option(word: str, verb: str) -> list[str]:
-    """What one word of the command line is to argparse; a variable of the environment is nothing to it."""
+    """Convert one word of the command line to argparse's options; environment variables give none."""
     found = _VARIABLE.fullmatch(word)
     if not found:
         return [word]
@@ -69,7 +69,7 @@ def _option(word: str, verb: str) -> list[str]:
 
 
 def _report_of(options: Sequence[str], status: int) -> int:
-    """As `make run`: also where some runs have no result, the report is of those that have."""
+    """Write the report after a run, like `make run`, even if some runs have no result."""
     from harness.__main__ import parser
     from reports.__main__ import main as report
 
@@ -77,7 +77,7 @@ def _report_of(options: Sequence[str], status: int) -> int:
 
 
 def _plan_of(options: Sequence[str]) -> int:
-    """As `make plan`: what the seeds could show comes last."""
+    """Print what the seeds could show, like `make plan`."""
     from harness.__main__ import parser
     from reports.__main__ import main as report
 

@@ -1,4 +1,4 @@
-"""The report on results that another program trained: what needs no images, by the same tests and in the same words."""
+"""The report on results of another program, with the same tests and wording; without the sections that need images."""
 
 from pathlib import Path
 
@@ -28,10 +28,10 @@ from reports.verdicts import measured as in_words
 
 
 def build(external: External, folder: Path, also: str = "") -> list[str]:
-    """Put the report, its figures and its tables in the place of `folder`; returns its first sentences.
+    """Replace `folder` by the report with its figures and tables; returns its first sentences.
 
     Args:
-        also: "pdf" or "svg", for every figure in that form too.
+        also: "pdf" or "svg" to write every figure in that format too.
     """
     found = Measured(
         results=external.results,

@@ -1,4 +1,4 @@
-"""The figures of the answer: differences with their intervals, and the results that they come from."""
+"""The figures of a report's answer: differences with their intervals, and the results of all runs."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,8 @@ COLUMNS = 4
 
 
 def forest(results: Results, comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Figure:
-    """A row a comparison: every seed's difference, their mean and its 95% interval, over the band that hardly matters.
-
-    From the top down in the order of the comparisons.
-    """
+    """Forest plot: a row per comparison, in their order from the top, with every seed's difference, the mean and its
+    95% interval; a band marks differences that are too small to matter."""
     figure = new(6, 1.3 + 0.55 * len(comparisons))
     axes, colour = figure.subplots(), colours(list(results))
     matters = comparisons[0].smallest_difference
@@ -38,10 +36,10 @@ def forest(results: Results, comparisons: Sequence[Comparison], unit: Unit = POI
 
 
 def seeds(results: Results, baseline: str, metric: str, unit: Unit = POINTS) -> Figure:
-    """Every run as a dot. Each variant stands beside the baseline, and a line joins the two runs of a seed.
+    """Every run's result as a dot, each variant next to the baseline, with lines between the two runs of a seed.
 
     Args:
-        metric: what is measured, in words.
+        metric: the name of the metric in words.
     """
     others = [variant for variant in results if variant != baseline]
     panels = others or [baseline]

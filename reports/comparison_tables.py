@@ -1,4 +1,4 @@
-"""The tables of the answer: every comparison's verdict, with the numbers that it rests on."""
+"""The tables of a report's answer: the verdict of every comparison and the numbers behind it."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def comparisons_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) ->
 
 
 def pairs_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Table:
-    """Paired differences between variants neither of which is the baseline."""
+    """Paired differences between variants other than the baseline."""
     rows = [
         (c.variant, c.baseline, c.verdict, *_difference(c, unit), p_value(c.p_adjusted), _ahead(c)) for c in comparisons
     ]
@@ -55,7 +55,7 @@ def pairs_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) -> Table
 
 
 def posterior_table(found: Measured, comparisons: Sequence[Comparison]) -> Table:
-    """Bayesian probabilities of each difference, beside the verdicts: for those that ask for them."""
+    """Bayesian probabilities of each difference, shown on request (ROPE=1); verdicts do not use them."""
     results, sign = found.results, -1 if found.lower_is_better else 1
     rows = []
     for c in comparisons:
@@ -80,10 +80,10 @@ def _difference(c: Comparison, unit: Unit) -> tuple[str, str | None, int]:
 
 
 def _ahead(c: Comparison) -> str:
-    """6.5 of 7 (51% to 100%)."""
+    """For example "6.5 of 7 (51% to 100%)"."""
     return f"{c.probability_better * c.n_pairs:g} of {c.n_pairs} ({c.success_low:.0%} to {c.success_high:.0%})"
 
 
 def _planned(c: Comparison) -> str | None:
-    """14 (7 to 63); None where nothing is planned."""
+    """For example "14 (7 to 63)"; None if no further seeds are planned."""
     return None if c.seeds_needed is None else f"{c.seeds_needed:,} ({c.seeds_low:,} to {c.seeds_high:,})"

@@ -1,8 +1,8 @@
-"""What a variant costs beside the baseline: counts are exact, times and memory are measured and claim only intervals.
+"""Costs of variants relative to the baseline: exact counts, and measured times and memory with intervals.
 
-A measured cost is compared as the ratio of geometric means, with an interval by Student's t on logarithms (Welch). It
-is not paired by seed: runs of one seed need not share the machine's load. The intervals of all variants hold together
-with 95% (Bonferroni); a cost is shown to differ if its interval leaves 1 out.
+Measured costs are compared as the ratio of geometric means, with an interval by Welch's t on logarithms. They are not
+paired by seed, because runs with the same seed need not see the same load of the machine. The intervals of all variants
+have a joint coverage of 95% (Bonferroni); a cost is shown to differ if its interval excludes 1.
 """
 
 import math
@@ -26,7 +26,7 @@ from reports.tables import rounded
 
 @dataclass(frozen=True)
 class Ratio:
-    """A variant's cost as a multiple of the baseline's; low and high are None where no spread is known."""
+    """A variant's cost divided by the baseline's; low and high are None if the spread is unknown."""
 
     ratio: float
     low: float | None
@@ -34,7 +34,7 @@ class Ratio:
 
     @property
     def shown(self) -> int:
-        """1: shown to cost more; -1: less; 0: not shown to differ."""
+        """1 if shown to cost more, -1 if shown to cost less, 0 if not shown to differ."""
         if self.low is None or self.high is None or self.low <= 1 <= self.high:
             return 0
         return 1 if self.low > 1 else -1
@@ -42,7 +42,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Cost:
-    """One kind of cost: its column in `runs.csv`, its label, whether it is counted, and whether more is better."""
+    """One kind of cost: its column in `runs.csv`, its label, whether it is an exact count, whether more is better."""
 
     column: str
     label: str
@@ -61,7 +61,7 @@ COSTS = (
 
 
 def ratios(selection: Selection, cost: Cost) -> dict[str, Ratio]:
-    """Variant → its cost beside the baseline's, for every other variant of which it is known."""
+    """Variant → its cost relative to the baseline's, for every variant for which it is known."""
     values = {name: group[cost.column].dropna() for name, group in runs_frame(selection).groupby("variant")}
     base = values[selection.baseline].to_numpy(dtype=float)
     others = [variant for variant in selection.variants if variant != selection.baseline and len(values[variant])]
@@ -72,19 +72,19 @@ def ratios(selection: Selection, cost: Cost) -> dict[str, Ratio]:
         ratio = float(ours.mean() / base.mean())
         if cost.exact:
             made[variant] = Ratio(ratio, ratio, ratio)
-        else:  # seeds that trained as one are a single measurement
+        else:  # stacked seeds are a single measurement
             interval = None if stacked else ratio_interval(ours, base, confidence=1 - 0.05 / len(others))
             made[variant] = _outward(*interval) if interval else Ratio(ratio, None, None)
     return made
 
 
 def _outward(ratio: float, low: float, high: float) -> Ratio:
-    """The interval as it is printed, rounded away from the ratio, so that verdict and print cannot disagree."""
+    """Round the interval outwards to the printed digits, so that the verdict agrees with the printed interval."""
     return Ratio(ratio, math.floor(100 * low) / 100, math.ceil(100 * high) / 100)
 
 
 def text(selection: Selection) -> list[Text]:
-    """How long runs of each variant train, and whether that is shown to differ from the baseline's."""
+    """Sentences on the training time of each variant, and whether it is shown to differ from the baseline's."""
     frame = summary_frame(selection).set_index("variant")
     times = {v: rounded(row["train_seconds_mean"], row["train_seconds_std"]) for v, row in frame.iterrows()}
     listed = ", ".join(f"{time} s ({variant})" for variant, time in times.items())
@@ -111,7 +111,7 @@ def _claim(variant: str, ratio: Ratio, baseline: str) -> str:
 
 
 def table(selection: Selection) -> Table:
-    """What a run of each variant costs; the receptive field, where some variant's is known."""
+    """The costs of a run of each variant, and the receptive field if it is known for some variant."""
     frame = summary_frame(selection)
     unknown = bool(frame["receptive_field"].isna().all())
     measures = ("train_seconds", "evaluate_seconds", "images_per_second", "peak_memory_megabytes")
@@ -147,9 +147,10 @@ def table(selection: Selection) -> Table:
 
 
 def panels(selection: Selection, comparisons: Sequence[Comparison], metric: str) -> list[Figure]:
-    """The mean of a metric (`metric`, with its unit) against each cost that is known.
+    """The mean of the primary metric against each known cost; lines join the baseline and variants with a trade-off.
 
-    A line joins the baseline with a variant that is a trade-off.
+    Args:
+        metric: axis label of the primary metric, with its unit.
     """
     frame = summary_frame(selection)
     made = []
@@ -166,7 +167,7 @@ def panels(selection: Selection, comparisons: Sequence[Comparison], metric: str)
 
 
 def trade_offs(comparisons: Sequence[Comparison], found: dict[str, Ratio], more_is_better: bool) -> list[str]:
-    """Variants shown to be both better and costlier than the baseline, or both worse and cheaper."""
+    """The variants shown to be both better and costlier than the baseline, or both worse and cheaper."""
     sign = {"better": 1, "worse": -1}
     costlier = {variant: -ratio.shown if more_is_better else ratio.shown for variant, ratio in found.items()}
     return [c.variant for c in comparisons if sign.get(c.verdict, 0) * costlier.get(c.variant, 0) > 0]

@@ -1,4 +1,4 @@
-"""What a design could show, before anything is trained: from its pairs of seeds, and the spread of earlier runs."""
+"""Sensitivity of a design before training: the differences that its seeds could show, given earlier runs' spread."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ from reports.verdicts import measured as in_words
 
 
 def design_of(experiment: Experiment, seeds: str, variants: str) -> tuple[Design, int]:
-    """The design that the command line asks for, and in how many variants besides the baseline.
+    """The design that the command line asks for, and its number of variants other than the baseline.
 
     Args:
-        seeds, variants: as typed; `make plan` has checked them.
+        seeds, variants: SEEDS= and VARIANTS= as typed; `make plan` has checked them.
 
     Raises:
-        SpecError: they cannot be read.
+        SpecError: they cannot be parsed.
     """
     try:
         asked = [int(part) for part in seeds.split(",") if part.strip()]
@@ -33,11 +33,11 @@ def design_of(experiment: Experiment, seeds: str, variants: str) -> tuple[Design
 
 
 def sensitivity(design: Design, others: int, recorded: Measured | None) -> list[str]:
-    """How small a difference these seeds could show, a sentence each.
+    """Lines on how small a difference these seeds could show.
 
     Args:
-        others: variants that are compared with the baseline.
-        recorded: results of the same experiment that are there already, if any.
+        others: number of variants that are compared with the baseline.
+        recorded: existing results of the same experiment, if any.
     """
     pairs, matters = len(design.seeds), in_words(design.smallest_difference_points)
     if not others:
@@ -70,7 +70,7 @@ def _by_spread(design: Design, others: int, pairs: int, recorded: Measured | Non
 
 
 def largest_spread(recorded: Measured) -> float | None:
-    """The greatest standard deviation of a variant's paired differences; None where no variant has pairs enough."""
+    """The largest standard deviation of a variant's paired differences; None if no variant has enough pairs."""
     base = recorded.results[recorded.baseline]
     spreads = [
         float(differences.std(ddof=1))
@@ -81,6 +81,6 @@ def largest_spread(recorded: Measured) -> float | None:
 
 
 def lines(experiment: Experiment, seeds: str, variants: str, recorded: Sequence[Measured]) -> list[str]:
-    """As `sensitivity`, of what the command line asks for."""
+    """`sensitivity` for the design that the command line asks for."""
     design, others = design_of(experiment, seeds, variants)
     return sensitivity(design, others, recorded[0] if recorded else None)

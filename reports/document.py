@@ -1,4 +1,4 @@
-"""A report as values: what it says, before it is Markdown or HTML. All text is plain; whoever renders it escapes it."""
+"""The content of a report, independent of Markdown and HTML. All text is plain; renderers escape it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph. One that claims something carries the numbers of the runs it rests on (R1, R2, …)."""
+    """A paragraph. A claim carries the numbers of the runs that support it (R1, R2, …)."""
 
     text: str
     runs: tuple[int, ...] = ()
@@ -23,31 +23,31 @@ class Text:
 
 @dataclass(frozen=True)
 class Banner:
-    """What a reader must not miss."""
+    """A prominent warning."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under columns; numbers come formatted, None is shown as a dash."""
+    """A table; numbers are formatted as text, None is shown as a dash."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     folded: str = ""
-    """Where given, the table is shown only when this line is opened."""
+    """If given, the table is collapsed below this line."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file beside the report, or several panels of one figure, and what it shows."""
+    """An image file beside the report, or several panels of one figure, with a caption."""
 
     file: Path
-    """Relative to the report's folder."""
+    """Path relative to the report's folder."""
     caption: str
     panels: tuple[Path, ...] = ()
-    """Further files: beside the first where there is room, under it where there is not."""
+    """Further panels, shown beside the first if there is room, otherwise below it."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -64,7 +64,7 @@ class Document:
 
 
 def run_list(runs: Sequence[int]) -> str:
-    """(1, 2, 3, 7) → "R1–R3, R7"."""
+    """Format run numbers: (1, 2, 3, 7) → "R1–R3, R7"."""
     parts: list[list[int]] = []
     for run in sorted(set(runs)):
         if parts and run == parts[-1][-1] + 1:

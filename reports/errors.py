@@ -1,4 +1,4 @@
-"""Which images changed hands: what every run gets wrong, what each variant fixes and breaks, how sure the runs are."""
+"""Errors by image: prediction flips between variants, images that all runs get wrong, and calibration."""
 
 from collections.abc import Mapping
 
@@ -20,21 +20,21 @@ Indices = NDArray[np.int64]
 
 
 def correct(selection: Selection) -> dict[str, NDArray[np.bool_]]:
-    """Variant → (seeds, test images): whether each run got each image right."""
+    """Variant → True for correctly classified images, shape (seeds, test images)."""
     return {variant: found.correct for variant, found in selection.answers.items()}
 
 
 def all_flips(selection: Selection) -> dict[str, Flips]:
-    """Variant → what it changes against the baseline, for every other variant."""
+    """Variant → its prediction flips relative to the baseline, for every other variant."""
     right = {v: {record.seed: record.correct for record in runs} for v, runs in selection.variants.items()}
     base = right.pop(selection.baseline)
     return {variant: flips(runs, base) for variant, runs in right.items()}
 
 
 def flips_table(selection: Selection, found: Mapping[str, Flips]) -> Table:
-    """Images that change hands between a run of the baseline and a run of the variant, beside chance.
+    """Prediction flips between runs of the baseline and of each variant, compared with those between seeds.
 
-    With one run a variant there is no chance to compare with, and most runs are all.
+    With one run per variant there are no flips between seeds to compare with.
     """
     base, images = selection.baseline, len(selection.records[0].labels)
     caption = f"Of {images:,} test images. Fixed: wrong in {base} and right in the variant; broken: the reverse."
@@ -82,7 +82,7 @@ def flips_table(selection: Selection, found: Mapping[str, Flips]) -> Table:
 
 
 def flips_frame(selection: Selection) -> pd.DataFrame:
-    """One row for each test image that some run gets wrong: in how many runs of each variant it is right."""
+    """One row per test image that some run gets wrong, with the number of runs of each variant that get it right."""
     right = correct(selection)
     labels, classes = selection.records[0].labels, selection.records[0].started.data.classes
     frame = pd.DataFrame({"image": np.arange(len(labels)), "true": [classes[label] for label in labels]})
@@ -94,7 +94,7 @@ def flips_frame(selection: Selection) -> pd.DataFrame:
 
 
 def checkpoints_table(selection: Selection) -> Table:
-    """McNemar and a bootstrap over test images, seed by seed: these two checkpoints, not these two recipes."""
+    """McNemar's test and a bootstrap over test images for each seed's two checkpoints (not for the recipes)."""
     base = {record.seed: record for record in selection.variants[selection.baseline]}
     rows = []
     for variant, records in selection.variants.items():
@@ -117,7 +117,7 @@ def checkpoints_table(selection: Selection) -> Table:
 
 
 def calibration_table(selection: Selection) -> Table:
-    """Expected calibration error, mean over runs."""
+    """Expected calibration error, averaged over runs."""
     rows = []
     for variant, found in selection.answers.items():
         shares = (found.calibration_errors, found.mean_confidence, found.correct.mean(axis=1))
@@ -131,6 +131,6 @@ def calibration_table(selection: Selection) -> Table:
 
 
 def unstable_within(selection: Selection) -> dict[str, Indices]:
-    """Variant → images that some of its runs get right and others wrong."""
+    """Variant → images that some of its runs get right and others get wrong."""
     shares = {variant: runs.mean(axis=0) for variant, runs in correct(selection).items()}
     return {variant: np.flatnonzero((share > 0) & (share < 1)) for variant, share in shares.items()}

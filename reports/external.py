@@ -19,12 +19,12 @@ _SHARES = re.compile(
 )
 _LOWER = re.compile(r"(^|[^a-z])(loss|nll|err|error|perplexity|ppl|rmse|mse|mae|ece)($|[^a-z])")
 _MARGIN = 0.5
-"""Points, where none is given: as experiments have it."""
+"""Default of MARGIN= in points, the same as for experiments."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user says of a table of results; "" where nothing was said."""
+    """The user's options for a table of results; "" for options that were not given."""
 
     variant: str = ""
     seed: str = ""
@@ -33,15 +33,15 @@ class Asked:
     margin: str = ""
     unit: str = ""
     lower: str = ""
-    """"1", "0" or ""."""
+    """"1" if lower is better, "0" if not, or ""."""
 
 
 @dataclass(frozen=True)
 class External:
-    """Checked results, in the unit in which they are compared."""
+    """Checked results in the unit in which they are compared."""
 
     name: str
-    """Of the file or the MLflow experiment."""
+    """Name of the file or of the MLflow experiment."""
     results: dict[str, dict[int, float]]
     baseline: str
     metric: str
@@ -49,17 +49,17 @@ class External:
     unit: Unit
     lower_is_better: bool
     rule: str
-    """How unit and direction were decided, as sentences."""
+    """Sentences on how the unit and the direction were decided."""
     said: tuple[str, ...] = ()
-    """What was left out, and what was not said and so taken, each a sentence."""
+    """Sentences on rows that were left out and on defaults that were used."""
 
 
 def read(table: Table, asked: Asked) -> External:
-    """What the table says of each variant and seed.
+    """Read the result of each variant and seed from a table.
 
     Raises:
-        HarnessError: a column that is not there or cannot be told from others; a seed that is no whole number, or comes
-            twice; a result that is not finite; a baseline without results; no variant besides it.
+        HarnessError: a column is missing or ambiguous; a seed is not a whole number or occurs twice for a variant; a
+            result is not finite; the baseline has no results; or there is no other variant.
     """
     variant, seed = (_column(table, *given) for given in (("VARIANT", asked.variant), ("SEED", asked.seed)))
     metric = _metric(table, asked.metric, (variant, seed))
@@ -87,13 +87,19 @@ def read(table: Table, asked: Asked) -> External:
 
 
 def unit_of(metric: str, values: Sequence[float], asked: str = "") -> tuple[float, Unit, str]:
-    """What results are multiplied by, their unit, and the rule as a sentence.
+    """Decide the unit of results.
 
-    A metric whose name says that it is a share (accuracy, error, F1 …) is one: a fraction if no value exceeds 1,
-    percent if all values do, up to 100. Any other metric keeps its own unit.
+    A metric whose name is that of a share (accuracy, error, F1 …) is a fraction if no value exceeds 1, and percent if
+    all values lie between 1 and 100. Any other metric keeps its own unit.
+
+    Args:
+        asked: UNIT=, which decides instead if it is given.
+
+    Returns:
+        The factor to multiply results by, their unit, and the rule as a sentence.
 
     Raises:
-        HarnessError: values that could be either, or lie outside of what was asked for.
+        HarnessError: the values could be either, or do not fit the requested unit.
     """
     if asked not in ("", *UNITS):
         raise HarnessError(f"UNIT must be one of {', '.join(UNITS)}; got {asked!r}")
@@ -118,7 +124,7 @@ def unit_of(metric: str, values: Sequence[float], asked: str = "") -> tuple[floa
 
 
 def _column(table: Table, option: str, given: str) -> str:
-    """The column that was named, else the one of the option's own name, whatever its case."""
+    """The column that the user named, or else the column with the option's own name, ignoring case."""
     if given:
         if given not in table.columns:
             raise HarnessError(f"{option} must be a column; got {given!r}{_hint(given, table)}")
@@ -209,7 +215,7 @@ def _lower(metric: str, given: str) -> bool:
 
 
 def _unmatched(results: dict[str, dict[int, float]], baseline: str) -> list[str]:
-    """A sentence for each variant of which some runs have no partner."""
+    """Sentences on runs that have no partner with the same seed."""
     said = []
     for variant, runs in results.items():
         for one, other in ((variant, baseline), (baseline, variant)):

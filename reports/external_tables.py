@@ -12,25 +12,25 @@ from harness.values import HarnessError, first_line
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, under unique column names, each row with where it stands."""
+    """A table of text cells with unique column names, and the origin of each row."""
 
     name: str
     columns: tuple[str, ...]
     rows: tuple[dict[str, str], ...]
     places: tuple[str, ...]
-    """For each row, what an error calls it: "results.csv line 5"."""
+    """The origin of each row for error messages: "results.csv line 5"."""
     said: tuple[str, ...] = ()
 
 
 def from_csv(path: Path) -> Table:
-    """A CSV file with a line of column names.
+    """Read a CSV file whose first line has the column names.
 
     Raises:
-        HarnessError: it cannot be read, has no rows, or two columns of one name.
+        HarnessError: the file cannot be read, has no rows, or has two columns with the same name.
     """
     try:
         frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors, as UnicodeDecodeError is
+    except (OSError, ValueError) as error:  # pandas' errors and UnicodeDecodeError are ValueErrors
         raise HarnessError(f"CSV {str(path)!r} cannot be read: {first_line(error)}") from error
     columns = tuple(str(name).strip() for name in frame.iloc[0])
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
@@ -43,10 +43,10 @@ def from_csv(path: Path) -> Table:
 
 
 def from_mlflow(tracker: Tracker, experiment: str) -> Table:
-    """The finished runs of an MLflow experiment that any program logged; columns are `params.x`, `metrics.x`, `tags.x`.
+    """Read the finished runs of any MLflow experiment; columns are `params.x`, `metrics.x` and `tags.x`.
 
     Raises:
-        HarnessError: no such experiment, or none of its runs has finished.
+        HarnessError: there is no such experiment, or none of its runs has finished.
     """
     runs, unfinished = runs_of(tracker, experiment)
     if not runs:

@@ -1,7 +1,7 @@
-"""Crossed factors: main effects and interactions, seed by seed, and the cells that they come from.
+"""Factorial designs: main effects and interactions, and the cells that they are computed from.
 
-For each seed an effect is one number, a weighted sum of that seed's cells; so the seeds are the blocks, as everywhere,
-and all effects of an experiment are tested together by joint sign flips (`reports.family`).
+For each seed an effect is one number, a weighted sum of that seed's cells. The seeds are therefore blocks, as in other
+comparisons, and all effects of an experiment are tested together by joint sign flips (`reports.family`).
 """
 
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ from reports.verdicts import measured, number
 
 @dataclass(frozen=True)
 class Effect:
-    """A main effect or an interaction, and what the tests say of it; None where no seed has all of its cells."""
+    """A main effect or an interaction with its test; `tested` is None if no seed has all of its cells."""
 
     contrast: Contrast
     tested: Tested | None
     lacking: tuple[str, ...]
-    """Cells without results, or that the design does not have; empty where the effect can be given."""
+    """Cells that have no results or are not part of the design; empty if the effect can be estimated."""
 
 
 def section(report: Report) -> None:
-    """What each factor does, and whether it does as much under the other; nothing where no factors are crossed."""
+    """Add the section on main effects and interactions; nothing if the design is not factorial."""
     selection = report.selection
     if not selection.design.cells:
         return
@@ -52,7 +52,7 @@ def section(report: Report) -> None:
 
 
 def effects(selection: Selection) -> list[Effect]:
-    """Every effect of the design, tested together with all others that can be given."""
+    """Every effect of the design; all that can be estimated are tested together."""
     design, results = selection.design, frames.results(selection)
     made = contrasts(design.cells, design.baseline)
     by_seed = {each.name: _by_seed(each, results) for each in made}
@@ -62,12 +62,12 @@ def effects(selection: Selection) -> list[Effect]:
 
 
 def _by_seed(contrast: Contrast, results: dict[str, dict[int, float]]) -> dict[int, float]:
-    """Seed → the effect in points, of the seeds at which every cell has a result."""
+    """Seed → the effect in points, for seeds at which every cell has a result."""
     if contrast.missing or not contrast.weights.keys() <= results.keys():
         return {}
     seeds = set.intersection(*(set(results[cell]) for cell in contrast.weights))
     made = {seed: sum(w * results[cell][seed] for cell, w in contrast.weights.items()) for seed in sorted(seeds)}
-    return {seed: 0.0 if abs(value) < 1e-9 else value for seed, value in made.items()}  # rounding decides no sign
+    return {seed: 0.0 if abs(value) < 1e-9 else value for seed, value in made.items()}  # rounding has no sign
 
 
 def _lacking(contrast: Contrast, results: dict[str, dict[int, float]]) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def _lacking(contrast: Contrast, results: dict[str, dict[int, float]]) -> tuple[
 
 
 def sentences(selection: Selection, found: list[Effect]) -> list[Text]:
-    """An effect a sentence, and which cannot be given."""
+    """A sentence per effect, and one on effects that cannot be estimated."""
     texts = [
         Text(_sentence(effect, effect.tested, selection), selection.numbers(*effect.contrast.weights))
         for effect in found
@@ -86,7 +86,7 @@ def sentences(selection: Selection, found: list[Effect]) -> list[Text]:
     if lost:
         cells = "; ".join(dict.fromkeys(cell for effect in lost for cell in effect.lacking))
         names = ", ".join(effect.contrast.name for effect in lost)
-        texts.append(Text(f"Missing: {cells}. So these effects cannot be given: {names}.", selection.numbers()))
+        texts.append(Text(f"Missing: {cells}. These effects cannot be estimated: {names}.", selection.numbers()))
     if selection.design.looks and texts:
         texts.append(Text("The effects are tested at the seeds there are, as if this were the only look."))
     return texts
@@ -115,7 +115,7 @@ def _sentence(effect: Effect, tested: Tested, selection: Selection) -> str:
 
 
 def _simple(effect: Effect, selection: Selection, field: str, at: Scalar) -> float:
-    """Of an interaction of two factors: the one's mean effect, in points, at a level of the other."""
+    """For an interaction of two factors: the mean effect of one factor, in points, at a level of the other."""
     contrast, design, results = effect.contrast, selection.design, frames.results(selection)
     sign = -1 if _is(at, contrast.levels[field][0]) else 1
     here = {cell: sign * w for cell, w in contrast.weights.items() if _is(design.cells[cell][field], at)}
@@ -124,18 +124,18 @@ def _simple(effect: Effect, selection: Selection, field: str, at: Scalar) -> flo
 
 
 def _verdict(tested: Tested) -> str:
-    """What the tests say of an effect, before it is told."""
+    """The verdict on an effect, as the beginning of its sentence."""
     words = {"better": "Shown", "worse": "Shown", "equivalent": "Shown to matter too little"}
     return words.get(tested.verdict, "Not decided, in these runs")
 
 
 def effects_table(found: list[Effect]) -> Table:
-    """A row an effect."""
+    """A table with a row per effect."""
     rows = []
     for effect in found:
         t, kind = effect.tested, "main effect" if len(effect.contrast.levels) == 1 else "interaction"
         if t is None:
-            rows.append((effect.contrast.name, kind, "cannot be given", None, None, None, None))
+            rows.append((effect.contrast.name, kind, "cannot be estimated", None, None, None, None))
             continue
         verdict = {"better": "shown, above 0", "worse": "shown, below 0", "equivalent": "hardly matters"}
         bounds = " to ".join(map(_signed, t.bounds)) if t.bounds else None
@@ -154,7 +154,7 @@ def effects_table(found: list[Effect]) -> Table:
 
 
 def cells_table(selection: Selection) -> Table:
-    """A row a cell: its levels, and its result over seeds."""
+    """A table with a row per cell: its levels, and its result over seeds."""
     design, results = selection.design, frames.results(selection)
     factors = list(design.cells[design.baseline])
     rows = []
@@ -168,7 +168,7 @@ def cells_table(selection: Selection) -> Table:
 
 
 def interaction_panels(selection: Selection) -> list[Figure]:
-    """A panel a pair of factors: a line a level of the one over the levels of the other, a dot a run."""
+    """Interaction plots, a panel per pair of factors: a line per level of one over the levels of the other."""
     levels, made = levels_of(selection.design.cells, selection.design.baseline), []
     for line, across in combinations(levels, 2):
         figure = new(*(PANEL if len(levels) > 2 else (5.5, 4.0)))
@@ -196,7 +196,7 @@ def _lines(axes: Axes, selection: Selection, line: tuple[str, list[Scalar]], acr
 
 
 def _is(one: Scalar, other: Scalar) -> bool:
-    return repr(one) == repr(other)  # 1 and True are equal
+    return repr(one) == repr(other)  # repr, because 1 == True
 
 
 def _signed(points: float) -> str:

@@ -1,4 +1,4 @@
-"""The comparisons of one experiment, tested together: p-values, verdicts and intervals that agree with each other."""
+"""Joint tests of all comparisons of an experiment, with consistent p-values, verdicts and intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ PAIRS_FOR_EQUIVALENCE = 6
 
 @dataclass(frozen=True)
 class Tested:
-    """What the tests say of one comparison."""
+    """The test results of one comparison."""
 
     differences: NDArray[np.float64]
-    """Of its pairs, in the order of the seeds."""
+    """The differences of its pairs, in the order of the seeds."""
     p_value: float
-    """Were it the only comparison."""
+    """p-value if this were the only comparison."""
     p_adjusted: float
-    """Corrected for all comparisons."""
+    """p-value corrected for all comparisons."""
     p_equivalent: float
-    """Of "they differ by the smallest difference that matters or more", corrected for all comparisons."""
+    """p-value of the hypothesis that they differ by the smallest difference that matters or more, corrected."""
     verdict: Verdict
     bounds: Interval | None
     decision: Decision | None
-    """What the declared looks decided; None where the number of seeds was fixed."""
+    """The decision by the declared looks; None if the number of seeds was fixed."""
 
     @property
     def mean(self) -> float:
@@ -40,7 +40,7 @@ class Tested:
 
 
 def mean(differences: NDArray[np.float64]) -> float:
-    """The mean, exactly 0 where differences cancel but for rounding."""
+    """The mean, exactly 0 if the differences cancel except for rounding errors."""
     level = abs(differences.sum()) <= 1e-9 * np.abs(differences).sum()
     return 0.0 if level else float(differences.mean())
 
@@ -51,14 +51,16 @@ def judge_together(
     looks: Sequence[int] = (),
     seeds: Sequence[int] = (),
 ) -> list[Tested]:
-    """All comparisons, each name → seed → difference, as one family.
+    """Test all comparisons as one family.
 
-    "better" and "worse" need p_adjusted < ALPHA. Otherwise "equivalent" needs 6 pairs and p_equivalent < ALPHA. All
-    else is "not decided". With looks the verdicts are theirs.
+    The verdict is "better" or "worse" if p_adjusted < ALPHA; otherwise "equivalent" if there are at least 6 pairs and
+    p_equivalent < ALPHA; otherwise "not decided". If looks were declared, they decide the verdicts instead.
 
     Args:
-        looks: the numbers of seeds at which results were to be looked at; empty if the number of seeds was fixed.
-        seeds: in the order in which they were run; by default sorted.
+        differences: comparison → seed → difference.
+        smallest_difference: the smallest difference that matters.
+        looks: declared numbers of seeds for looks; empty if the number of seeds was fixed.
+        seeds: the seeds in the order in which they were run; by default sorted.
     """
     if not differences:
         return []

@@ -1,4 +1,4 @@
-"""The figures of how training went and how sure networks are: variants over all their seeds."""
+"""Figures of training curves, learning rates and calibration, over all seeds of each variant."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,16 +17,16 @@ from reports.select import Selection
 
 PALETTE = "colorblind"
 PANEL = (4.0, 3.5)
-"""Inches of a figure of which a page shows several in a row."""
+"""Size in inches of a figure that is shown beside others."""
 
 
 def colours(variants: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """One colour a variant, the same in every figure."""
+    """A colour per variant, the same in every figure."""
     return dict(zip(variants, sns.color_palette(PALETTE, len(variants)), strict=True))
 
 
 def dashes(lines: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
-    """A line style for each: solid, but of lines that coincide the later have gaps, through which the earlier show."""
+    """A line style per line: solid, but dashed for a line that coincides with an earlier one, which stays visible."""
     alike: dict[bytes, list[str]] = {}
     for name, values in lines.items():
         alike.setdefault(np.round(values, 6).tobytes(), []).append(name)
@@ -35,9 +35,9 @@ def dashes(lines: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
 
 
 def curves(selection: Selection) -> list[Figure]:
-    """Test accuracy, or that of held-out images where it is primary, test and training loss, per epoch.
+    """Test accuracy (or validation accuracy if it is the primary metric), test loss and training loss by epoch.
 
-    The mean over seeds, in a band from least to greatest.
+    Lines are means over seeds, bands span the minimum and maximum.
     """
     of_held_out = selection.design.primary_metric == VALIDATION
     drawn: list[tuple[str, Callable[[EpochDone], float]]] = [
@@ -66,7 +66,7 @@ def _curve(selection: Selection, label: str, value: Callable[[EpochDone], float]
 
 
 def learning_rates(selection: Selection) -> Figure:
-    """The learning rate of every step, above it the training loss by epoch, of each variant's first seed."""
+    """The training loss by epoch and the learning rate of every step, for the first seed of each variant."""
     figure = new(9, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     first = {variant: runs[0].epochs for variant, runs in selection.variants.items()}
@@ -86,7 +86,7 @@ def learning_rates(selection: Selection) -> Figure:
 
 
 def lr_finder(selection: Selection) -> Figure:
-    """Every run's range test: smoothed loss over the rate, a dot at its suggestion."""
+    """Every run's LR range test: smoothed loss over the learning rate, with a dot at the suggested rate."""
     figure = new(7, 4)
     axes = figure.subplots()
     for variant, colour in colours(list(selection.variants)).items():
@@ -104,7 +104,7 @@ def lr_finder(selection: Selection) -> Figure:
 
 
 def calibration(answers: Mapping[str, Answers]) -> Figure:
-    """Reliability: accuracy against confidence in 15 bins, all of a variant's runs pooled."""
+    """Reliability diagram: accuracy against confidence in 15 bins, with each variant's runs pooled."""
     figure = new(5, 4.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")

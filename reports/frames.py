@@ -1,4 +1,4 @@
-"""The numbers of a report as rows: what its CSV files hold. Pure: selections in, data frames out."""
+"""The numbers of a report as data frames, which are also its CSV files."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,10 +14,10 @@ from reports.statistics import Comparison, summarize
 
 
 def results(selection: Selection, name: str | None = None) -> dict[str, dict[int, float]]:
-    """Variant → seed → a metric (the primary one, if none is named), in percent if it is a fraction.
+    """Variant → seed → a metric (by default the primary one), in percent if it is a fraction.
 
     Raises:
-        HarnessError: see `result`.
+        HarnessError: see `harness.records.results.result`.
     """
     name = name or selection.design.primary_metric
     return {
@@ -27,18 +27,18 @@ def results(selection: Selection, name: str | None = None) -> dict[str, dict[int
 
 
 def held_out(selection: Selection) -> bool:
-    """Whether every run has validation scores."""
+    """True if every run has validation scores."""
     return all(done.validation is not None for record in selection.records for done in record.epochs)
 
 
 def chosen(record: Record) -> EpochDone | None:
-    """The epoch that validation images choose: the first of the highest validation accuracy; None without any."""
+    """The first epoch with the highest validation accuracy; None if the run has no validation images."""
     scored = [(done.validation.accuracy, done) for done in record.epochs if done.validation]
     return max(scored, key=lambda pair: pair[0])[1] if len(scored) == len(record.epochs) else None
 
 
 def runs_frame(selection: Selection) -> pd.DataFrame:
-    """One row a run: what `runs.csv` holds; accuracies are fractions."""
+    """One row per run, the content of `runs.csv`; accuracies are fractions."""
     return pd.DataFrame([_run(number, record) for number, record in enumerate(selection.records, 1)])
 
 
@@ -88,11 +88,11 @@ SPREAD: Mapping[str, float] = {
     "images_per_second": 1,
     "peak_memory_megabytes": 1,
 }
-"""Columns of `runs.csv` of which `summary.csv` has mean and standard deviation, and what they are multiplied by."""
+"""Columns of `runs.csv` whose mean and standard deviation are in `summary.csv`, with the factor for display."""
 
 
 def summary_frame(selection: Selection) -> pd.DataFrame:
-    """One row a variant: what `summary.csv` holds; accuracies in percent. mean and std are of the primary metric."""
+    """One row per variant, the content of `summary.csv`; accuracies in percent, mean and std of the primary metric."""
     frame, rows = runs_frame(selection), []
     for variant, runs in results(selection).items():
         group, primary = frame[frame["variant"] == variant], summarize(list(runs.values()))
@@ -109,19 +109,19 @@ def summary_frame(selection: Selection) -> pd.DataFrame:
 
 
 def same_weights(selection: Selection, variant: str) -> bool:
-    """Whether each run of the variant ended with the very weights of the baseline's run of its seed."""
+    """True if each run of the variant has exactly the same weights as the baseline's run with its seed."""
     base = {record.seed: record.finished for record in selection.variants[selection.baseline]}
     pairs = [(record.finished, base.get(record.seed)) for record in selection.variants[variant]]
     return all(a and b and a.weights_sha256 == b.weights_sha256 for a, b in pairs)
 
 
 def measured(selection: Selection) -> Measured:
-    """The primary metric of every run with a result."""
+    """The primary metric of all runs with a result."""
     return measured_by(selection, selection.design.primary_metric)
 
 
 def measured_by(selection: Selection, name: str) -> Measured:
-    """As `measured`, by any metric: "test_loss"."""
+    """Any metric, such as "test_loss", of all runs with a result."""
     design = selection.design
     return Measured(
         results=results(selection, name),
@@ -138,27 +138,27 @@ def measured_by(selection: Selection, name: str) -> Measured:
 
 
 def unit(name: str) -> Unit:
-    """How results by a primary metric, and their differences, are written."""
+    """The unit in which results of a primary metric and their differences are written."""
     return POINTS if metrics.of_primary(name).fraction else PLAIN
 
 
 def unpaired(selection: Selection) -> tuple[str, ...]:
-    """Variants that share no seed with the baseline, and so cannot be compared with it."""
+    """Variants that share no seed with the baseline and therefore cannot be compared with it."""
     return measured(selection).unpaired
 
 
 def comparisons(selection: Selection) -> tuple[Comparison, ...]:
-    """Every variant but the unpaired against the baseline, by the primary metric."""
+    """Comparisons of every paired variant with the baseline, by the primary metric."""
     return measured(selection).compared()
 
 
 def every_comparison(selection: Selection) -> tuple[Comparison, ...]:
-    """As `comparisons`, and where the design compares all variants with each other, then the pairs of the others."""
+    """`comparisons`, followed by all pairs of other variants if the design compares all with each other."""
     return measured(selection).every_comparison()
 
 
 def comparisons_frame(made: Sequence[Comparison]) -> pd.DataFrame:
-    """One row a comparison: what `comparisons.csv` holds; differences in percentage points."""
+    """One row per comparison, the content of `comparisons.csv`; differences in percentage points."""
     columns = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value"]
     columns += ["p_adjusted", "p_equivalent", "smallest_p", "probability_better", "success_low", "success_high"]
     columns += ["detectable_difference"]

@@ -1,4 +1,4 @@
-"""Grids of the images that the runs disagree on, or are all wrong about: which images, in which order."""
+"""Grids of test images that runs disagree on or all get wrong: selection, order and drawing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,21 +13,21 @@ from reports.errors import Indices, correct
 from reports.select import Selection
 
 SHOWN = 16
-"""Images in a grid."""
+"""Maximum number of images in a grid."""
 
 
 @dataclass
 class Images:
-    """Test images at hand: index → (H, W, C) uint8. Remembers which were shown, so that they can be published."""
+    """Available test images by index, shape (H, W, C), uint8. Records which ones were shown, for publishing."""
 
     pixels: Mapping[int, NDArray[np.uint8]] | NDArray[np.uint8]
     shown: set[int] = field(default_factory=set)
 
     def take(self, indices: Sequence[int]) -> NDArray[np.uint8]:
-        """(len(indices), H, W, C).
+        """The images with these indices, shape (len(indices), H, W, C).
 
         Raises:
-            HarnessError: an image is not at hand.
+            HarnessError: an image is not available.
         """
         lacking = [index for index in indices if not isinstance(self.pixels, np.ndarray) and index not in self.pixels]
         if lacking:
@@ -37,13 +37,13 @@ class Images:
 
 
 def wrong_everywhere(selection: Selection) -> Indices:
-    """Images that every run gets wrong, those on which the runs are surest first."""
+    """Images that every run gets wrong, those with the highest confidence first."""
     never = np.flatnonzero(~np.concatenate(list(correct(selection).values())).any(axis=0))
     return never[np.argsort(-_mean_confidence(selection)[never], kind="stable")]
 
 
 def most_unstable(selection: Selection) -> Indices:
-    """Images unstable within some variant: first those that seeds divide most evenly, then by confidence."""
+    """Images on which seeds of a variant disagree: the most evenly divided first, then by confidence."""
     shares = np.stack([runs.mean(axis=0) for runs in correct(selection).values()])
     divided = (shares * (1 - shares)).sum(axis=0)
     images = np.flatnonzero(divided)
@@ -51,7 +51,7 @@ def most_unstable(selection: Selection) -> Indices:
 
 
 def clearest_first(selection: Selection, images: Indices, variant: str) -> Indices:
-    """These images: those first that most runs agree on, then those whose true class's probability changes most."""
+    """Sort images by how many runs agree on the flip, then by the change in the true class's probability."""
     right, labels = correct(selection), selection.records[0].labels
     new, old = (selection.answers[name] for name in (variant, selection.baseline))
     share = np.abs(right[variant].mean(axis=0) - right[selection.baseline].mean(axis=0))
@@ -64,10 +64,10 @@ def _mean_confidence(selection: Selection) -> NDArray[np.float64]:
 
 
 def image_grid(images: Images, chosen: Indices, selection: Selection, variants: Sequence[str], title: str) -> Figure:
-    """Test images with their true class and, for each variant, its runs' commonest prediction, marked ✓ or ✗.
+    """Test images with their true class and, for each variant, its runs' most common prediction, marked ✓ or ✗.
 
-    The percentage is the probability of that class, the mean over the variant's runs. Of more than two variants those
-    with the same prediction share a line, their percentage the mean over them.
+    The percentage is the probability of that class, averaged over the variant's runs. With more than two variants,
+    those with the same prediction share a line, with the average percentage.
     """
     shown = [int(index) for index in chosen[:SHOWN]]
     classes, labels, titles = selection.records[0].started.data.classes, selection.records[0].labels, []
@@ -89,7 +89,7 @@ def image_grid(images: Images, chosen: Indices, selection: Selection, variants: 
 
 
 def _line(names: Sequence[str], predicted: str, chance: float, of: int) -> str:
-    """batch: cat 91%; 3 of 4: cat 91%. A long name is cut rather than the percentage."""
+    """For example "batch: cat 91%" or "3 of 4: cat 91%"; long names are cut, the percentage is not."""
     said = f": {shortened(predicted, LONGEST // 2)} {chance:.0%}"
     who = names[0] if len(names) == 1 else f"all {of}" if len(names) == of else f"{len(names)} of {of}"
-    return shortened(who, LONGEST - 2 - len(said)) + said  # 2: the mark before it
+    return shortened(who, LONGEST - 2 - len(said)) + said  # 2 for the mark before it

@@ -1,7 +1,7 @@
-"""Are these runs comparable? What differs between them beyond the declared factor, and whether it could matter.
+"""Check that runs are comparable: find what differs between them besides the declared factor.
 
-Checked on what was recorded, before anything is compared. What could change a result refuses the comparison unless the
-reader allows it by name; what cannot, and what differs between seeds alone (a block), is only listed.
+Recorded runs are checked before anything is compared. A difference that could change results is refused unless the
+user allows it by name; harmless differences, and those only between seeds (blocks), are listed.
 """
 
 from collections import Counter
@@ -20,8 +20,8 @@ HARMLESS = (
     *("environment.commit", "environment.dirty", "data.name", "data.title", "data.label"),
     *("data.left_out", "data.remarks", "data.duplicates", "circumstances.device", "circumstances.jobs"),
 )
-"""Fields that name what others pin down: the training code by its digest, the images by their checksum, the device by
-its kind (a second GPU of one kind computes as the first); and what changes seconds alone, the runs made at once."""
+"""Fields that cannot change results because others identify their content (the code's digest, the images' checksum, the
+device's model), or that only change speed (the number of concurrent runs)."""
 _FOLLOWS = {
     "model": ("environment.model_code",),
     "model.name": ("model", "environment.model_code"),
@@ -32,26 +32,26 @@ _FOLLOWS = {
     "data.image_size": ("data.shape", "data.checksum", "data.mean", "data.std"),
     "data.validation_fraction": ("data.train_images", "data.validation_images"),
 }
-"""Field of a recipe → what is recorded of it under other names."""
+"""Field of a recipe → other recorded fields that follow from it."""
 
 
 class NotComparable(HarnessError):
-    """Runs differ in something that could change the result and was not allowed."""
+    """Runs differ in a field that could change results and was not allowed."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A field on which runs, or the parts of one, disagree: each value with how many runs have it."""
+    """A field in which runs, or parts of a run, differ: each value with the number of runs that have it."""
 
     field: str
     values: tuple[tuple[str, int], ...]
     harmless: bool
     block: bool = False
-    """It differs between seeds alone, and is the same for all variants of each."""
+    """True if it differs only between seeds and is the same for all variants of a seed."""
 
     @property
     def matters(self) -> bool:
-        """Whether it could explain a difference between variants."""
+        """True if it could explain a difference between variants."""
         return not (self.harmless or self.block)
 
     def __str__(self) -> str:
@@ -60,26 +60,30 @@ class Difference:
 
 
 def provenance(record: Record, part: Started | None = None) -> dict[str, Any]:
-    """Dotted field → value of everything that a run was: its recipe, its images, what it found, its circumstances, its
-    code, its machine; those of one `part` of a run that went on elsewhere, by default of the first."""
+    """Dotted field → value of everything that could have influenced a run: recipe, images, found rate, circumstances,
+    code and machine.
+
+    Args:
+        part: the part of a run that resumed elsewhere; by default the first.
+    """
     started = part or record.started
     data = {f"data.{name}": value for name, value in started.data.model_dump(mode="json").items()}
     environment = {f"environment.{k}": v for k, v in started.environment.items() if k != "versions"}
     versions = {f"environment.versions.{k}": v for k, v in started.environment.get("versions", {}).items()}
     around = {f"circumstances.{k}": v for k, v in started.circumstances.model_dump().items()}
     around["circumstances.augment_backend"] = started.augmentation.split(":")[0]
-    own = record.lr_found if started.spec.recipe.optimizer.lr == "find" else None  # else one test was made for all
+    own = record.lr_found if started.spec.recipe.optimizer.lr == "find" else None  # otherwise one test served all runs
     found = {"lr_found": own.suggestion} if own else {}
     return flatten(started.spec.recipe) | data | found | around | environment | versions
 
 
 def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Difference, ...]:
-    """Every field on which runs disagree, outside the factor and what follows from it."""
+    """Every field in which runs differ, except the factor and what follows from it."""
     flat = [(record, [provenance(record, part) for part in record.segments]) for record in records]
     fields = dict.fromkeys(name for _, parts in flat for values in parts for name in values)
     found = []
     for name in fields:
-        told = dict.fromkeys(  # of each run, what its parts have; what is not recorded tells nothing
+        told = dict.fromkeys(  # values of each run's parts; unrecorded fields are ignored
             (number, record.seed, record.variant, repr(values.get(name)))
             for number, (record, parts) in enumerate(flat)
             for values in parts
@@ -96,14 +100,14 @@ def differences(records: Sequence[Record], factor: Sequence[str]) -> tuple[Diffe
 
 
 def design_changes(selection: Selection) -> list[str]:
-    """What runs were recorded to answer otherwise than is asked now, as in "smallest difference points 0.5 → 0.2"."""
+    """Changes between the design recorded with runs and the current one: "smallest difference points 0.5 → 0.2"."""
     fields = ("primary_metric", "smallest_difference_points", "baseline", "factor", "variants")
     now, said = selection.design, dict[str, int]()
     for record in selection.records:
         for field in fields:
             was, is_ = getattr(record.started.design, field), getattr(now, field)
-            grown = field == "variants" and set(was) <= set(is_)  # verdicts are corrected for the larger family
-            stood_in = field == "baseline" and is_ not in record.started.design.variants  # runs of some variants alone
+            grown = field == "variants" and set(was) <= set(is_)  # verdicts are corrected for all variants
+            stood_in = field == "baseline" and is_ not in record.started.design.variants  # not in the run's design
             if was != is_ and not grown and not stood_in:
                 text = f"{field.replace('_', ' ')} {_plainly(was)} → {_plainly(is_)}"
                 said[text] = said.get(text, 0) + 1
@@ -115,7 +119,7 @@ def _plainly(value: Any) -> str:
 
 
 def factor_values(records: Sequence[Record]) -> Mapping[str, Mapping[str, str]]:
-    """Recipe field → {variant: value} for the fields in which variants differ: "only the parameters that differ"."""
+    """Recipe field → {variant: value}, only for fields in which variants differ."""
     table: dict[str, dict[str, str]] = {}
     for record in records:
         for name, value in flatten(record.started.spec.recipe).items():
@@ -129,10 +133,10 @@ def factor_values(records: Sequence[Record]) -> Mapping[str, Mapping[str, str]]:
 
 
 def refuse(found: Sequence[Difference], allowed: Sequence[str]) -> tuple[Difference, ...]:
-    """The differences that could matter and were allowed; the report carries them in a banner.
+    """The differences that could matter but were allowed; the report shows them in a banner.
 
     Raises:
-        NotComparable: one was not allowed.
+        NotComparable: a difference was not allowed.
     """
     mattering = [difference for difference in found if difference.matters]
     refused = [difference for difference in mattering if not within(difference.field, allowed)]
@@ -146,12 +150,12 @@ def refuse(found: Sequence[Difference], allowed: Sequence[str]) -> tuple[Differe
 
 
 def _with_consequences(factor: Sequence[str]) -> tuple[str, ...]:
-    """The factor, and what follows from it."""
+    """The factor and the fields that follow from it."""
     return (*factor, *(name for field in factor for name in _FOLLOWS.get(field, ())))
 
 
 def _shown(value: Any) -> str:
-    """A recipe's value as a reader sees it; transforms by name and arguments."""
+    """A recipe's value as text; transforms by name and arguments."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return " → ".join(_transform(item) for item in value)
     if value is None or value == []:

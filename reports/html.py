@@ -1,6 +1,6 @@
-"""A document as one HTML file that needs nothing beside it: pictures, style and script are inside.
+"""Render a report as one self-contained HTML file, with embedded pictures, style and script.
 
-Jinja escapes every text; the content security policy lets nothing run or load but what stands in `templates/`.
+Jinja escapes all text; the content security policy allows only the style and script from `templates/`.
 """
 
 import base64
@@ -23,20 +23,23 @@ _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 LONG_TEXT = 40
-"""Cells of more characters than this may wrap; shorter ones stay on one line."""
+"""Table cells with more characters than this may wrap; shorter ones stay on one line."""
 WIDE = 600
-"""Pictures of more pixels across scroll on a narrow screen, on which they would be too small to read."""
+"""Pictures wider than this many pixels scroll on narrow screens instead of being scaled down."""
 
 RunIds = Mapping[int, Mapping[str, str]]
-"""A table's place among the blocks → run ("R1") → the id of its row."""
+"""Index of a table's block → run ("R1") → the id of its row."""
 
 
 def render(document: Document, folder: Path) -> str:
-    """The whole page. `folder` is where the document's pictures lie.
+    """Render the page.
+
+    Args:
+        folder: the folder with the document's pictures.
 
     Raises:
         FileNotFoundError: a picture is not in `folder`.
-        PIL.UnidentifiedImageError: a picture is not an image.
+        PIL.UnidentifiedImageError: a picture is not an image file.
     """
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     return _ENVIRONMENT.get_template("report.html.j2").render(
@@ -50,12 +53,12 @@ def render(document: Document, folder: Path) -> str:
 
 
 def _hash(text: str) -> str:
-    """A content security policy's name for the one inline text that it allows."""
+    """The hash by which a content security policy allows an inline style or script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _views(blocks: Sequence[Block], folder: Path) -> list[dict[str, Any]]:
-    """Every block as the template reads it."""
+    """Every block in the form that the template needs."""
     used: set[str] = set()
     runs = {at: _run_ids(block, used) for at, block in enumerate(blocks) if isinstance(block, Table)}
     return [_view(at, block, folder, used, runs) for at, block in enumerate(blocks)]
@@ -82,7 +85,7 @@ def _slug(text: str) -> str:
 
 
 def _unique(wanted: str, used: set[str]) -> str:
-    """`wanted`, or `wanted-2`, `wanted-3`, …: the first that is free, which it then is no more."""
+    """The first unused id of `wanted`, `wanted-2`, `wanted-3`, …, which is then marked as used."""
     name, count = wanted, 1
     while name in used:
         count += 1
@@ -98,13 +101,13 @@ def _run_ids(table: Table, used: set[str]) -> dict[str, str]:
 
 
 def _references(text: Text, at: int, runs: RunIds) -> list[tuple[str, str | None]]:
-    """ "R1–R3, R7" in parts, each run with the id of its row; the words between have none."""
+    """Split "R1–R3, R7" into parts: each run with the id of its row, text in between with None."""
     parts = re.split(r"(R[0-9]+)", run_list(text.runs)) if text.runs else []
     return [(part, _row_id(part, at, runs)) for part in parts if part]
 
 
 def _row_id(run: str, at: int, runs: RunIds) -> str | None:
-    """Where several experiments each number their runs, a sentence means the next table after it."""
+    """The id of a run's row in the next table after the sentence, as each experiment numbers its own runs."""
     holding = [place for place, ids in runs.items() if run in ids]
     after = [place for place in holding if place > at]
     place = after[0] if after else holding[-1] if holding else None
@@ -136,7 +139,7 @@ def _cell(cell: Cell, numeric: bool) -> dict[str, Any]:
 
 
 def _picture(file: Path) -> dict[str, Any]:
-    """The file itself as a data URI, and its size, so that the page does not move when it is decoded."""
+    """The picture as a data URI with its size, so that the layout does not shift when it is decoded."""
     data = file.read_bytes()
     with Image.open(BytesIO(data)) as image:
         kind, (width, height) = image.get_format_mimetype(), image.size

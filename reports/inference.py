@@ -1,8 +1,8 @@
-"""Tests, intervals and power for few differences paired by seed: arrays in, numbers out.
+"""Tests, intervals and power for small numbers of differences paired by seed.
 
-One mean difference is tested by flipping signs (Fisher 1935, The Design of Experiments, §21), several by flipping the
-signs of whole seeds (`harness.evidence.signs`). Differences, spreads and intervals are in one unit, the caller's.
-Sampling uses a fixed seed: it is part of the arithmetic, and the same runs always give the same report.
+One mean difference is tested by sign flips (Fisher 1935, The Design of Experiments, §21), several by joint sign flips
+of whole seeds (`harness.evidence.signs`). Differences, standard deviations and intervals are in the caller's unit.
+Sampling uses a fixed seed, so the same runs always give the same report.
 """
 
 import bisect
@@ -15,23 +15,26 @@ from scipy import optimize, stats
 from harness.evidence.signs import ALPHA, EXACT_SEEDS, TIE, one_sided, statistics, step_down
 
 MOST_SEEDS = 10_000
-_HUGE = 100.0  # standard deviations; any test that can show a difference at all shows this one
+_HUGE = 100.0  # in standard deviations; any test with power detects an effect this large
 _FINEST = 1_000_000
-"""The most steps that a sum of differences may have for its exact distribution."""
+"""The exact distribution is computed only if the sum of differences has at most this many steps."""
 
 
 def subtract(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
-    """values - baseline, exactly 0 where they differ by rounding only, so that rounding decides no sign."""
+    """values - baseline, exactly 0 if they differ only by rounding, which must not decide a sign."""
     left, right = np.asarray(values, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     return np.where(np.isclose(left, right, rtol=1e-12, atol=0), 0.0, left - right)
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
-    """Two-sided p of "the mean difference is 0": the share of all 2^n sign patterns with a mean at least as far from 0.
+    """Two-sided p-value of a mean difference: the share of all 2^n sign patterns with a mean at least as far from 0.
 
-    Exact up to 20 differences, and above where all are multiples of one step, as accuracies over N images are: there
-    the distribution of the sum is a convolution. Otherwise a sample of patterns. It assumes only that each difference
-    is as likely to be d as -d when the recipes are equally good.
+    It is exact up to 20 differences. Above, it is exact if all differences are multiples of one step, as accuracies
+    over N images are, by convolution; otherwise it uses a sample of patterns. The test assumes only that d and -d are
+    equally likely for each difference if the recipes are equally good.
+
+    Args:
+        differences: shape (pairs,), at least one.
     """
     array = np.sort(np.asarray(differences, dtype=np.float64))
     assert array.ndim == 1, array.shape
@@ -41,10 +44,10 @@ def sign_flip_p(differences: ArrayLike) -> float:
 
 
 def _steps(differences: NDArray[np.float64]) -> NDArray[np.int64] | None:
-    """The differences as multiples of their greatest common step; None if they have none, or one that is too fine."""
+    """The differences as multiples of their largest common step; None if there is none or it is too small."""
     step, largest = 0.0, float(np.abs(differences).max())
     for value in np.abs(differences):
-        while value > 1e-7 * largest:  # Euclid's algorithm, to the nearest multiple
+        while value > 1e-7 * largest:  # Euclid's algorithm with rounding to the nearest multiple
             step, value = value, abs(step - value * round(step / value))
     multiples = np.rint(differences / step) if step else np.zeros_like(differences)
     whole = np.allclose(multiples * step, differences, rtol=0, atol=1e-9 * largest)
@@ -63,15 +66,18 @@ def _convolved_p(steps: NDArray[np.int64]) -> float:
 
 
 def equivalence_p(rows: NDArray[np.float64], there: NDArray[np.bool_], margin: float) -> NDArray[np.float64]:
-    """For each comparison, the p of "the difference is margin or more, either way", corrected for all comparisons.
+    """Corrected p-values of equivalence tests, whose null hypothesis is that the difference is at least the margin.
 
-    Two one-sided tests (Schuirmann 1987) by sign flips of the distances to the margin: that on the nearer side, which
-    decides, is corrected by the step-down maximum; that on the farther side has to reject as well.
+    Two one-sided tests (Schuirmann 1987) by sign flips of the distances to the margin: the test on the nearer side
+    decides and is corrected by the step-down maximum; the test on the farther side must reject as well.
 
     Args:
-        rows: differences (comparisons, seeds).
-        there: where there is a pair; other seeds count for nothing.
+        rows: differences, shape (comparisons, seeds).
+        there: True where there is a pair, shape (comparisons, seeds); other seeds are ignored.
         margin: the smallest difference that matters, above 0.
+
+    Returns:
+        The p-values, shape (comparisons,).
     """
     side = np.where(rows.sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
     near, far = (np.where(there, margin - sign * side * rows, 0.0) for sign in (1, -1))
@@ -80,8 +86,11 @@ def equivalence_p(rows: NDArray[np.float64], there: NDArray[np.bool_], margin: f
 
 
 def success_interval(wins: float, pairs: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the chance that a variant is ahead at a new seed, from wins of so many pairs, ties counted half
-    (Clopper & Pearson 1934)."""
+    """Confidence interval of the probability that a variant is better at a new seed (Clopper & Pearson 1934).
+
+    Args:
+        wins: number of pairs in which the variant is better; ties count half.
+    """
     tail = (1 - confidence) / 2
     low = float(stats.beta.ppf(tail, wins, pairs - wins + 1)) if wins > 0 else 0.0
     high = float(stats.beta.isf(tail, wins + 1, pairs - wins)) if wins < pairs else 1.0
@@ -89,10 +98,13 @@ def success_interval(wins: float, pairs: int, confidence: float = 0.95) -> tuple
 
 
 def rope(differences: ArrayLike, margin: float) -> tuple[float, float, float]:
-    """Posterior probabilities that the true difference is below -margin, within ±margin and above margin.
+    """Posterior probabilities that the true difference is below -margin, within ±margin, and above margin.
 
-    Student's t about the mean, n - 1 degrees: the Bayesian t test of Benavoli et al. (2017, JMLR 18:77) for results
-    that are independent over seeds, their correlation ρ = 0. At least two differences, not all equal.
+    The posterior is Student's t about the mean with n - 1 degrees of freedom: the Bayesian t test of Benavoli et al.
+    (2017, JMLR 18:77) with correlation ρ = 0, since results are independent over seeds.
+
+    Args:
+        differences: shape (pairs,), at least two and not all equal.
     """
     array = np.asarray(differences, dtype=np.float64)
     posterior = stats.t(len(array) - 1, array.mean(), array.std(ddof=1) / math.sqrt(len(array)))
@@ -101,22 +113,28 @@ def rope(differences: ArrayLike, margin: float) -> tuple[float, float, float]:
 
 
 def t_power(noncentrality: float, degrees: int, alpha: float = 0.05) -> float:
-    """Probability that a two-sided t test finds a difference, with its right sign.
+    """Power of a two-sided t test to find a difference with the correct sign.
 
-    Noncentrality is d·sqrt(n) for n pairs (degrees n - 1) and d·sqrt(n / 2) for n a group (2n - 2), d in spreads.
+    Args:
+        noncentrality: d·sqrt(n) for n pairs (degrees n - 1), or d·sqrt(n / 2) for two groups of n (degrees 2n - 2),
+            with the effect d in standard deviations.
     """
     return float(stats.nct.sf(stats.t.isf(alpha / 2, degrees), degrees, noncentrality))
 
 
 def sign_flip_power(effect: float, n: int, comparisons: int = 1, alpha: float = ALPHA) -> float:
-    """Probability that the joint test shows a difference whose n pairs are normal with mean = effect standard
-    deviations, while the other comparisons have none.
+    """Power of the joint test for a comparison of n normal pairs, if the other comparisons have no difference.
 
-    Exact for one comparison where only "all signs alike" rejects (6 pairs at 0.05), 0 with fewer pairs. Otherwise the
-    paired t test's power at the level that n pairs attain, shared by Šidák's rule: an approximation, within 5 points
-    of simulation from 7 pairs on (up to 12 above it at 6 pairs), below it where the others differ too.
+    It is exact for one comparison with 6 pairs at 0.05, where only equal signs reject, and 0 with fewer pairs.
+    Otherwise it is the power of the paired t test at the level that n pairs attain, shared by Šidák's rule. This
+    approximation is within 5 percentage points of simulation from 7 pairs on (up to 12 too high at 6 pairs), and too
+    low if the other comparisons differ too.
+
+    Args:
+        effect: the true mean difference in standard deviations of the differences.
+        n: number of pairs.
     """
-    patterns = 2 ** (min(n, 50) - 1)  # beyond 50 the steps are far too small to matter
+    patterns = 2 ** (min(n, 50) - 1)  # with more pairs the steps are negligible
     rejecting = math.ceil(alpha * patterns) - 1  # p is a multiple of 1 / patterns, and must be below alpha
     if rejecting <= 0:
         return 0.0
@@ -126,9 +144,10 @@ def sign_flip_power(effect: float, n: int, comparisons: int = 1, alpha: float = 
 
 
 def detectable_difference(std_of_differences: float, n: int, comparisons: int = 1, power: float = 0.8) -> float | None:
-    """The true mean difference that n pairs show with this power; None if n pairs can show none at all.
+    """The true mean difference that n pairs detect with this power; None if n pairs cannot detect any.
 
-    A spread estimated from n pairs is itself uncertain, by half at 3 pairs and by a quarter at 10: a rough plan.
+    This is a rough plan: a standard deviation estimated from n pairs is uncertain by half at 3 pairs and by a quarter
+    at 10.
     """
     if sign_flip_power(_HUGE, n, comparisons) < power:
         return None
@@ -138,13 +157,13 @@ def detectable_difference(std_of_differences: float, n: int, comparisons: int = 
 
 
 def seeds_needed(std_of_differences: float, difference: float, comparisons: int = 1, power: float = 0.8) -> int:
-    """Pairs of seeds that show this difference with this power: at least 6, at most MOST_SEEDS."""
+    """The number of pairs that detect this difference with this power: at least 6, at most MOST_SEEDS."""
     effect = min(_HUGE, difference / std_of_differences) if std_of_differences else _HUGE
     return bisect.bisect_left(range(MOST_SEEDS), power, key=lambda n: sign_flip_power(effect, n, comparisons))
 
 
 def spread_interval(std: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the true standard deviation behind one of n normal values (chi-square, n - 1 degrees)."""
+    """Confidence interval of the true standard deviation of n normal values (chi-square, n - 1 degrees of freedom)."""
     tail = (1 - confidence) / 2
     low, high = (std * math.sqrt((n - 1) / float(stats.chi2.isf(q, n - 1))) for q in (tail, 1 - tail))
     return low, high
@@ -153,9 +172,12 @@ def spread_interval(std: float, n: int, confidence: float = 0.95) -> tuple[float
 def ratio_interval(
     values: ArrayLike, baseline: ArrayLike, confidence: float = 0.95
 ) -> tuple[float, float, float] | None:
-    """Ratio of geometric means, values / baseline, and its interval: Welch's t (1947) of their logarithms.
+    """Ratio of geometric means, values / baseline, with its confidence interval by Welch's t (1947) on logarithms.
 
-    None where either side has a single value, which says nothing of how much it varies. All values are above 0.
+    The interval is None if either side has a single value, whose spread is unknown.
+
+    Args:
+        values, baseline: numbers above 0.
     """
     ours, base = (np.log(np.asarray(side, dtype=np.float64)) for side in (values, baseline))
     if min(len(ours), len(base)) < 2:
@@ -170,7 +192,7 @@ def ratio_interval(
 
 
 def correlation_interval(r: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a correlation r of n >= 4 pairs by Fisher's z (Fisher 1921)."""
+    """Confidence interval of a correlation r of n >= 4 pairs by Fisher's z transformation (Fisher 1921)."""
     if abs(r) >= 1:
         return r, r
     half = float(stats.norm.isf((1 - confidence) / 2)) / math.sqrt(n - 3)

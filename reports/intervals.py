@@ -1,8 +1,8 @@
-"""Intervals of mean differences from the sign-flip test that decides about them, so that neither contradicts the other.
+"""Confidence intervals of mean differences by inversion of the sign-flip test, so that intervals agree with verdicts.
 
-A value is in the interval if the test would not reject it in place of 0. For a mean, the values at which a pattern
-begins to count are known exactly: the mean of the differences that it flips, and that of those it keeps. The interval's
-ends are order statistics of these (Hartigan 1969, JASA 64:1303, typical values).
+A value is in the interval if the test would not reject it as the true mean. For each sign pattern, the values at which
+it starts to count are known exactly: the mean of the differences that it flips, and the mean of those that it keeps.
+The ends of the interval are order statistics of these values (Hartigan 1969, JASA 64:1303, typical values).
 """
 
 import math
@@ -15,34 +15,35 @@ from harness.evidence.signs import ALPHA, EXACT_SEEDS, TIE, flip_sums, statistic
 
 Interval = tuple[float, float]
 _NOISE = 0.01
-"""How far sampled patterns may put a p-value from the exact one: eleven standard errors."""
+"""Tolerance for p-values from sampled patterns: eleven standard errors."""
 
 
 def intervals(
     rows: NDArray[np.float64], there: NDArray[np.bool_], shown: Sequence[bool], alpha: float = ALPHA
 ) -> list[Interval | None]:
-    """The interval of each comparison's mean difference; None where so few pairs cannot give one.
+    """The confidence interval of each comparison's mean difference; None if there are too few pairs.
 
-    Each holds alone with at least 1 - alpha. That none of those whose true difference is 0 leaves it out holds with
-    1 - alpha for all together, as the joint test does: an interval leaves 0 out if, and only if, a difference is shown.
+    Each interval alone has a coverage of at least 1 - alpha. An interval excludes 0 if and only if a difference is
+    shown; therefore, as in the joint test, all comparisons without a true difference include 0 with a joint probability
+    of at least 1 - alpha.
 
     Args:
-        rows: differences (comparisons, seeds), 0 where a pair is missing.
-        there: where there is a pair, (comparisons, seeds).
-        shown: which comparisons show a difference.
+        rows: differences, shape (comparisons, seeds), 0 where a pair is missing.
+        there: True where there is a pair, shape (comparisons, seeds).
+        shown: True for comparisons that show a difference.
     """
     level = levels(statistics(rows), alpha)
     return [_interval(*each, alpha) for each in zip(rows, there, level, shown, strict=True)]
 
 
 def levels(found: NDArray[np.float64], alpha: float) -> list[int]:
-    """For each comparison, in how many patterns its own statistic is as large as the joint test asks for.
+    """For each comparison, the number of patterns in which its own statistic reaches the joint test's critical value.
 
-    The joint test rejects where fewer than alpha of all patterns have a maximum as large as the data's. What it asks
-    for is taken from its first step, over all comparisons; from a later one only where that is what shows a difference.
+    The joint test rejects if less than alpha of all patterns have a maximum as large as the data's. The critical value
+    is that of the first step, over all comparisons, or of a later step if that is the one that shows the difference.
 
     Args:
-        found: `signs.statistics`, (comparisons, patterns).
+        found: the result of `signs.statistics`, shape (comparisons, patterns).
     """
     room, left, made = math.ceil(alpha * found.shape[1]) - 1, list(range(len(found))), [0] * len(found)
     while left:
@@ -50,7 +51,7 @@ def levels(found: NDArray[np.float64], alpha: float) -> list[int]:
         shown = [row for row in left if found[row, 0] > critical + TIE]
         for row in left if len(left) == len(found) else shown:
             above, reaching = (int((found[row] > critical + by).sum()) for by in (TIE, -TIE))
-            made[row] = max(above, min(room, max(1, reaching - 1)))  # patterns that tie at 0 need not tie elsewhere
+            made[row] = max(above, min(room, max(1, reaching - 1)))  # patterns tied at 0 need not be tied elsewhere
         left = [row for row in left if row not in shown] if shown else []
     return made
 
@@ -58,8 +59,10 @@ def levels(found: NDArray[np.float64], alpha: float) -> list[int]:
 def _interval(
     row: NDArray[np.float64], there: NDArray[np.bool_], level: int, shown: bool, alpha: float
 ) -> Interval | None:
-    """All values that more than `level` patterns reach, and 0 where no difference is shown: `shown` may know more than
-    this test, an exact p in place of a sampled one, the other comparisons, or that a look has not spent enough."""
+    """The values that more than `level` patterns reach, extended to include 0 if no difference is shown.
+
+    `shown` may differ from this test: it may rest on an exact p-value, on other comparisons, or on a look.
+    """
     sums, kept = flip_sums(np.vstack([row, there.astype(np.float64)]))
     reaching = int((np.abs(sums) >= abs(sums[0]) - TIE * math.sqrt(float(row @ row))).sum())
     if shown and reaching > level:
@@ -69,7 +72,7 @@ def _interval(
     total, pairs = sums[0], kept[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         means = np.array([(total - sums) / (pairs - kept), (total + sums) / (pairs + kept)])
-    always = np.minimum(pairs - kept, pairs + kept) < 0.5  # nothing is flipped, or all
+    always = np.minimum(pairs - kept, pairs + kept) < 0.5  # no difference or all differences are flipped
     low = _end(np.where(always, -np.inf, means.min(axis=0)), level, row)
     high = -_end(-np.where(always, np.inf, means.max(axis=0)), level, row)
     if not math.isfinite(low):

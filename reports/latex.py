@@ -1,4 +1,4 @@
-"""Tables for a paper: LaTeX with booktabs. Bold is what is shown to be best, and nothing else."""
+"""LaTeX tables with booktabs. Only a variant that is shown to be the best is set in bold."""
 
 import re
 from collections.abc import Sequence
@@ -29,13 +29,15 @@ _NEGATIVE = re.compile(r"^-(?=\d)")
 
 
 def escape(text: str) -> str:
-    """Plain text as LaTeX sets it anywhere in a table: one line, no command, no comment."""
+    """Escape plain text for a LaTeX table: one line, without commands or comments."""
     return "".join(_SIGNS.get(sign, sign) for sign in " ".join(text.split()))
 
 
 def best(found: Measured, comparisons: Sequence[Comparison]) -> str | None:
-    """The variant that is shown to be the best of all that were declared: the baseline if every other is shown to be
-    worse; another if it is shown to be better than the baseline, and every further one worse than that. Else None.
+    """The declared variant that is shown to be the best, or None.
+
+    It is the baseline if every other variant is shown to be worse, or another variant if it is shown to be better than
+    the baseline and all remaining ones are shown to be worse than the baseline.
     """
     verdicts = {c.variant: c.verdict for c in comparisons}
     others = [variant for variant in found.variants if variant != found.baseline]
@@ -47,7 +49,7 @@ def best(found: Measured, comparisons: Sequence[Comparison]) -> str | None:
 
 
 def write(found: Measured, comparisons: Sequence[Comparison], folder: Path, prefix: str = "") -> None:
-    """Put `summary.tex` into a folder, and `comparisons.tex` where anything was compared."""
+    """Write `summary.tex` and, if anything was compared, `comparisons.tex` into a folder."""
     (folder / f"{prefix}summary.tex").write_text(summary(found, comparisons), encoding="utf-8")
     if comparisons:
         text = comparisons_table(found, comparisons)
@@ -55,7 +57,7 @@ def write(found: Measured, comparisons: Sequence[Comparison], folder: Path, pref
 
 
 def summary(found: Measured, comparisons: Sequence[Comparison]) -> str:
-    """Mean ± standard deviation over seeds, a row a variant."""
+    """Mean ± standard deviation over seeds, a row per variant."""
     top, unit, rows = best(found, comparisons), found.unit, []
     for variant, runs in found.results.items():
         made = summarize(list(runs.values()))
@@ -67,7 +69,7 @@ def summary(found: Measured, comparisons: Sequence[Comparison]) -> str:
 
 
 def comparisons_table(found: Measured, comparisons: Sequence[Comparison]) -> str:
-    """Differences from the baseline with their intervals, a row a comparison."""
+    """Differences from the baseline with their intervals, a row per comparison."""
     unit, top, rows = found.unit, best(found, comparisons), []
     for c in comparisons:
         low, high = (None if end is None else _signed(unit.signed(end)) for end in (c.ci_low, c.ci_high))
@@ -84,7 +86,7 @@ def _signed(text: str) -> str:
 
 
 def _tabular(columns: str, titles: Sequence[str], rows: Sequence[Sequence[str]], said: str) -> str:
-    r"""Cells are LaTeX already, titles are not. Needs \usepackage{booktabs}."""
+    r"""A LaTeX table; cells are LaTeX already, titles are plain text. Needs \usepackage{booktabs}."""
     lines = [" & ".join(row) + r" \\" for row in rows]
     head = " & ".join(map(escape, titles)) + r" \\"
     body = [

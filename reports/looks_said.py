@@ -1,4 +1,4 @@
-"""Looks at results: remembered whenever a report is written, and told where they were declared."""
+"""Record a look whenever a report is written, and report on looks if they were declared."""
 
 import time
 from dataclasses import replace
@@ -16,7 +16,7 @@ from reports.select import Selection
 
 
 def looked(selection: Selection, root: Path) -> Selection:
-    """The selection with every look at its experiment so far, this one included: whoever reads a report has looked.
+    """Record that the results were seen, and return the selection with all looks at its experiment so far.
 
     Args:
         root: the project's folder.
@@ -34,7 +34,7 @@ def looked(selection: Selection, root: Path) -> Selection:
 
 
 def section(report: Report) -> None:
-    """When a number of seeds was not fixed: which looks there were, what each spent, and why each variant stopped."""
+    """Add the section on interim looks, if any were declared: what each spent, and why each variant stopped."""
     selection = report.selection
     if not selection.design.looks:
         return
@@ -43,7 +43,7 @@ def section(report: Report) -> None:
 
 
 def declared(selection: Selection) -> str:
-    """Which looks were declared, and whether every run was recorded with them."""
+    """A sentence on the declared looks, and whether every run was recorded with them."""
     design = selection.design
     at = listed([f"{look:,}" for look in design.looks])
     others = sum(record.started.design.looks != design.looks for record in selection.records)
@@ -58,7 +58,7 @@ def declared(selection: Selection) -> str:
 
 
 def table(selection: Selection) -> Table:
-    """A row a variant: what was decided, at which look, what had been spent by then, and why it stopped."""
+    """A table with a row per variant: its decision, the look, the error spent by then, and the reason."""
     design, results = selection.design, frames.results(selection)
     base, sign = results[selection.baseline], 1 if metrics.of_primary(design.primary_metric).higher_is_better else -1
     differences = {

@@ -1,4 +1,4 @@
-"""A document as GitHub Markdown. No text in it can end a table, start markup or become HTML."""
+"""Render a document as GitHub Markdown. Text is escaped so that it cannot end a table, start markup or become HTML."""
 
 import html
 import math
@@ -21,15 +21,15 @@ def render(document: Document) -> str:
 
 
 def render_blocks(blocks: Sequence[Block]) -> str:
-    """Blocks without a title around them."""
+    """Render blocks without a title."""
     return "\n\n".join(_block(block) for block in blocks)
 
 
 def escape(text: str) -> str:
-    """Plain text as Markdown shows it anywhere in a line: marks escaped, HTML as entities, no link, one line.
+    """Escape plain text for any position in a line: markup, HTML and links are disabled, line breaks removed.
 
-    GitHub looks for addresses after it has read entities and escapes, so only another character can part them: every @
-    is followed by a word joiner, which has no width.
+    GitHub detects e-mail addresses and mentions after decoding entities and escapes, so a zero-width word joiner is
+    inserted after every @.
     """
     line = " ".join(text.split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -38,24 +38,24 @@ def escape(text: str) -> str:
 
 
 def shown(cell: Cell) -> str:
-    """What a cell says: a dash where there is nothing."""
+    """The text of a cell; a dash if it is empty."""
     return DASH if cell is None or not str(cell).strip() else str(cell)
 
 
 def is_absent(cell: Cell) -> bool:
-    """Whether a cell has no value to compare: empty, a dash, or not a number."""
+    """True if a cell has no value: it is empty, a dash, or NaN."""
     return shown(cell).strip() in (DASH, "-", "nan")
 
 
 def number(cell: Cell) -> float | None:
-    """The number that a cell begins with, as in "75.12 ± 0.31", "31,216", "−0.35", "98%" or "< 0.001"; else None."""
+    """The number at the start of a cell such as "75.12 ± 0.31", "31,216", "−0.35", "98%" or "< 0.001"; else None."""
     found = _NUMBER.match(str(cell).strip().removeprefix("< "))
     value = float(found[0].replace(",", "").replace("−", "-")) if found else math.nan
     return value if math.isfinite(value) else None
 
 
 def numeric_columns(table: Table) -> list[bool]:
-    """For each column, whether every cell in it that has a value is a number."""
+    """For each column, True if all its cells with a value are numbers."""
     return [
         bool(table.rows) and all(is_absent(row[i]) or number(row[i]) is not None for row in table.rows)
         for i in range(len(table.columns))
@@ -63,7 +63,7 @@ def numeric_columns(table: Table) -> list[bool]:
 
 
 def _paragraph(text: str) -> str:
-    """As `escape`, and no list or underline begins where the paragraph does."""
+    """Like `escape`, and also prevents a list or underline at the start of the paragraph."""
     return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escape(text))
 
 
@@ -92,7 +92,7 @@ def _table(table: Table) -> str:
     text = "\n".join([*caption, *lines])
     if not table.folded.strip():
         return text
-    summary = html.escape(" ".join(table.folded.split()))  # inside an HTML block: entities, no Markdown
+    summary = html.escape(" ".join(table.folded.split()))  # HTML block: entities instead of Markdown
     return f"<details>\n<summary>{summary}</summary>\n\n{text}\n\n</details>"
 
 

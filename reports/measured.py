@@ -1,4 +1,4 @@
-"""Results by variant and seed, whoever measured them: all that comparing variants needs to know."""
+"""Results by variant and seed, from this harness or another program, with everything needed to compare variants."""
 
 from dataclasses import dataclass, replace
 
@@ -9,58 +9,58 @@ from reports.statistics import Comparison, Results, compare
 
 @dataclass(frozen=True)
 class Unit:
-    """How results and their differences are written."""
+    """The unit in which results and their differences are written."""
 
     sign: str
-    """Behind a result: "%", or nothing."""
+    """Sign after a result: "%" or nothing."""
     one: str
-    """Behind a difference of 1."""
+    """Unit after a difference of 1."""
     many: str
-    """Behind any other difference, and in the titles of columns and axes."""
+    """Unit after any other difference, and in titles of columns and axes."""
 
     def plain(self, value: float) -> str:
-        """0.35 points; of a metric that is no share four significant digits."""
+        """Format a number: two decimals for points, otherwise four significant digits."""
         return f"{value:.2f}" if self.sign else f"{value:.4g}"
 
     def of(self, title: str) -> str:
-        """ "difference, points": the title of a column or an axis of differences."""
+        """The title of a column or axis with the unit, such as "difference, points"."""
         return f"{title}, {self.many}" if self.many else title
 
     def signed(self, value: float) -> str:
-        """As `plain`, with its sign."""
+        """Like `plain`, with an explicit sign."""
         return f"{'-' if value < 0 else '+'}{self.plain(abs(value))}"
 
 
 POINTS = Unit("%", "point", "points")
 PLAIN = Unit("", "", "")
-"""Of a metric that is no share: its numbers stand alone."""
+"""Unit of metrics that are not shares, whose numbers are shown without a unit."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of every run."""
+    """The results of all runs by one metric, and how variants are to be compared."""
 
     results: Results
-    """Of the variants that have any, at least the baseline's."""
+    """Results of the variants that have any; the baseline always has some."""
     baseline: str
     metric: str
-    """In words: "test accuracy"."""
+    """Name of the metric in words: "test accuracy"."""
     variants: tuple[str, ...]
-    """All that were declared."""
+    """All declared variants."""
     smallest_difference: float
-    """The smallest difference that matters, in the unit of differences."""
+    """The smallest difference that matters, in the unit of the differences."""
     unit: Unit = POINTS
     lower_is_better: bool = False
     every_pair: bool = False
-    """Whether all variants are compared with each other, in one family."""
+    """True if all variants are compared with each other, as one family."""
     looks: tuple[int, ...] = ()
-    """The numbers of seeds at which results were to be looked at; empty if the number of seeds was fixed."""
+    """Declared numbers of seeds for looks; empty if the number of seeds was fixed."""
     seeds: tuple[int, ...] = ()
-    """In the order in which they were run; by default sorted."""
+    """The seeds in the order in which they were run; by default sorted."""
 
     @property
     def best(self) -> tuple[str, ...]:
-        """The variants with the best mean: several where they are level, the baseline first."""
+        """The variants with the best mean; if several are tied, the baseline first."""
         sign = -1 if self.lower_is_better else 1
         means = {variant: sign * float(np.mean(list(runs.values()))) for variant, runs in self.results.items()}
         top = max(means.values())
@@ -69,28 +69,28 @@ class Measured:
 
     @property
     def unpaired(self) -> tuple[str, ...]:
-        """Variants that share no seed with the baseline, and so cannot be compared with it."""
+        """Variants that share no seed with the baseline and therefore cannot be compared with it."""
         base = self.results[self.baseline].keys()
         return tuple(variant for variant, runs in self.results.items() if not runs.keys() & base)
 
     def beside(self, variant: str) -> "Measured":
-        """The variant and the baseline alone: what is compared then is corrected for nothing."""
+        """The results of this variant and the baseline only, whose comparison then needs no correction."""
         pair = (self.baseline, variant)
         alone = {name: self.results[name] for name in pair}
         return replace(self, results=alone, variants=pair, every_pair=False, looks=())
 
     def compared(self) -> tuple[Comparison, ...]:
-        """Every variant but the unpaired against the baseline, corrected for all comparisons that are made.
+        """Compare every paired variant with the baseline, corrected for all comparisons.
 
-        Differences keep their sign, variant minus baseline; "better" and "worse" are as the metric means them.
+        Differences are variant minus baseline; "better" and "worse" depend on the direction of the metric.
 
         Raises:
-            HarnessError: see `compare`.
+            HarnessError: see `reports.statistics.compare`.
         """
         return tuple(c for c in self.every_comparison() if c.baseline == self.baseline)
 
     def every_comparison(self) -> tuple[Comparison, ...]:
-        """As `compared`, and with `every_pair` then the pairs of the others."""
+        """`compared`, followed by all pairs of other variants if `every_pair` is set."""
         sign = -1 if self.lower_is_better else 1
         paired = {
             variant: {seed: sign * value for seed, value in runs.items()}
@@ -109,6 +109,6 @@ class Measured:
 
 
 def _mirrored(c: Comparison) -> Comparison:
-    """A comparison of negated results, its differences with their own signs again."""
+    """Restore the signs of the differences in a comparison that was made with negated results."""
     low, high = (None if end is None else -end for end in (c.ci_high, c.ci_low))
     return replace(c, mean_difference=0.0 - c.mean_difference, ci_low=low, ci_high=high)

@@ -1,4 +1,4 @@
-"""Every metric but the primary one, in one table: what else the same runs say, computed from the logits they kept."""
+"""The table of secondary metrics, computed from the test logits that every run saves."""
 
 import pandas as pd
 
@@ -14,13 +14,13 @@ from reports.tables import rounded, spread
 
 
 def others(selection: Selection) -> tuple[Metric, ...]:
-    """The metrics that say something of so many classes, without the primary one."""
+    """The metrics that apply to this number of classes, except the primary one."""
     classes, primary = len(selection.records[0].started.data.classes), selection.design.primary_metric
     return tuple(m for m in metrics.every() if m.least_classes <= classes and f"test_{m.name}" != primary)
 
 
 def frame(selection: Selection) -> pd.DataFrame:
-    """One row a run, one column a metric: what `metrics.csv` holds; fractions are fractions."""
+    """One row per run and one column per metric, the content of `metrics.csv`; fractions are not in percent."""
     rows = []
     for number, record in enumerate(selection.records, 1):
         row: dict[str, object] = {"run": f"R{number}", "variant": record.variant, "seed": record.seed}
@@ -29,7 +29,7 @@ def frame(selection: Selection) -> pd.DataFrame:
 
 
 def table(selection: Selection) -> Table:
-    """A row a metric and variant: mean ± standard deviation, and the difference from the baseline with its interval."""
+    """A row per metric and variant: mean ± standard deviation, and difference from the baseline with its interval."""
     rows: list[tuple[Cell, ...]] = []
     for metric in others(selection):
         found = measured_by(selection, f"test_{metric.name}")

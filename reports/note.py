@@ -1,4 +1,4 @@
-"""What MLflow's page of an experiment's summary run says: question, answer, and a link to every run."""
+"""The note on an experiment's summary run in MLflow: question, answer, and a link to every run."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from reports.select import Selection
 
 
 def note(selection: Selection, experiment_id: str, allowed: Sequence[str] = ()) -> str:
-    """Markdown for the run's description; its links lead to pages of the server that shows it.
+    """Markdown for the run's description, with links relative to the MLflow server that shows it.
 
     Args:
-        experiment_id: MLflow's.
+        experiment_id: the experiment's id in MLflow.
         allowed: dotted fields in which runs may differ although it could change results.
     """
     question = [text for text in (Text(selection.design.question), prose.asked_of(selection)) if text]
@@ -26,7 +26,7 @@ def note(selection: Selection, experiment_id: str, allowed: Sequence[str] = ()) 
 
 
 def _runs(selection: Selection, experiment_id: str) -> str:
-    """Written here, because no cell of a report's tables can be a link."""
+    """The table of runs with links, which cells of a report's tables cannot have."""
     unit = frames.unit(selection.design.primary_metric)
     rows = [f"| run | variant | seed | {prose.metric_name(selection)} {unit.sign} |", "| --- | --- | ---: | ---: |"]
     results = frames.results(selection)

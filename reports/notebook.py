@@ -1,4 +1,4 @@
-"""What a notebook asks for: results as a data frame, a report as a page. Imported when it is called, see `reports`."""
+"""Functions for notebooks: results as a data frame, a report as a page. Imported on first use, see `reports`."""
 
 import html
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from reports.select import select
 
 
 class Page:
-    """A report that was written: shown as its page by a notebook, by its place elsewhere."""
+    """A written report: notebooks show its HTML page, other programs its path."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -25,15 +25,17 @@ class Page:
 
     def _repr_html_(self) -> str:
         page = (self.folder / "report.html").read_text(encoding="utf-8")
-        return f'<iframe srcdoc="{html.escape(page)}" width="100%" height="700"></iframe>'  # with a style of its own
+        return f'<iframe srcdoc="{html.escape(page)}" width="100%" height="700"></iframe>'  # it has its own style
 
 
 def results(experiment: str, root: Path | None = None) -> pd.DataFrame:
-    """One row a run of what was last asked of an experiment: the columns of `runs.csv` (accuracies as fractions), and
-    for every field of the recipe in which variants differ one more, by its dotted name.
+    """A data frame with one row per run of an experiment's latest plan.
+
+    It has the columns of `runs.csv` (accuracies as fractions), and one more for every recipe field in which variants
+    differ, named by its dotted name.
 
     Raises:
-        TrackingError: nothing is recorded under that name.
+        TrackingError: no runs of this experiment are recorded.
     """
     place = root or project()
     selection = looked(select(Tracker(place), experiment), place)
@@ -47,11 +49,11 @@ def results(experiment: str, root: Path | None = None) -> pd.DataFrame:
 
 
 def report(experiment: str, allow: Sequence[str] = (), root: Path | None = None) -> Page:
-    """Write an experiment's report into `reports/out/`, without pictures of test images and without MLflow's copy.
+    """Write an experiment's report to `reports/out/`, without test images and without uploading it to MLflow.
 
     Raises:
-        TrackingError: nothing is recorded under that name.
-        NotComparable: runs differ in more than the factor, and `allow` does not name it.
+        TrackingError: no runs of this experiment are recorded.
+        NotComparable: runs differ in a field that is neither the factor nor in `allow`.
     """
     place = root or project()
     folder = place / "reports" / "out" / f"{experiment}-notebook"

@@ -1,4 +1,4 @@
-"""Where a difference's uncertainty comes from: what pairing gains, and the errors of seeds and images."""
+"""Sources of uncertainty of a difference: gain by pairing, and standard errors from seeds and from test images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,30 +17,30 @@ from reports.statistics import PAIRS_FOR_A_SPREAD, paired
 
 @dataclass(frozen=True)
 class Precision:
-    """Of one variant's mean difference from the baseline; None where the runs do not tell. Errors are in points."""
+    """Precision of a variant's mean difference from the baseline; None if it cannot be estimated. Errors in points."""
 
     variant: str
     pairs: int
     correlation: float | None
-    """Of the variant's results with the baseline's, over seeds."""
+    """Correlation of the variant's results with the baseline's over seeds."""
     correlation_low: float | None
     correlation_high: float | None
     variance_ratio: float | None
-    """The variance of the paired difference over that of a difference of unpaired runs."""
+    """Variance of the paired difference divided by that of a difference of unpaired runs."""
     seed_error: float
-    """Standard error of the mean difference, were other seeds drawn."""
+    """Standard error of the mean difference due to the choice of seeds."""
     image_error: float | None
-    """The same, were other test images drawn; None where results are not of test images."""
+    """Standard error due to the choice of test images; None if results are not of test images."""
 
 
 def precisions(selection: Selection) -> list[Precision]:
-    """One for each variant that shares at least two seeds with the baseline: one seed tells of no error."""
+    """The precision of each variant that shares at least two seeds with the baseline."""
     found = of_results(results(selection), selection.baseline)
     return [replace(each, image_error=_of_images(selection, each.variant)) for each in found]
 
 
 def of_results(found: Results, baseline: str) -> list[Precision]:
-    """As `precisions`, of any results: what they say of test images is not known."""
+    """Like `precisions`, for any results; the error from test images is then unknown."""
     return [
         _precision(variant, found[variant], found[baseline])
         for variant in found
@@ -70,13 +70,13 @@ def _of_images(selection: Selection, variant: str) -> float | None:
 
 
 def image_error(differences: NDArray[np.float64]) -> float:
-    """Standard error of a mean over test images that is theirs alone, in the differences' unit.
+    """Standard error of a mean difference due to the choice of test images, in the unit of the differences.
 
-    What seeds do to each image is in the seeds' error already, and is taken off: the variance between images less the
-    mean variance within one, over seeds, by their number (one-way random effects; 0 where that is negative).
+    The variation between seeds is part of the seeds' error already and is subtracted: the variance between images minus
+    the mean variance within an image divided by the number of seeds (one-way random effects; at least 0).
 
     Args:
-        differences: (seeds, images), at least two of each.
+        differences: shape (seeds, images), at least two of each.
     """
     n, images = differences.shape
     between = differences.mean(axis=0).var(ddof=1) - differences.var(axis=0, ddof=1).mean() / n
@@ -84,13 +84,13 @@ def image_error(differences: NDArray[np.float64]) -> float:
 
 
 def _right(selection: Selection, variant: str, seeds: Sequence[int]) -> NDArray[np.float64]:
-    """Whether the run of each seed is right on each test image, (seeds, images), as 0 or 1."""
+    """1 where the run of a seed classifies a test image correctly, otherwise 0; shape (seeds, images)."""
     made = [run.seed in seeds for run in selection.variants[variant]]
     return selection.answers[variant].correct[made].astype(np.float64)
 
 
 def text(selection: Selection, found: Sequence[Precision]) -> list[Text]:
-    """What pairing gained, and how far test images matter beside seeds."""
+    """Sentences on the gain by pairing, and on the errors from seeds and from test images."""
     said = gain(found)
     if images := [p.image_error for p in found if p.image_error is not None]:
         count, seeds = len(selection.records[0].labels), [p.seed_error for p in found]
@@ -101,7 +101,7 @@ def text(selection: Selection, found: Sequence[Precision]) -> list[Text]:
 
 
 def gain(found: Sequence[Precision]) -> list[str]:
-    """What pairing gained, as a sentence; none where the runs do not tell."""
+    """A sentence on the gain by pairing; none if it cannot be estimated."""
     gains = [f"{p.variance_ratio:.0%} ({p.variant})" for p in found if p.variance_ratio is not None]
     if not gains:
         return []
@@ -109,7 +109,7 @@ def gain(found: Sequence[Precision]) -> list[str]:
 
 
 def table(found: Sequence[Precision], unit: Unit = POINTS) -> Table:
-    """Pairing and errors, variant by variant."""
+    """A table of the gain by pairing and the standard errors of each variant."""
     of_images = any(p.image_error is not None for p in found)
     rows = [
         (

@@ -1,4 +1,4 @@
-"""The sentences of a report. Each claims only what the runs show, and carries their numbers."""
+"""The sentences of a report. Each claims only what the runs show, and refers to these runs by number."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def metric_name(selection: Selection) -> str:
 
 
 def asked_of(selection: Selection) -> Text | None:
-    """That the question names another data set than it was answered on; None if it does not."""
+    """A sentence if the question names another data set than the runs were trained on; otherwise None."""
     if "data.name" not in selection.design.changed:
         return None
     declared, used = (str(value) for value in selection.design.changed["data.name"])
@@ -32,20 +32,20 @@ def asked_of(selection: Selection) -> Text | None:
 
 
 def answer(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text]:
-    """The headline, and the sentences on each comparison."""
+    """The headline and the sentences on each comparison."""
     unit = frames.unit(selection.design.primary_metric)
     verdicts = [Text(explain(c, unit), selection.numbers(c.variant, c.baseline)) for c in comparisons]
     return [headline(selection, comparisons), *verdicts, *recipe.too_narrow(selection)]
 
 
 def headline(selection: Selection, comparisons: Sequence[Comparison]) -> Text:
-    """Which variant came out highest, and whether these runs show that it is the best; one seed ranks nothing."""
+    """The variant with the best mean, and whether the runs show that it is the best; no ranking with one seed."""
     said = ranking(frames.measured(selection), comparisons)
     return Text(" ".join([said, *_survivors(selection)]), selection.numbers())
 
 
 def ranking(measured: Measured, comparisons: Sequence[Comparison]) -> str:
-    """As `headline`, of any results."""
+    """Like `headline`, for any results."""
     if len(measured.results) == 1:
         (only,) = measured.results
         return f"{only}: {_result(only, measured)}."
@@ -64,7 +64,7 @@ def _result(variant: str, measured: Measured) -> str:
 
 
 def _unranked(measured: Measured) -> str:
-    """What is known where some variant has run once: the range of results, and how many seeds would tell."""
+    """The sentences if a variant has only one run: the range of results, and the number of seeds needed."""
     single = [variant for variant, runs in measured.results.items() if len(runs) == 1]
     who = "every variant" if len(single) == len(measured.results) else listed(single)
     means = [summarize(list(runs.values())).mean for runs in measured.results.values()]
@@ -77,7 +77,7 @@ def _unranked(measured: Measured) -> str:
 
 
 def _survivors(selection: Selection) -> list[str]:
-    """Which runs are missing from the results because they diverged or failed: what is left may flatter a variant."""
+    """A sentence on runs that diverged or failed: without them a variant's results may look better than they are."""
     lost: dict[tuple[str, str], int] = {}
     for absent in selection.absent:
         how = next((how for how in ("diverged", "failed") if absent.why.startswith(how)), None)
@@ -102,7 +102,7 @@ def _is_it_real(best: str, measured: Measured, comparisons: Sequence[Comparison]
 
 
 def setting(selection: Selection) -> Text:
-    """What was trained and on what, and how results are compared."""
+    """Sentences on the data, the length of training, and how results are compared."""
     data = selection.records[0].started.data
     held = f", {data.validation_images:,} for validation" if data.validation_images else ""
     epochs = sorted({len(record.epochs) for record in selection.records})
@@ -120,7 +120,7 @@ def setting(selection: Selection) -> Text:
 
 
 def changed(selection: Selection) -> Text | None:
-    """What the command line changed in the experiment as its file has it; None: nothing."""
+    """A sentence on values of the experiment's file that the command line changed; None if there are none."""
     fields = selection.design.changed
     if not fields:
         return None
@@ -141,7 +141,7 @@ def _value(value: Any) -> str:
 
 
 def what_differs(selection: Selection, found: Sequence[guard.Difference]) -> Text:
-    """Whether anything but the factor could explain the results."""
+    """A sentence on whether anything other than the factor could explain the results."""
     others = "the images, the training code, the versions of packages, the machine, the number of threads and all "
     others += "other settings"
     many, differing = len(selection.variants) > 1, guard.factor_values(selection.records)
@@ -162,7 +162,7 @@ def what_differs(selection: Selection, found: Sequence[guard.Difference]) -> Tex
 
 
 def changed_hands(selection: Selection, found: Mapping[str, Flips], never_right: int) -> list[Text]:
-    """How many images every run gets wrong, and for each variant how many change hands, beside chance."""
+    """Sentences on images that every run gets wrong, and on each variant's prediction flips compared with chance."""
     base, images = selection.baseline, count(len(selection.records[0].labels), "test image")
     wrong = f"{never_right:,} of {images} {'is' if never_right == 1 else 'are'} wrong in every run."
     texts = [Text(wrong, selection.numbers())]
@@ -181,10 +181,10 @@ def changed_hands(selection: Selection, found: Mapping[str, Flips], never_right:
 
 
 def count(number: int, what: str) -> str:
-    """1 image; 2,135 images."""
+    """A number with its noun: "1 image", "2,135 images"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str], word: str = "and") -> str:
-    """a; a and b; a, b and c."""
+    """Join names: "a", "a and b", "a, b and c"."""
     return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,8 +1,8 @@
-"""Published reports: a report together with the data it was built from, so that anyone can build it again.
+"""Publish a report together with the data it was built from, so that anyone can rebuild it.
 
-`reports/published/<name>/data/` holds, for each experiment, what was asked (`plan.json`), each run's journal and test
-logits, and the few test images that figures show: a few megabytes, no weights. The report is built from these data, not
-from the fuller ones in MLflow, so that it follows from them to the last digit.
+`reports/published/<name>/data/` contains, for each experiment, its plan (`plan.json`), each run's journal and test
+logits, and the test images that figures show: a few megabytes, without weights. The report is built from these data and
+not from the more precise ones in MLflow, so that it can be reproduced to the last digit.
 """
 
 from collections.abc import Sequence
@@ -22,26 +22,26 @@ from reports.select import Selection, arrange, from_folder
 
 
 class Publication(BaseModel):
-    """What a published report joins, and the differences that were allowed."""
+    """The experiments in a published report, and the differences that were allowed."""
 
     experiments: tuple[str, ...]
     allowed: tuple[str, ...]
     run_ids: dict[str, str]
     """Run key → MLflow run id."""
     absent: dict[str, str] = {}
-    """Run key → why a run that was asked for has no result."""
+    """Run key → the reason why a planned run has no result."""
 
 
 def publish(
     selections: Sequence[Selection], folder: Path, allowed: Sequence[str], images: Sequence[Images | None]
 ) -> None:
-    """Build a report into `folder`, with its data beside it.
+    """Build a report in `folder`, together with its data.
 
-    Runs of the same experiments that were published there before and are not here now, such as those of another
-    machine, stay in it: a published report never shrinks.
+    Runs of the same experiments that were published there before and are not available now, such as those from another
+    machine, stay part of the report.
 
     Raises:
-        NotComparable: runs differ in more than the factor and `allowed` does not name it; nothing is written.
+        NotComparable: runs differ in a field that is neither the factor nor in `allowed`; nothing is written.
     """
     selections = [_with_earlier(selection, folder) for selection in selections]
     publication = Publication(
@@ -51,7 +51,7 @@ def publish(
         absent={run.key: run.why for selection in selections for run in selection.absent},
     )
     with replacing(folder) as fresh:
-        data = fresh.with_name(".data")  # beside the report, which is not there yet
+        data = fresh.with_name(".data")  # beside the report, which is written last
         data.mkdir()
         (data / "publication.json").write_text(publication.model_dump_json(indent=2))
         for selection in selections:
@@ -64,7 +64,7 @@ def publish(
 
 
 def _with_earlier(selection: Selection, published: Path) -> Selection:
-    """The selection, and what of the same declared variants and images was published before."""
+    """The selection together with earlier published runs of the same declared variants and images."""
     if not (published / "data" / "publication.json").exists():
         return selection
     now = {(record.variant, record.seed) for record in selection.records}
@@ -92,7 +92,7 @@ def _with_earlier(selection: Selection, published: Path) -> Selection:
 
 
 def _as_now(record: Record, selection: Selection) -> bool:
-    """Whether the variant's runs of today ask for the same recipe, or there are none to tell."""
+    """True if the variant's current runs have the same recipe, or if there are none."""
     ours = selection.variants.get(record.variant, [])
     return all(_asked(other) == _asked(record) for other in ours[:1])
 
@@ -102,13 +102,13 @@ def _asked(record: Record) -> dict[str, object]:
 
 
 def kept_runs(published: Path) -> tuple[Selection, ...]:
-    """The runs that a published report was built from, experiment by experiment."""
+    """The runs that a published report was built from, one selection per experiment."""
     data, publication = published / "data", _publication(published)
     return tuple(from_folder(data / name, publication.run_ids, publication.absent) for name in publication.experiments)
 
 
 def rebuild(published: Path, folder: Path) -> None:
-    """Build a published report again, from its data alone, into another folder."""
+    """Rebuild a published report from its data in another folder."""
     data, publication = published / "data", _publication(published)
     images = [_kept_images(data / name) for name in publication.experiments]
     build(kept_runs(published), folder, publication.allowed, images)
@@ -128,7 +128,7 @@ def _keep_runs(selection: Selection, folder: Path) -> None:
 
 
 def _small(record: Record) -> NDArray[np.unsignedinteger]:
-    """A run's labels in the smallest type that holds them."""
+    """A run's labels in the smallest sufficient integer type."""
     return record.labels.astype(np.min_scalar_type(len(record.started.data.classes) - 1))
 
 

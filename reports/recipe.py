@@ -1,4 +1,4 @@
-"""The base recipe in words: what a paper's table of settings would hold."""
+"""The base recipe in words, like a paper's table of settings."""
 
 from harness.plans.hyperparameters import Adam, AdamW, Constant, Cosine, OneCycle, Optimizer, Schedule, Step
 from harness.plans.spec import Recipe
@@ -9,7 +9,7 @@ OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 
 
 def base_recipe(selection: Selection) -> Text:
-    """Model, optimiser, rate, schedule, length and augmentation of the baseline, and whether anything was tuned."""
+    """Sentences on the baseline's model, optimiser, schedule, length and augmentation, and on what was tuned."""
     recipe = selection.variants[selection.baseline][0].started.spec.recipe
     said = f"Base recipe, that of {selection.baseline}: {describe(recipe)}."
     if len(selection.variants) > 1:
@@ -19,7 +19,7 @@ def base_recipe(selection: Selection) -> Text:
 
 
 def too_narrow(selection: Selection) -> list[Text]:
-    """That a variant's best trial lies at an end of its range, so that better values may lie beyond it."""
+    """Warnings for variants whose best trial lies at an end of its range, beyond which better values may lie."""
     tuned = selection.summary.tuned
     edges = {variant: tuned.at_edge(variant) for variant in selection.variants} if tuned else {}
     said = [
@@ -32,7 +32,7 @@ def too_narrow(selection: Selection) -> list[Text]:
 
 
 def _tuned(selection: Selection) -> str:
-    """What was tuned, as the end of a sentence; "" where nothing was."""
+    """The end of a sentence on what was tuned; "" if nothing was."""
     tuned = selection.summary.tuned
     if tuned is None or not tuned.trials:
         return ""
@@ -42,7 +42,7 @@ def _tuned(selection: Selection) -> str:
 
 
 def _searched(selection: Selection) -> list[str]:
-    """Which rates come from LR range tests, and whose."""
+    """Sentences on learning rates that were found by LR range tests."""
     said: list[str] = []
     for variant, records in selection.variants.items():
         recipes = [record.started.spec.recipe for record in records]
@@ -57,7 +57,7 @@ def _searched(selection: Selection) -> list[str]:
 
 
 def describe(recipe: Recipe) -> str:
-    """norm_cnn (norm=batch); SGD, learning rate 0.01, momentum 0.9; …"""
+    """A recipe in words: "norm_cnn (norm=batch); SGD, learning rate 0.01, momentum 0.9; …"."""
     options = ", ".join(f"{name}={value}" for name, value in recipe.model.options.items())
     parts = [
         recipe.model.name + (f" ({options})" if options else ""),
@@ -100,7 +100,7 @@ def _schedule(schedule: Schedule, optimizer: Optimizer) -> str:
 
 
 def _swing(schedule: OneCycle, optimizer: Optimizer) -> str:
-    """What One Cycle makes of the optimiser's own momentum, or beta1."""
+    """The range of momentum (or beta1) under One Cycle, which replaces the optimiser's own value."""
     if not schedule.cycle_momentum:
         return ""
     adam = isinstance(optimizer, Adam | AdamW)

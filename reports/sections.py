@@ -1,4 +1,4 @@
-"""The sections of one experiment's part of a report, in the order in which a reader asks."""
+"""The sections of one experiment's part of a report, in their order in the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,23 +35,23 @@ from reports.statistics import Comparison
 
 @dataclass
 class Report:
-    """One experiment's part of a report: its blocks so far, and where its figures go."""
+    """One experiment's part of a report: its blocks so far, and the folder of its figures."""
 
     selection: Selection
     folder: Path
     prefix: str = ""
-    """Of its files' names, where several experiments share a report."""
+    """Prefix of its file names if several experiments share a report."""
     level: int = 2
-    """Of its headings."""
+    """Level of its headings."""
     also: str = ""
-    """A further form of every figure, "pdf" or "svg"."""
+    """A second file format for every figure, "pdf" or "svg"."""
     blocks: list[Block] = field(default_factory=list)
 
     def heading(self, text: str, deeper: int = 0) -> None:
         self.blocks.append(Heading(text, self.level + deeper))
 
     def draw(self, name: str, figure: Figure, caption: str, *more: Figure) -> None:
-        """Save a figure beside the report, or its panels, and show it."""
+        """Save a figure, or several panels of one, beside the report and add it to the blocks."""
         files = []
         for number, panel in enumerate((figure, *more), 1):
             files.append(Path("figures") / f"{self.prefix}{name}{f'_{number}' if more else ''}.png")
@@ -64,7 +64,7 @@ class Report:
 
 
 def opening(report: Report, found: Sequence[guard.Difference], allowed: Sequence[str]) -> None:
-    """The question, and what a reader must not miss."""
+    """The question, and warnings."""
     selection = report.selection
     report.add(Text(selection.design.question))
     if other := prose.asked_of(selection):
@@ -75,12 +75,12 @@ def opening(report: Report, found: Sequence[guard.Difference], allowed: Sequence
 
 
 def absent_table(selection: Selection) -> Table:
-    """Runs that were asked for and have no result."""
+    """A table of planned runs without a result."""
     return Table(("variant", "seed", "no result because"), [(a.variant, a.seed, a.why) for a in selection.absent])
 
 
 def answer(report: Report, comparisons: Sequence[Comparison], rope: bool) -> None:
-    """Which variant is best, and is it real?"""
+    """Section "Answer": which variant is best, and whether that is shown."""
     selection, results = report.selection, frames.results(report.selection)
     unit = frames.unit(selection.design.primary_metric)
     report.heading("Answer")
@@ -121,7 +121,7 @@ def answer(report: Report, comparisons: Sequence[Comparison], rope: bool) -> Non
 
 
 def differs(report: Report, found: Sequence[guard.Difference]) -> None:
-    """What else differed?"""
+    """Section "What differs": differences between runs, other than the factor."""
     report.heading("What differs")
     report.add(prose.what_differs(report.selection, found))
     if len(report.selection.variants) > 1:
@@ -138,7 +138,7 @@ def _could_matter(difference: guard.Difference) -> str:
 
 
 def changed_hands(report: Report, images: Images | None) -> None:
-    """Which images changed hands?"""
+    """Section on errors by image: prediction flips, classes and calibration."""
     selection = report.selection
     found, never = errors.all_flips(selection), grids.wrong_everywhere(selection)
     report.heading("Images that change hands" if found else "Errors")
@@ -213,7 +213,7 @@ def _by_class(report: Report, found: dict[str, Flips]) -> None:
 
 
 def cost(report: Report, comparisons: Sequence[Comparison]) -> None:
-    """What did it cost?"""
+    """Section "Cost"."""
     selection = report.selection
     report.heading("Cost")
     report.add(*costs.text(selection), costs.table(selection))
@@ -227,7 +227,7 @@ def cost(report: Report, comparisons: Sequence[Comparison]) -> None:
 
 
 def course(report: Report) -> None:
-    """How training went."""
+    """Section "Training": curves, speed and learning rates."""
     selection = report.selection
     report.heading("Training")
     curves = f"By epoch: lines are means over seeds, bands span the seeds.{tables.smoothing(selection)}"
@@ -242,7 +242,7 @@ def course(report: Report) -> None:
 
 
 def closing(report: Report) -> None:
-    """Published results beside ours, and where every number comes from."""
+    """Published results beside ours, the table of runs, and their provenance."""
     selection = report.selection
     if any(published.variant in selection.variants for published in selection.design.published):
         report.heading("Beside the published results")

@@ -1,4 +1,4 @@
-"""Which runs a report speaks of: those that the experiment last asked for, found in the tracking store by key."""
+"""Select the runs of a report: those of the experiment's latest plan, read from the tracking store by key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ Rates = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Absent:
-    """A run that was asked for and has no result, and why."""
+    """A planned run without a result, and the reason."""
 
     key: str
     variant: str
@@ -28,14 +28,14 @@ class Absent:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was asked of an experiment, and its runs; those without a result are kept, never dropped in silence."""
+    """The latest plan of an experiment and its runs; runs without a result are listed separately."""
 
     summary: Summary
     records: tuple[Record, ...]
-    """Runs with a result, variant by variant in the design's order, then by seed; R1, R2, … in reports."""
+    """Runs with a result, ordered by variant as in the design, then by seed; reports number them R1, R2, …"""
     absent: tuple[Absent, ...]
     further: int = 0
-    """Finished runs of the experiment that are recorded and were not asked for, of other settings say."""
+    """Number of finished runs of the experiment that are not part of the plan, such as those with other settings."""
 
     @property
     def design(self) -> Design:
@@ -43,7 +43,7 @@ class Selection:
 
     @cached_property
     def variants(self) -> dict[str, list[Record]]:
-        """Variant → its runs with a result; a variant without any is not in it."""
+        """Variant → its runs with a result; variants without results are left out."""
         grouped: dict[str, list[Record]] = {}
         for record in self.records:
             grouped.setdefault(record.variant, []).append(record)
@@ -51,28 +51,28 @@ class Selection:
 
     @cached_property
     def answers(self) -> dict[str, Answers]:
-        """Variant → what its runs answer on the test images; every predictions file is read once."""
+        """Variant → its runs' predictions on the test images; every file is read once."""
         return {variant: answers_of(runs) for variant, runs in self.variants.items()}
 
     @property
     def baseline(self) -> str:
-        """The design's baseline, or the first variant that has results."""
+        """The design's baseline, or the first variant with results if the baseline has none."""
         return self.design.baseline if self.design.baseline in self.variants else next(iter(self.variants))
 
     def numbers(self, *variants: str) -> tuple[int, ...]:
-        """The numbers (from 1) of these variants' runs, of all runs when none is named."""
+        """The numbers (from 1) of these variants' runs; without arguments, of all runs."""
         return tuple(n for n, r in enumerate(self.records, 1) if not variants or r.variant in variants)
 
 
 def select(tracker: Tracker, experiment: str) -> Selection:
-    """The runs that the experiment last asked for.
+    """Select the runs of an experiment's latest plan.
 
     Raises:
-        HarnessError: nothing is recorded under that name, or the trials of a tuning.
+        HarnessError: no runs of this experiment are recorded, or they are trials of a tuning.
     """
     summary, recorded = tracker.summary(experiment), tracker.runs(experiment)
     if whose := summary.design.trials_of:
-        raise HarnessError(f"{experiment!r} are trials, which stand in a report of {whose!r}: make report EXP={whose}")
+        raise HarnessError(f"{experiment!r} are trials, which the report of {whose!r} shows: make report EXP={whose}")
     states = {key: run.state for key, run in recorded.items()}
     found: dict[str, Record] = {}
     known: dict[Rates, Rates] = {}
@@ -90,10 +90,10 @@ def select(tracker: Tracker, experiment: str) -> Selection:
 
 
 def _record(tracker: Tracker, run: Recorded, key: str, known: dict[Rates, Rates]) -> Record:
-    """A run, read from the store.
+    """Read a run from the store.
 
     Args:
-        known: the learning rates of epochs read so far: runs of one schedule hold them once, not a thousand times.
+        known: learning rates of epochs read so far, shared between runs with the same schedule to save memory.
     """
     events = [
         event.model_copy(update={"lrs": known.setdefault(event.lrs, event.lrs)}) if event.kind == "epoch" else event
@@ -108,10 +108,11 @@ def _record(tracker: Tracker, run: Recorded, key: str, known: dict[Rates, Rates]
 
 
 def arrange(summary: Summary, found: Mapping[str, Record], states: Mapping[str, str]) -> Selection:
-    """Sort records into those with a result and those without, in the design's order.
+    """Sort records into runs with and without a result, in the design's order.
 
     Args:
-        states: run key → what is known of a run that left no record.
+        found: run key → record.
+        states: run key → state, for runs without a record.
     """
     order = {variant: n for n, variant in enumerate(summary.design.variants)}
     results, absent = [], []
@@ -131,12 +132,12 @@ def arrange(summary: Summary, found: Mapping[str, Record], states: Mapping[str, 
 
 
 def from_folder(folder: Path, run_ids: Mapping[str, str], absent: Mapping[str, str]) -> Selection:
-    """The runs that a published report was built from.
+    """Read the runs that a published report was built from.
 
     Args:
-        folder: their plan, journals and predictions.
+        folder: the folder with their plan, journals and predictions.
         run_ids: run key → MLflow run id.
-        absent: run key → why the run has no result.
+        absent: run key → the reason why a run has no result.
     """
     summary = Summary.model_validate_json((folder / "plan.json").read_text())
     found = {

@@ -1,10 +1,9 @@
-"""Compares recipes: what runs with several seeds say about the difference between two variants.
+"""Compare recipes by runs with several seeds.
 
-Variants are run with the same seeds, so the quantity is the difference paired by seed, variant minus baseline, in the
-caller's unit (reports use percentage points). All comparisons of an experiment are tested at once by flipping the signs
-of whole seeds (`harness.evidence.signs`); the intervals are of the same test (`reports.intervals`).
-
-`reports.checkpoints` answers another question: what these two checkpoints do on these test images.
+Variants are run with the same seeds, so differences are paired by seed: variant minus baseline, in the caller's unit
+(reports use percentage points). All comparisons of an experiment are tested together by joint sign flips of whole seeds
+(`harness.evidence.signs`); intervals are by inversion of the same test (`reports.intervals`). In contrast,
+`reports.checkpoints` compares two trained networks on particular test images.
 """
 
 import itertools
@@ -22,79 +21,79 @@ from reports.family import Tested, Verdict, judge_together
 from reports.inference import detectable_difference, seeds_needed, spread_interval, subtract, success_interval
 
 Results = Mapping[str, Mapping[int, float]]
-"""Variant → seed → result, in the metric's unit."""
+"""Variant → seed → result in the metric's unit."""
 
 PAIRS_FOR_A_SPREAD = 4
-"""With fewer, a standard deviation is too uncertain to plan with: at 3 pairs the true one may be 6 times as large."""
+"""Minimum number of pairs to plan with a standard deviation: at 3 pairs the true one may be 6 times as large."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One variant's results over its seeds: their count, mean, standard deviation (n - 1), least and greatest."""
+    """A variant's results over seeds: number, mean, standard deviation (n - 1), minimum and maximum."""
 
     n: int
     mean: float
     std: float | None
-    """None for a single result: one run says nothing about the spread."""
+    """Standard deviation; None for a single result."""
     low: float
     high: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the runs say about one variant against another, the baseline. Differences are variant minus baseline."""
+    """The comparison of a variant with a baseline. Differences are variant minus baseline."""
 
     variant: str
     baseline: str
     n_pairs: int
     mean_difference: float
     ci_low: float | None
-    """95% interval of the mean difference by the test that decides: it leaves 0 out if, and only if, the verdict is
-    better or worse. None where so few pairs cannot give one (see `intervals`), and where all pairs are equal."""
+    """Lower end of the 95% interval of the mean difference, by inversion of the test: it excludes 0 if and only if the
+    verdict is better or worse. None if there are too few pairs (see `intervals`) or all pairs are equal."""
     ci_high: float | None
     p_value: float
-    """Of this comparison, were it the only one."""
+    """p-value if this were the only comparison."""
     p_adjusted: float
-    """Corrected for all comparisons."""
+    """p-value corrected for all comparisons."""
     p_equivalent: float
-    """Of "they differ by smallest_difference or more", corrected for all comparisons."""
+    """p-value of the hypothesis that they differ by smallest_difference or more, corrected for all comparisons."""
     probability_better: float
-    """The share of pairs in which the variant is ahead, ties counted half: its chance to be so at a new seed."""
+    """The share of pairs in which the variant is better, ties counted half: an estimate for a new seed."""
     success_low: float
-    """95% interval of that chance, of this comparison alone."""
+    """Lower end of the 95% interval of that probability, for this comparison alone."""
     success_high: float
     smallest_p: float
-    """The least p that so many pairs can give, whatever the difference and the other comparisons."""
+    """The smallest p-value possible with this number of pairs."""
     smallest_difference: float
     """The smallest difference that matters, as the experiment declared it."""
     detectable_difference: float | None
-    """True difference that these pairs would show four times in five; None if they can show none."""
+    """The true difference that this number of pairs detects with a power of 80%; None if it cannot detect any."""
     seeds_needed: int | None
-    """Pairs of seeds that would show `planned_difference` four times in five; None once decided, and below
-    PAIRS_FOR_A_SPREAD pairs, of which nothing can be planned."""
+    """Number of pairs that would detect `planned_difference` with a power of 80%; None once decided, and with fewer
+    than PAIRS_FOR_A_SPREAD pairs."""
     seeds_low: int | None
-    """seeds_needed were the spread at either end of its own 95% interval."""
+    """seeds_needed (low and high) if the standard deviation were at either end of its 95% interval."""
     seeds_high: int | None
     comparisons: int
-    """How many comparisons the p-values are corrected for, this one included."""
+    """Number of comparisons that p-values are corrected for, including this one."""
     agreeing: int
-    """Pairs whose difference has the sign of the mean."""
+    """Number of pairs whose difference has the sign of the mean."""
     all_equal: bool
-    """All pairs have the same difference: there is no spread, and so no interval."""
+    """True if all pairs have the same difference, so that there is no interval."""
     negligible: bool
-    """Shown to differ by less than smallest_difference: whatever the verdict, it hardly matters."""
+    """True if shown to differ by less than smallest_difference, whatever the verdict."""
     verdict: Verdict
     decision: Decision | None = None
-    """What the declared looks decided, where there are any: the verdict is theirs."""
+    """The decision by the declared looks, which is then the verdict; None if there are no looks."""
 
     @property
     def planned_difference(self) -> float:
-        """The difference that further seeds are planned for: the one seen, or the smallest that matters if larger."""
+        """The difference that further seeds are planned for: the observed one or the smallest that matters, if larger."""
         return max(abs(self.mean_difference), self.smallest_difference)
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Count, mean, spread and range of at least one result."""
+    """Summarize at least one result."""
     assert len(values), "a summary needs a result"
     array = np.asarray(values, dtype=np.float64)
     std = float(array.std(ddof=1)) if len(array) > 1 else None
@@ -102,7 +101,7 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> NDArray[np.float64]:
-    """Differences (pairs,), value minus baseline, at the seeds that both have, in the order of the seeds."""
+    """Differences value minus baseline at the common seeds, in the order of the seeds; shape (pairs,)."""
     seeds = sorted(values.keys() & baseline.keys())
     return subtract([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
 
@@ -116,19 +115,20 @@ def compare(
     looks: Sequence[int] = (),
     seeds: Sequence[int] = (),
 ) -> tuple[Comparison, ...]:
-    """Every other variant against the baseline, in the order of `results`; with `every_pair` then all others' pairs.
+    """Compare every variant with the baseline, in the order of `results`; higher results are better.
 
-    Higher is better.
-
-    All comparisons that are made are one family, as `family.judge_together` has it. A difference may be both shown and
-    too small to matter: its verdict is its sign, and `negligible` is set.
+    All comparisons are tested as one family, see `family.judge_together`. A difference may be both shown and too small
+    to matter: then its verdict is its sign, and `negligible` is set.
 
     Args:
-        looks: the numbers of seeds at which results were to be looked at; empty if the number of seeds was fixed.
-        seeds: in the order in which they were run; by default sorted.
+        smallest_difference: the smallest difference that matters, in the unit of the results.
+        every_pair: also compare all pairs of other variants, after those with the baseline.
+        looks: declared numbers of seeds for looks; empty if the number of seeds was fixed.
+        seeds: the seeds in the order in which they were run; by default sorted.
 
     Raises:
-        HarnessError: no results of the baseline, a result that is not finite, no seed in common with the baseline.
+        HarnessError: the baseline has no results, a result is not finite, or a variant shares no seed with the
+            baseline.
     """
     _check(results, baseline)
     others = [variant for variant in results if variant != baseline]
@@ -143,10 +143,10 @@ def compare(
 
 
 def best_group(comparisons: Sequence[Comparison], variants: Sequence[str]) -> tuple[str, ...]:
-    """The variants that none is shown to beat, in their order: the best is among them, with the verdicts' certainty.
+    """The variants that are not shown to be worse than another; the best is among them with the tests' confidence.
 
     Args:
-        comparisons: of every pair.
+        comparisons: the comparisons of every pair of variants.
     """
     beaten = {
         c.variant if c.verdict == "worse" else c.baseline for c in comparisons if c.verdict in ("better", "worse")
@@ -198,7 +198,7 @@ def _comparison(pair: tuple[str, str], tested: Tested, smallest_difference: floa
 def _seeds(
     std: float | None, difference: float, n: int, comparisons: int
 ) -> tuple[int, int, int] | tuple[None, None, None]:
-    """Pairs that show a difference, for the spread of n pairs and either end of its interval."""
+    """Numbers of pairs that detect a difference, for the observed spread of n pairs and either end of its interval."""
     if std is None:
         return None, None, None
     needed, low, high = (seeds_needed(value, difference, comparisons) for value in (std, *spread_interval(std, n)))

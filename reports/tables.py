@@ -1,4 +1,4 @@
-"""The tables of a report: the numbers of `frames` as readers see them. Pure: selections in, tables out."""
+"""The tables of a report, formatted from the numbers of `reports.frames`."""
 
 import math
 
@@ -11,7 +11,7 @@ from reports.select import Selection
 
 
 def variants_table(selection: Selection) -> Table:
-    """Final results, last epoch, mean ± standard deviation over seeds."""
+    """Results after the last epoch: mean ± standard deviation over seeds."""
     measures = [
         ("test accuracy %", "test_accuracy", 2),
         ("test loss", "test_loss", 4),
@@ -40,7 +40,7 @@ def variants_table(selection: Selection) -> Table:
 
 
 def smoothing(selection: Selection) -> str:
-    """What a reader of the training losses must know, as a sentence; "" where it does not apply."""
+    """A sentence on label smoothing in the training loss; "" if it is not used."""
     rates = {record.started.spec.recipe.label_smoothing for record in selection.records}
     if rates == {0.0}:
         return ""
@@ -49,7 +49,7 @@ def smoothing(selection: Selection) -> str:
 
 
 def parameters_table(selection: Selection) -> Table:
-    """Only the recipe's fields in which variants differ, and what follows from them for the network's size."""
+    """The recipe fields in which variants differ, and the resulting size of the network."""
     variants = list(selection.variants)
     rows: list[tuple[Cell, ...]] = [
         (field, *(values[variant] for variant in variants))
@@ -64,7 +64,7 @@ def parameters_table(selection: Selection) -> Table:
 
 
 def published_table(selection: Selection) -> Table:
-    """The seeds' published results beside ours."""
+    """Published results beside ours."""
     ours = {row["variant"]: row for _, row in summary_frame(selection).iterrows()}
     rows = [
         (
@@ -82,7 +82,7 @@ def published_table(selection: Selection) -> Table:
 
 
 def runs_table(selection: Selection) -> Table:
-    """Every run: R1, R2, … as the sentences above cite them."""
+    """All runs, numbered R1, R2, … as in the sentences that refer to them."""
     validation = held_out(selection)
     rows = []
     for record, (_, row) in zip(selection.records, runs_frame(selection).iterrows(), strict=True):
@@ -96,7 +96,7 @@ def runs_table(selection: Selection) -> Table:
 
 
 def provenance_table(selection: Selection) -> Table:
-    """Where the runs were made: what all of them share."""
+    """The environment that all runs share."""
     first = guard.provenance(selection.records[0])
     others = [guard.provenance(record) for record in selection.records[1:]]
     names = ["data.label", "data.checksum", "epochs", "batch_size", "precision"]
@@ -110,20 +110,20 @@ def provenance_table(selection: Selection) -> Table:
 
 
 def spread(mean: float, std: float | None, digits: int) -> str:
-    """75.12 ± 0.31; the mean alone for a single run."""
+    """For example "75.12 ± 0.31"; only the mean for a single run."""
     return f"{mean:.{digits}f}" + ("" if std is None or pd.isna(std) else f" ± {std:.{digits}f}")
 
 
 def rounded(mean: float, std: float | None) -> str:
-    """A measurement to the digits that its spread leaves: 430 ± 110, 4.1 ± 0.3; two significant digits if single."""
+    """A measurement rounded according to its spread: "430 ± 110", "4.1 ± 0.3"; two significant digits without one."""
     values = [mean] if std is None or not std > 0 else [mean, std]
-    first = float(f"{values[-1]:.1e}")  # two significant digits of the spread decide
+    first = float(f"{values[-1]:.1e}")  # the spread rounded to two significant digits
     places = 1 - math.floor(math.log10(abs(first))) if first else 0
     return " ± ".join(f"{round(value, places):,.{max(0, places)}f}" for value in values)
 
 
 def p_value(p: float) -> str:
-    """Three digits, or as many as show that it is below 0.05; a p-value is never 0."""
+    """A p-value with three digits, or as many as show that it is below 0.05; never "0"."""
     if p < 0.001:
         return "< 0.001"
     return next(text for digits in range(3, 18) if float(text := f"{p:.{digits}f}") < 0.05 or p >= 0.05)

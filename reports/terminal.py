@@ -1,11 +1,11 @@
-"""A table as a terminal shows it: columns side by side, numbers to the right, no colour, no control characters."""
+"""Render tables for a terminal: aligned columns, numbers to the right, without colours or control characters."""
 
 from reports.document import Table
 from reports.markdown import numeric_columns, shown
 
 
 def render(table: Table) -> str:
-    """Lines of text, the column names first; a caption is left out."""
+    """Render a table as lines of text, column names first, without its caption."""
     right = numeric_columns(table)
     cells = [[_plain(str(name)) for name in table.columns], *([_plain(shown(c)) for c in row] for row in table.rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(table.columns))]

@@ -1,4 +1,4 @@
-"""How training went: when accuracies were reached, how smoothly, and what the LR range tests suggested."""
+"""Tables on training: when levels of accuracy were reached, how smoothly, and the rates suggested by LR range tests."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from reports.statistics import summarize
 from reports.tables import rounded
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Test accuracies whose first epoch is worth a column, where some variant reaches them."""
+"""Levels of test accuracy that get a column if some variant reaches them."""
 
 
 def speed_table(selection: Selection) -> Table:
-    """The first epoch, and the seconds of training, at which runs reach a level of test accuracy: means over runs."""
+    """The first epoch and the training time at which runs reach levels of test accuracy, averaged over runs."""
     reached: dict[str, list[str | None]] = {}
     best = max(max(done.test.accuracy for done in record.epochs) for record in selection.records)
     levels = [level for level in LEVELS if level <= best][-4:]
@@ -61,7 +61,7 @@ def _roughness(records: Sequence[Record]) -> float:
 
 
 def lr_finder_table(selection: Selection) -> Table:
-    """What the range tests suggested, and how far seeds agree."""
+    """The learning rates suggested by LR range tests, and their range over seeds."""
     rows = []
     for variant, records in selection.variants.items():
         found = [record.lr_found.suggestion for record in records if record.lr_found]

@@ -1,6 +1,6 @@
-"""What tuning found: each variant's trials, whether its best lies inside the range, and what another budget would give.
+"""The section on tuning: each variant's trials, the position of its best trial in the range, and other budgets.
 
-Trials are scored on held-out training images and never compared with results; reports read them from the summary.
+Trials are scored on held-out training images and never compared with results; they are read from the summary run.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from reports.select import Selection
 
 
 def section(report: Report) -> None:
-    """How the values that were tuned came about; nothing where nothing was tuned."""
+    """Add the section on tuning; nothing if nothing was tuned."""
     selection = report.selection
     tuned = selection.summary.tuned
     if tuned is None or not tuned.trials:
@@ -37,7 +37,7 @@ def section(report: Report) -> None:
 
 
 def how(tuned: Tuned) -> str:
-    """What was tuned, with what budget, and on which images."""
+    """Sentences on what was tuned, with which budget, and on which images."""
     asked = tuned.asked
     ranges = listed([f"{field} {_range(asked.space[field])}" for field in asked.space])
     points = "The variants tried the same points" if _same_points(tuned) else "The variants tried points of their own"
@@ -52,7 +52,7 @@ def how(tuned: Tuned) -> str:
 
 
 def cost(selection: Selection) -> list[Text]:
-    """What tuning took beside the runs that are compared."""
+    """A sentence on the training time of tuning and of the compared runs."""
     tuned = selection.summary.tuned
     if tuned is None or not tuned.trials:
         return []
@@ -65,7 +65,7 @@ def cost(selection: Selection) -> list[Text]:
 
 
 def best_table(tuned: Tuned) -> Table:
-    """A row a variant: the values of its best trial, and where they lie in their ranges."""
+    """A table with a row per variant: the values of its best trial, and their positions in the ranges."""
     rows = []
     for variant in _variants(tuned):
         best, edges = tuned.best(variant), tuned.at_edge(variant)
@@ -84,7 +84,7 @@ def best_table(tuned: Tuned) -> Table:
 
 
 def ranks_table(selection: Selection, tuned: Tuned) -> Table:
-    """Untuned and tuned ranks side by side; untuned is the first trial, which has the file's own values."""
+    """A table with the ranks of untuned and tuned variants; "untuned" is the first trial, with the file's values."""
     variants = [variant for variant in _variants(tuned) if variant in selection.variants]
     untuned = {variant: tuned.of(variant)[0] for variant in variants}
     best = {variant: tuned.best(variant) for variant in variants}
@@ -102,7 +102,7 @@ def ranks_table(selection: Selection, tuned: Tuned) -> Table:
 
 
 def trials_table(tuned: Tuned) -> Table:
-    """Every trial, with the key of its run."""
+    """A table of all trials with the keys of their runs."""
     rows = [
         (trial.variant, trial.number + 1, *map(_value, trial.values.values()), _percent(trial), trial.seed, trial.key)
         for variant in _variants(tuned)
@@ -120,7 +120,7 @@ def trials_table(tuned: Tuned) -> Table:
 
 
 def budget_in_words(tuned: Tuned) -> str:
-    """Which variant is expected to come out highest at each budget: whether the winner depends on it."""
+    """A sentence on whether the variant with the highest expected accuracy depends on the tuning budget."""
     curves, budgets = _curves(tuned), range(1, tuned.asked.trials + 1)
     leaders = [
         [v for v in curves if np.isclose(curves[v][n - 1], max(c[n - 1] for c in curves.values()))] for n in budgets
@@ -144,7 +144,7 @@ def budget_in_words(tuned: Tuned) -> str:
 
 
 def budget_figure(tuned: Tuned) -> Figure:
-    """A line a variant: the expected best validation accuracy of so many trials."""
+    """The expected best validation accuracy over the number of trials, a line per variant."""
     figure = new(6, 3.8)
     axes, colour = figure.subplots(), colours(_variants(tuned))
     for variant, curve in _curves(tuned).items():
@@ -158,7 +158,7 @@ def budget_figure(tuned: Tuned) -> Figure:
 
 
 def trial_panels(tuned: Tuned) -> list[Figure]:
-    """A panel a tuned field: every trial's validation accuracy against its value."""
+    """Every trial's validation accuracy against its value, a panel per tuned field."""
     made = []
     for field in tuned.asked.space:
         made.append(new(*PANEL))
@@ -195,7 +195,7 @@ def _panel(axes: Axes, tuned: Tuned, field: str) -> None:
 
 
 def _curves(tuned: Tuned) -> dict[str, list[float]]:
-    """Variant → expected best validation accuracy in percent, of 1, 2, … trials; one that diverged is worth 0."""
+    """Variant → expected best validation accuracy in percent for 1, 2, … trials; diverged trials count as 0."""
     scores = {variant: tuple(map(_score, tuned.of(variant))) for variant in _variants(tuned)}
     return {variant: [best_of(each, n) for n in range(1, len(each) + 1)] for variant, each in scores.items()}
 
@@ -213,7 +213,7 @@ def _percent(trial: Trial | None) -> str | None:
 
 
 def _ranked(scores: dict[str, float]) -> dict[str, str]:
-    """74.20 (2); equal scores share a rank."""
+    """Scores with ranks, such as "74.20 (2)"; equal scores share a rank."""
     return {v: f"{score:.2f} ({1 + sum(other > score for other in scores.values())})" for v, score in scores.items()}
 
 
@@ -223,7 +223,7 @@ def _same_points(tuned: Tuned) -> bool:
 
 
 def _from_base(tuned: Tuned) -> bool:
-    """Whether the first trial of every variant has the values of the experiment's file."""
+    """True if the first trial of every variant has the values of the experiment's file."""
     return all(tuned.of(variant)[0].values == tuned.base for variant in _variants(tuned))
 
 

@@ -1,4 +1,4 @@
-"""One comparison in plain sentences: the verdict, its evidence, and what more runs could show."""
+"""A comparison in sentences: the verdict, the evidence, and what more runs could show."""
 
 import math
 
@@ -11,7 +11,7 @@ from reports.statistics import Comparison
 
 
 def explain(comparison: Comparison, unit: Unit = POINTS) -> str:
-    """The verdict on one variant, and the evidence for it."""
+    """Sentences with the verdict on one variant and its evidence."""
     c = comparison
     size, matters = measured(abs(c.mean_difference), unit), measured(c.smallest_difference, unit)
     if c.verdict in ("better", "worse"):
@@ -40,20 +40,20 @@ def _evidence(c: Comparison, p_value: float) -> str:
 
 
 def measured(value: float, unit: Unit = POINTS) -> str:
-    """`0.5 points`, `1 point`; in a unit without a name the number alone."""
+    """A value with its unit, such as "0.5 points" or "1 point"; only the number if the unit has no name."""
     text = number(value)
     return f"{text} {unit.one if text == '1' else unit.many}".rstrip()
 
 
 def number(value: float | None, bound: float = math.inf) -> str:
-    """Two significant digits, or as many as show that it is below `bound`, and a true minus: −1.9, 0.031, 12."""
+    """Two significant digits, or as many as show that it is below `bound`, with a minus sign: "−1.9", "0.031", "12"."""
     assert value is not None
     texts = (np.format_float_positional(value, d, fractional=False, unique=False, trim="-") for d in range(2, 18))
     return next(text for text in texts if value >= bound or float(text) < bound).replace("-", "−")
 
 
 def _agreement(c: Comparison, unit: Unit) -> list[str]:
-    """Whether all pairs agree, and whether the p-value could have been any smaller."""
+    """Sentences on whether all pairs agree in sign, and whether the p-value is the smallest possible."""
     if c.all_equal:
         same = measured(abs(c.mean_difference), unit)
         same = same if c.mean_difference == 0 else f"the same {same}"
@@ -67,8 +67,8 @@ def _agreement(c: Comparison, unit: Unit) -> list[str]:
 
 
 def _next_step(c: Comparison, unit: Unit) -> list[str]:
-    """What the looks decided, where there are any; else, while nothing is decided, the fewest pairs that can show
-    anything, and from four pairs on how many a difference would take."""
+    """The decision of the looks, if any; otherwise, for undecided comparisons, the minimum number of pairs and, from
+    four pairs on, the number needed to detect a difference."""
     if c.decision:
         return [f"{c.decision.reason[0].upper()}{c.decision.reason[1:]}."]
     if c.verdict != "not decided":

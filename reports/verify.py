@@ -1,4 +1,4 @@
-"""Whether published reports still follow from the data beside them: built again, and compared number by number."""
+"""Check that published reports follow from their data: rebuild them, and compare them number by number."""
 
 import re
 import shutil
@@ -15,10 +15,10 @@ from reports.publish import rebuild
 
 
 def holds_report(folder: Path) -> bool:
-    """Whether a folder in `reports/published/` is a report; others hold pictures or measurements, and are left alone.
+    """True if a folder in `reports/published/` contains a report; others contain pictures or measurements.
 
     Raises:
-        HarnessError: there is a report without its data.
+        HarnessError: the folder has a report without its data.
     """
     if (folder / "data" / "publication.json").exists():
         return True
@@ -28,13 +28,13 @@ def holds_report(folder: Path) -> bool:
 
 
 def check(published: Path, update: bool = False) -> None:
-    """Rebuild a published report and compare: its files, every CSV number to six digits, every line of both texts.
+    """Rebuild a published report and compare its files, all CSV numbers to six digits, and every line of text.
 
     Args:
-        update: put the rebuilt report in the place of the published one; its data stay.
+        update: replace the published report by the rebuilt one; its data are kept.
 
     Raises:
-        HarnessError: a number, a verdict or a line no longer follows from the data; names it.
+        HarnessError: a number, a verdict or a line differs; the message names it.
     """
     with tempfile.TemporaryDirectory() as made:
         fresh = Path(made) / "report"
@@ -46,7 +46,7 @@ def check(published: Path, update: bool = False) -> None:
 
 
 def compare(published: Path, fresh: Path) -> None:
-    """Raise what differs between a published report and the same one built anew; see `check`."""
+    """Raise HarnessError for the first difference between a published report and a rebuilt one; see `check`."""
     _compare_files(published, fresh)
     for file in sorted(published.glob("*.csv")):
         _compare_file(_compare_tables, file, fresh / file.name)
@@ -59,7 +59,7 @@ def _compare_file(compare: Callable[[Path, Path], None], old: Path, new: Path) -
         compare(old, new)
     except HarnessError:
         raise
-    except ValueError as error:  # not a table, not UTF-8
+    except ValueError as error:  # not a table or not UTF-8
         raise HarnessError(
             f"{old.parent.name}/{old.name} cannot be read ({first_line(error)}); publish it again"
         ) from error
@@ -112,7 +112,7 @@ def _compare_text(old: Path, new: Path) -> None:
 
 
 def _lines(file: Path) -> list[str]:
-    """A text's lines. Of a page its words: pictures differ by a machine's fonts, style and script say nothing."""
+    """The lines of a text; of an HTML page only its words, since pictures depend on the machine's fonts."""
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".html":
         text = re.sub(r"<(style|script)>.*?</\1>|<meta [^>]*>", "", text, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""What the words of a report mean, for readers who meet them for the first time."""
+"""The glossary of a report."""
 
 from reports.document import Table
 
@@ -43,5 +43,5 @@ WORDS = (
 
 
 def table() -> Table:
-    """The words, in the order in which a reader meets them."""
+    """The glossary as a table, in the order in which the words appear in a report."""
     return Table(("word", "meaning"), WORDS)

@@ -97,7 +97,7 @@ def _not_asking() -> Iterator[tuple[list[str], dict[str, str]]]:
 
 @contextmanager
 def _asking(uri: str) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Options for MLflow's basic-auth app, with users in the same database and settings in a file readable only by us."""
+    """Options for MLflow's basic-auth app, with users in the same database and settings in a private file."""
     with tempfile.TemporaryDirectory(prefix="harness-auth-") as folder:
         file = Path(folder) / "basic_auth.ini"
         escaped = uri.replace("%", "%%")

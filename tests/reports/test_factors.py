@@ -104,11 +104,11 @@ def test_cells_without_results_are_said_and_so_are_the_effects_that_they_take(tm
     assert given == [GROUP, BOTH]
     said = factors.sentences(selection, list(found.values()))[-1].text
     assert said == (
-        "Missing: layer_01. So these effects cannot be given: model.norm layer, model.dropout 0.1, model.norm layer × "
+        "Missing: layer_01. These effects cannot be estimated: model.norm layer, model.dropout 0.1, model.norm layer × "
         "model.dropout 0.1."
     )
     rows = {row[0]: row[2] for row in factors.effects_table(list(found.values())).rows}
-    assert rows["model.norm layer"] == "cannot be given"
+    assert rows["model.norm layer"] == "cannot be estimated"
     assert factors.cells_table(selection).rows[-1] == ("layer_01", "layer", "0.1", 0, None)
 
 
@@ -116,7 +116,7 @@ def test_a_cell_that_the_design_leaves_out_takes_every_effect(tmp_path: Path) ->
     cells = {name: own for name, own in CELLS.items() if name != "group_01"}
     selection = crossed(tmp_path, known, seeds=6, cells=cells)
     (said,) = factors.sentences(selection, effects(selection))
-    assert said.text.startswith("Missing: model.norm group with model.dropout 0.1. So these effects cannot be given:")
+    assert said.text.startswith("Missing: model.norm group with model.dropout 0.1. These effects cannot be estimated:")
 
 
 def test_the_interaction_plot_has_a_line_a_level_and_a_dot_a_run(tmp_path: Path) -> None:
