@@ -15,7 +15,7 @@ def banners(selection: Selection, found: Sequence[guard.Difference], allowed: Se
     Raises:
         NotComparable: runs differ in fields that were not allowed to differ.
     """
-    said = [f"Compared all the same, because it was allowed: {each}" for each in guard.refuse(found, allowed)]
+    said = [f"Compared nevertheless, as allowed: {each}" for each in guard.refuse(found, allowed)]
     said += [f"The design changed after runs were recorded: {each}." for each in guard.design_changes(selection)]
     if selection.absent:
         asked = len(selection.records) + len(selection.absent)

@@ -20,7 +20,7 @@ def correction(selection: Selection, comparisons: Sequence[Comparison], joined: 
         return None
     many = comparisons[0].comparisons
     vector = "difference" if many == 1 else "vector of differences"
-    said = [f"Verdicts assume that each seed's {vector} is as likely as its mirror image."]
+    said = [f"Verdicts assume that each seed's {vector} is as likely as its negative."]
     if many > 1:
         pairs = ", of all pairs of variants," if selection.design.compare == "all" else ""
         said.append(f"They are corrected for all {many} comparisons{pairs} by flipping the signs of whole seeds.")

@@ -119,7 +119,7 @@ def confusion_difference(runs: Answers, baseline: Answers, classes: Sequence[str
         np.fill_diagonal(cells, 0)
         most = [cell for cell in largest(cells) if cells[cell]]
         figure = bars([f"{names[true]} → {names[other]}" for true, other in most], [cells[cell] for cell in most])
-        figure.axes[0].set(xlabel="images a run, true → predicted")
+        figure.axes[0].set(xlabel="images per run, true → predicted")
         return figure
     side = max(4.5, 0.55 * len(classes))
     figure = new(side + 1.2, side)

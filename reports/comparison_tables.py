@@ -31,14 +31,14 @@ def comparisons_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) ->
     return Table(
         (*columns, "ahead", unit.of("detectable"), "seeds needed"),
         rows,
-        f"Differences: variant minus {baseline}, runs of one seed with each other. The verdict follows from p, and, "
-        "where it says equivalent, from p, equivalent: both are corrected for all comparisons. Each interval holds "
-        "alone with 95%, and leaves 0 out exactly where a difference is shown. Ahead: the pairs in which the variant "
-        "is, ties counted half, and the 95% interval of its chance to be so at a new seed (Clopper-Pearson, of each "
-        "comparison alone). Detectable: the true difference that so many pairs find four times in five. Seeds needed, "
-        f"while nothing is decided: to find the difference that was seen, or {matters} if that is larger, four times "
-        "in five (in brackets: at either end of the spread's own 95% interval). Both are approximations for normal "
-        "results. Every word is explained at the end.",
+        f"Differences: variant minus {baseline}, paired by seed. The verdict follows from p or, if it is equivalent, "
+        "from p, equivalent; both are corrected for all comparisons. Each interval alone has a coverage of 95%, and "
+        "excludes 0 exactly if a difference is shown. Ahead: the number of pairs in which the variant is better, ties "
+        "counted half, and the 95% interval of the probability that it is better at a new seed (Clopper-Pearson, for "
+        "each comparison alone). Detectable: the true difference that this number of pairs detects with a power of "
+        f"80%. Seeds needed, while nothing is decided: to detect the observed difference, or {matters} if that is "
+        "larger, with a power of 80% (in brackets: at either end of the 95% interval of the spread). Both are "
+        "approximations for normal results. All terms are explained at the end.",
     )
 
 

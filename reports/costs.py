@@ -52,10 +52,10 @@ class Cost:
 
 COSTS = (
     Cost("parameters", "parameters", exact=True),
-    Cost("multiply_adds", "multiply-adds an image", exact=True),
+    Cost("multiply_adds", "multiply-adds per image", exact=True),
     Cost("receptive_field", "receptive field, pixels", exact=True),
     Cost("train_seconds", "training, seconds"),
-    Cost("images_per_second", "images a second", more_is_better=True),
+    Cost("images_per_second", "images per second", more_is_better=True),
     Cost("peak_memory_megabytes", "peak memory, MB"),
 )
 
@@ -88,15 +88,20 @@ def text(selection: Selection) -> list[Text]:
     frame = summary_frame(selection).set_index("variant")
     times = {v: rounded(row["train_seconds_mean"], row["train_seconds_std"]) for v, row in frame.iterrows()}
     listed = ", ".join(f"{time} s ({variant})" for variant, time in times.items())
-    where = "on this machine, with whatever else it did meanwhile"
+    where = "on this machine, with whatever else ran on it"
     if len({str(record.started.environment.get("processor")) for record in selection.records}) > 1:
-        where = "on several kinds of machine, with whatever else they did meanwhile"
+        where = "on several kinds of machine, with whatever else ran on them"
     said = [Text(f"Training takes {listed} {where}.", selection.numbers())]
     if len(times) == 1:
         return said
     found = ratios(selection, next(cost for cost in COSTS if cost.column == "train_seconds"))
     if all(ratio.low is None for ratio in found.values()):
-        return [*said, Text("One measurement a variant knows no spread, so no ratio is claimed.", selection.numbers())]
+        return [
+            *said,
+            Text(
+                "With one measurement per variant the spread is unknown, so no ratio is claimed.", selection.numbers()
+            ),
+        ]
     for variant, ratio in found.items():
         said.append(Text(_claim(variant, ratio, selection.baseline), selection.numbers(variant, selection.baseline)))
     return said
@@ -104,7 +109,7 @@ def text(selection: Selection) -> list[Text]:
 
 def _claim(variant: str, ratio: Ratio, baseline: str) -> str:
     if ratio.low is None or ratio.high is None:
-        return f"{variant} or {baseline} has one measurement alone, so no ratio is claimed."
+        return f"{variant} or {baseline} has only one measurement, so no ratio is claimed."
     verdict = {1: "shown to take longer", -1: "shown to be faster", 0: "not shown to differ"}[ratio.shown]
     interval = f"95% interval {ratio.low:.2f} to {ratio.high:.2f}"
     return f"{variant} takes {ratio.ratio:.2f} times as long as {baseline} ({interval}): {verdict}."

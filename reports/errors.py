@@ -62,9 +62,9 @@ def flips_table(selection: Selection, found: Mapping[str, Flips]) -> Table:
     rows.append((selection.baseline, *(None,) * 7, unstable[selection.baseline]))
     columns = (
         "variant",
-        "fixed a pair",
-        "broken a pair",
-        "by chance a pair",
+        "fixed per pair",
+        "broken per pair",
+        "by chance per pair",
         "fixed by most",
         "broken by most",
         "fixed by all",
@@ -74,9 +74,9 @@ def flips_table(selection: Selection, found: Mapping[str, Flips]) -> Table:
     return Table(
         columns,
         rows,
-        f"{caption} A pair: one run of {base} and one of the variant with another seed, the mean over all such pairs; "
-        "by chance: as many are fixed, and as many broken, between two runs of one variant that differ in their seed "
-        "alone. By most, by all: of the runs on either side. Unstable: right in some runs of this variant and wrong in "
+        f"{caption} Per pair: the mean over all pairs of a run of {base} and a run of the variant with another seed. "
+        "By chance per pair: as many are fixed, and as many broken, between two runs of one variant with different "
+        "seeds. By most, by all: of the runs on either side. Unstable: right in some runs of this variant, wrong in "
         "others.",
     )
 
@@ -110,7 +110,7 @@ def checkpoints_table(selection: Selection) -> Table:
         (*columns, "p (McNemar)", "95% interval, points"),
         rows,
         "This table answers another question than the verdicts: are these two trained networks different on images "
-        "like these, whatever another seed would give? A small p here says nothing of the recipes. p: exact McNemar "
+        "like these, whatever another seed would give? A small p here says nothing about the recipes. p: exact McNemar "
         "test; interval of the difference in accuracy: bootstrap over the test images.",
         folded="McNemar's test and a bootstrap over test images, seed by seed",
     )
@@ -126,7 +126,7 @@ def calibration_table(selection: Selection) -> Table:
         ("variant", "calibration error, points", "mean confidence %", "accuracy %"),
         rows,
         "Calibration error: how far confidence and accuracy lie apart, the mean over images in fifteen bins of "
-        "confidence (Guo et al. 2017), then over runs. Confidence above accuracy: the networks are too sure.",
+        "confidence (Guo et al. 2017), then over runs. Confidence above accuracy: the networks are overconfident.",
     )
 
 

@@ -36,8 +36,8 @@ def table(selection: Selection) -> Table:
         better = "higher" if metric.higher_is_better else "lower"
         rows += [_row(metric, better, found, variant) for variant in found.results]
     caption = (
-        "Of the test images, after the last epoch; computed from the logits that every run keeps. These metrics are "
-        "secondary: each interval is of one variant and one metric alone, corrected for nothing, so of many rows some "
+        "On the test images after the last epoch, computed from the logits that every run saves. These metrics are "
+        "secondary: each interval is for one variant and one metric alone, uncorrected, so among many rows some "
         "exclude 0 by chance. Differences: variant minus baseline, paired by seed; those of percentages are points. "
         "Balanced, macro and worst: over classes, each with the same weight; classes without test images do not count."
     )

@@ -95,8 +95,8 @@ def text(selection: Selection, found: Sequence[Precision]) -> list[Text]:
     if images := [p.image_error for p in found if p.image_error is not None]:
         count, seeds = len(selection.records[0].labels), [p.seed_error for p in found]
         said.append(f"The standard error of a difference is {_span(seeds)} points from the choice of seeds,")
-        said.append(f"and {_span(images)} points from that of test images, beside it.")
-        said.append(f"The verdicts count the seeds alone: they hold on these {count:,} test images.")
+        said.append(f"and {_span(images)} points from the choice of test images.")
+        said.append(f"Verdicts account for seeds only: they hold for these {count:,} test images.")
     return [Text(" ".join(said), selection.numbers())] if said else []
 
 

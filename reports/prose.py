@@ -152,7 +152,7 @@ def what_differs(selection: Selection, found: Sequence[guard.Difference]) -> Tex
     if not found:
         text = f"{runs}. Nothing {'else ' * many}differs between these runs: {others} are the same."
     elif blocks and not mattering:
-        same = "alike for all variants of each, so pairs stay pairs (blocks)"
+        same = "the same for all variants of each, so pairs remain comparable (blocks)"
         text = f"{runs}. Seeds differ in {listed(blocks)}, {same}."
     elif not mattering:
         text = f"{runs}. What {'else ' * many}differs, listed below, cannot change a result."
@@ -169,13 +169,13 @@ def changed_hands(selection: Selection, found: Mapping[str, Flips], never_right:
     for variant, flips in found.items():
         net = round(flips.fixed_per_pair - flips.broken_per_pair)
         does = f"{'gains' if net > 0 else 'loses'} {count(abs(net), 'image')}" if net else "gains and loses no image"
-        text = f"Beside a run of {base}, a run of {variant} {does} net."
+        text = f"Compared with a run of {base}, a run of {variant} {does} net."
         if frames.same_weights(selection, variant):
-            text += " With the same seed both are one network, weight for weight: only the evaluation differs."
+            text += " With the same seed both networks have the same weights: only the evaluation differs."
         if flips.by_chance_per_pair is None:
-            text += " How many a new seed alone would swap, one seed cannot tell."
+            text += " One seed cannot tell how many images another seed alone would flip."
         else:
-            text += f" A new seed alone swaps {count(round(flips.by_chance_per_pair), 'image')} each way."
+            text += f" Another seed alone flips {count(round(flips.by_chance_per_pair), 'image')} each way."
         texts.append(Text(text, selection.numbers(variant, base)))
     return texts
 

@@ -13,7 +13,7 @@ def base_recipe(selection: Selection) -> Text:
     recipe = selection.variants[selection.baseline][0].started.spec.recipe
     said = f"Base recipe, that of {selection.baseline}: {describe(recipe)}."
     if len(selection.variants) > 1:
-        said += " The other variants use the same settings but for the factor"
+        said += " The other variants use the same settings except for the factor"
         said += _tuned(selection) or ("." if _searched(selection) else "; nothing was tuned for any of them.")
     return Text(" ".join([said, *_searched(selection)]), selection.numbers())
 

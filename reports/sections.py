@@ -134,24 +134,24 @@ def differs(report: Report, found: Sequence[guard.Difference]) -> None:
 def _could_matter(difference: guard.Difference) -> str:
     if difference.harmless:
         return "no"
-    return "block: alike for all variants of each seed" if difference.block else "yes"
+    return "block: the same for all variants of each seed" if difference.block else "yes"
 
 
 def changed_hands(report: Report, images: Images | None) -> None:
     """Section on errors by image: prediction flips, classes and calibration."""
     selection = report.selection
     found, never = errors.all_flips(selection), grids.wrong_everywhere(selection)
-    report.heading("Images that change hands" if found else "Errors")
+    report.heading("Prediction flips" if found else "Errors")
     report.add(*prose.changed_hands(selection, found, len(never)))
     if found:
         report.add(errors.flips_table(selection, found))
     if images:
         _grids(report, images, found, never)
     _by_class(report, found)
-    report.heading("How sure the networks are", deeper=1)
+    report.heading("Calibration", deeper=1)
     report.add(errors.calibration_table(selection))
     caption = (
-        "Accuracy of images by the network's confidence (reliability diagram); on the dashed line it keeps its word"
+        "Accuracy of images by the network's confidence (reliability diagram); the dashed line is perfect calibration"
     )
     report.draw("calibration", figures.calibration(selection.answers), caption)
     if found:
@@ -162,8 +162,8 @@ def changed_hands(report: Report, images: Images | None) -> None:
 def _grids(report: Report, images: Images, found: dict[str, Flips], never: errors.Indices) -> None:
     selection, variants = report.selection, list(report.selection.variants)
     said = (
-        f"The pictures show up to {grids.SHOWN} images each. Above an image stands its true class, then for each "
-        "variant the commonest prediction of its runs, ✓ if right or ✗ if wrong, and the probability that they give it."
+        f"The pictures show up to {grids.SHOWN} images each. Above an image is its true class, then for each variant "
+        "the most common prediction of its runs, ✓ if right or ✗ if wrong, and the mean probability of that class."
     )
     share = " Where all variants are shown, those that predict the same share a line." * (len(variants) > 2)
     report.add(Text(said + share))
@@ -185,7 +185,7 @@ def _grids(report: Report, images: Images, found: dict[str, Flips], never: error
     unstable = grids.most_unstable(selection)
     for name, chosen, title, said in (
         ("unstable", unstable, "Unstable", "on which seeds of one variant disagree"),
-        ("always_wrong", never, "Always wrong", "that no run gets right, surest first"),
+        ("always_wrong", never, "Always wrong", "that no run gets right, most confident first"),
     ):
         title = f"{title}: {prose.count(len(chosen), 'image')}"
         if len(chosen):
@@ -204,10 +204,10 @@ def _by_class(report: Report, found: dict[str, Flips]) -> None:
         report.draw("per_class", figure, f"Accuracy in each class minus that of {baseline}, points, mean over runs")
     for variant in found:
         figure = classes.confusion_difference(selection.answers[variant], selection.answers[baseline], names)
-        caption = f"Confusion matrix of {variant} minus that of {baseline}: images a run, off the diagonal errors"
+        caption = f"Confusion matrix of {variant} minus that of {baseline}: images per run, errors off the diagonal"
         if len(names) > READABLE:
             caption = (
-                f"Confusions that change most from {baseline} to {variant}, of {len(names):,} classes: images a run"
+                f"Confusions that change most from {baseline} to {variant}, of {len(names):,} classes: images per run"
             )
         report.draw(f"confusion_{variant}", figure, caption)
 

@@ -88,7 +88,7 @@ class Comparison:
 
     @property
     def planned_difference(self) -> float:
-        """The difference that further seeds are planned for: the observed one or the smallest that matters, if larger."""
+        """The difference to plan further seeds for: the observed one or, if larger, the smallest that matters."""
         return max(abs(self.mean_difference), self.smallest_difference)
 
 

@@ -22,9 +22,9 @@ def variants_table(selection: Selection) -> Table:
     if held_out(selection):
         measures.insert(0, ("validation accuracy %", "validation_accuracy", 2))
         measures.append(("test accuracy %, chosen epoch", "chosen_test_accuracy", 2))
-        caption += " Chosen epoch: each run's best by the validation images, which no result is read from."
-    caption += f" Train: of the last epoch's augmented images, each as it was trained on.{smoothing(selection)}"
-    caption += " Best on test: each run's best epoch by the test images themselves, so too high to be a result."
+        caption += " Chosen epoch: each run's best by the validation images, which are not used for results."
+    caption += f" Train: over the last epoch's augmented images, during training.{smoothing(selection)}"
+    caption += " Best on test: each run's best epoch by the test images themselves, which is biased upwards."
     rows = [
         (
             row["variant"],
@@ -44,8 +44,8 @@ def smoothing(selection: Selection) -> str:
     rates = {record.started.spec.recipe.label_smoothing for record in selection.records}
     if rates == {0.0}:
         return ""
-    alike = "" if len(rates) == 1 else "; as its rates differ, the variants' train losses do not compare"
-    return f" Train loss has label smoothing in it, test loss has not{alike}."
+    alike = "" if len(rates) == 1 else "; as it differs, the variants' train losses are not comparable"
+    return f" Train loss includes label smoothing, test loss does not{alike}."
 
 
 def parameters_table(selection: Selection) -> Table:

@@ -25,7 +25,7 @@ def explain(comparison: Comparison, unit: Unit = POINTS) -> str:
         said = f"{c.variant} and {c.baseline} are equivalent: shown to differ by less than {matters} ({evidence})."
     else:
         side = "level with" if c.mean_difference == 0 else f"{size} {'below' if c.mean_difference < 0 else 'above'}"
-        within = ", within what chance does" if c.p_adjusted >= ALPHA else ""
+        within = ", which chance can explain" if c.p_adjusted >= ALPHA else ""
         reason = f"{within} ({_evidence(c, c.p_adjusted)})"
         if c.smallest_p >= ALPHA:
             reason = f", but {_pairs(c.n_pairs)} of seeds cannot show any difference"

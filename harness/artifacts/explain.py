@@ -101,7 +101,7 @@ def figure(
     for image, wrong, right, (label, guess) in zip(plain, predicted, true, names, strict=True):
         shown += [image, _over(image, wrong), _over(image, right)]
         titles += [f"{label}", f"why {guess}", f"why {label}"]
-    return figures.grid(np.stack(shown), titles, "Wrong, surest first: image, predicted, true", 6)
+    return figures.grid(np.stack(shown), titles, "Wrong, most confident first: image, predicted, true", 6)
 
 
 def _over(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np.float32]:

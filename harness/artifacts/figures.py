@@ -183,7 +183,7 @@ def misclassified(wrong: pd.DataFrame, images: NDArray[np.float32]) -> Figure:
         f"{true}\n→ {predicted} {confidence:.0%}"
         for true, predicted, confidence in zip(wrong["true"], wrong["predicted"], wrong["confidence"], strict=True)
     ]
-    return grid(images, titles, "Test images the model gets wrong, surest first")
+    return grid(images, titles, "Test images the model gets wrong, most confident first")
 
 
 def grid(images: NDArray[np.float32], titles: Sequence[str], title: str, columns: int = COLUMNS) -> Figure:

@@ -35,7 +35,7 @@ def test_a_report_answers_and_cites_its_runs(tmp_path: Path) -> None:
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Answer",
         "## What differs",
-        "## Images that change hands",
+        "## Prediction flips",
         "## Cost",
         "## Training",
         "## Beside the published results",
@@ -118,7 +118,7 @@ def test_a_refused_comparison_leaves_the_old_report(tmp_path: Path) -> None:
         build([selection], folder, (), [None])
     assert (folder / "report.md").read_text() == "old"
     build([selection], folder, ("environment.code",), [None])
-    assert "Compared all the same, because it was allowed: environment.code" in (folder / "report.md").read_text()
+    assert "Compared nevertheless, as allowed: environment.code" in (folder / "report.md").read_text()
 
 
 def test_a_variant_without_a_common_seed_is_not_compared(tmp_path: Path) -> None:
@@ -225,8 +225,8 @@ def test_all_pairs_blocks_and_probabilities_stand_where_they_are_asked_for(tmp_p
         "They are corrected for all 3 comparisons, of all pairs of variants,",
         "*The other pairs of variants, in the same family of comparisons",
         "*Probability that the variant is truly worse than batch by more than 0.5 points,",
-        "Seeds differ in environment.code, alike for all variants of each, so pairs stay pairs (blocks).",
-        "| environment.code | 'abc123' (6); 'later' (3) | block: alike for all variants of each seed |",
+        "Seeds differ in environment.code, the same for all variants of each, so pairs remain comparable (blocks).",
+        "| environment.code | 'abc123' (6); 'later' (3) | block: the same for all variants of each seed |",
     ):
         assert any(line.startswith(said) or said in line for line in text), said
 

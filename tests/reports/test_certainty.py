@@ -38,7 +38,7 @@ def test_assumption_and_family_are_said(tmp_path: Path) -> None:
     """Of one comparison its difference alone; of several the vector; of all pairs their number."""
     selection = records.selection(tmp_path, VARIANTS)
     assert correction(selection) == (
-        "Verdicts assume that each seed's vector of differences is as likely as its mirror image. They are corrected "
+        "Verdicts assume that each seed's vector of differences is as likely as its negative. They are corrected "
         "for all 2 comparisons by flipping the signs of whole seeds."
     )
     assert correction(selection, joined=True).endswith(
@@ -46,7 +46,7 @@ def test_assumption_and_family_are_said(tmp_path: Path) -> None:
     )
     assert "for all 3 comparisons, of all pairs of variants, by flipping" in correction(asked(selection, compare="all"))
     assert correction(records.selection(tmp_path)) == (
-        "Verdicts assume that each seed's difference is as likely as its mirror image."
+        "Verdicts assume that each seed's difference is as likely as its negative."
     )
     assert certainty.correction(selection, (), joined=True) is None
 

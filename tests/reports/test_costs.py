@@ -38,7 +38,7 @@ def test_a_ratio_within_the_machines_noise_is_not_shown(tmp_path: Path) -> None:
     runs = {**SECONDS, "group": SECONDS["batch"], "norm": SECONDS["batch"]}
     listed, claim, *_ = said(timed(tmp_path, runs))
     assert listed.startswith("Training takes 430 ± 110 s (batch), 318 ± 66 s (layer), ")
-    assert listed.endswith(" s (norm) on this machine, with whatever else it did meanwhile.")
+    assert listed.endswith(" s (norm) on this machine, with whatever else ran on it.")
     assert claim == "layer takes 0.74 times as long as batch (95% interval 0.53 to 1.04): not shown to differ."
 
 
@@ -64,10 +64,10 @@ def test_more_variants_make_wider_intervals(tmp_path: Path) -> None:
 
 def test_one_run_each_claims_no_ratio(tmp_path: Path) -> None:
     """Nor do seeds that trained as one: their seconds are one measurement."""
-    expected = "One measurement a variant knows no spread, so no ratio is claimed."
+    expected = "With one measurement per variant the spread is unknown, so no ratio is claimed."
     single = said(timed(tmp_path, {"batch": (2691.8,), "group": (3203.3,)}))
     assert single == [
-        "Training takes 2,700 s (batch), 3,200 s (group) on this machine, with whatever else it did meanwhile.",
+        "Training takes 2,700 s (batch), 3,200 s (group) on this machine, with whatever else ran on it.",
         expected,
     ]
     assert said(timed(tmp_path, SECONDS, step="stacked"))[1:] == [expected]
@@ -78,7 +78,7 @@ def test_a_variant_with_one_run_beside_others_claims_none_for_itself(tmp_path: P
     full = timed(tmp_path, {**SECONDS, "group": SECONDS["layer"]})
     kept = tuple(r for r in full.records if r.variant != "group" or r.seed == 0)
     claims = said(replace(full, records=kept))
-    assert claims[2] == "group or batch has one measurement alone, so no ratio is claimed."
+    assert claims[2] == "group or batch has only one measurement, so no ratio is claimed."
     assert "times as long as batch" in claims[1]
 
 
@@ -158,7 +158,7 @@ def test_a_cost_that_is_not_known_is_left_out(tmp_path: Path, known: int, plots:
 def test_times_of_several_machines_are_said_to_be_so(tmp_path: Path) -> None:
     """Seeds that were made elsewhere compare as pairs; their seconds are of other machines."""
     selection = records.selection(tmp_path)
-    assert " on this machine, with whatever else it did meanwhile." in costs.text(selection)[0].text
+    assert " on this machine, with whatever else ran on it." in costs.text(selection)[0].text
     first = selection.records[0]
     environment = records.ENVIRONMENT | {"processor": "another"}
     first.__dict__["started"] = first.started.model_copy(update={"environment": environment})

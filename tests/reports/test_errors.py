@@ -40,12 +40,12 @@ def test_flips_stand_beside_chance_and_instability(tmp_path: Path) -> None:
     rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     chance = found["group"].by_chance_per_pair
     assert chance is not None
-    assert rows["group"]["by chance a pair"] == f"{chance:.0f}"
+    assert rows["group"]["by chance per pair"] == f"{chance:.0f}"
     assert rows["group"]["fixed by all"] == len(found["group"].surely_fixed)
     unstable = errors.unstable_within(selection)
     assert rows["group"]["unstable"] == len(unstable["group"])
     assert rows["batch"]["unstable"] == len(unstable["batch"])
-    assert rows["batch"]["fixed a pair"] is None
+    assert rows["batch"]["fixed per pair"] is None
 
 
 def test_one_run_a_variant_leaves_out_what_only_several_tell(tmp_path: Path) -> None:

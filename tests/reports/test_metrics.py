@@ -42,7 +42,7 @@ def test_every_metric_but_the_primary_one_has_a_row_a_variant(tmp_path: Path) ->
     assert low < (group - base).mean() < high
     assert named["loss", "group"][1] == "lower"
     assert "%" not in str(named["loss", "group"][3])
-    assert "corrected for nothing" in (table.caption or "")
+    assert "uncorrected" in (table.caption or "")
 
 
 def test_the_rows_of_metrics_csv_are_fractions(tmp_path: Path) -> None:

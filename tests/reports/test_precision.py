@@ -55,7 +55,7 @@ def test_sentences_give_what_is_known(tmp_path: Path) -> None:
     assert both.text == (
         "Paired by seed, the difference has 58% (group) and 91% (layer) of the variance that unpaired runs give it. "
         "The standard error of a difference is 0.25 to 0.26 points from the choice of seeds, and 0.09 to 0.11 points "
-        "from that of test images, beside it. The verdicts count the seeds alone: they hold on these 40 test images."
+        "from the choice of test images. Verdicts account for seeds only: they hold for these 40 test images."
     )
     (few,) = precision.text(selection, [Precision("group", 3, None, None, None, None, 0.25, 0.11)])
     assert few.text.startswith("The standard error of a difference is 0.25 points from the choice of seeds, and 0.11")

@@ -258,20 +258,21 @@ def test_images_that_change_hands_are_counted_beside_chance(tmp_path: Path) -> N
     never, group, layer = prose.changed_hands(selection, found, 7)
     assert never.text == "7 of 40 test images are wrong in every run."
     assert group.text == (
-        "Beside a run of batch, a run of group loses 158 images net. A new seed alone swaps 897 images each way."
+        "Compared with a run of batch, a run of group loses 158 images net. Another seed alone flips 897 images each "
+        "way."
     )
     assert layer.text == (
-        "Beside a run of batch, a run of layer gains 1 image net. A new seed alone swaps 1 image each way."
+        "Compared with a run of batch, a run of layer gains 1 image net. Another seed alone flips 1 image each way."
     )
     assert (group.runs, layer.runs) == ((1, 2, 3, 4, 5, 6), (1, 2, 3, 7, 8, 9))
     found["group"] = replace(found["group"], broken_per_pair=883.0)
     level = prose.changed_hands(selection, found, 7)[1].text
-    assert level.startswith("Beside a run of batch, a run of group gains and loses no image net. A new seed")
+    assert level.startswith("Compared with a run of batch, a run of group gains and loses no image net. Another seed")
 
 
 def test_variants_that_share_their_weights_are_said_to_be_one_network(tmp_path: Path) -> None:
     selection = records.selection(tmp_path)
-    said = "With the same seed both are one network, weight for weight: only the evaluation differs."
+    said = "With the same seed both networks have the same weights: only the evaluation differs."
     assert said not in prose.changed_hands(selection, errors.all_flips(selection), 0)[1].text
     for batch, group in zip(*selection.variants.values(), strict=True):
         group.__dict__["finished"] = batch.finished
@@ -282,4 +283,4 @@ def test_variants_that_share_their_weights_are_said_to_be_one_network(tmp_path: 
 def test_one_seed_knows_nothing_of_chance(tmp_path: Path) -> None:
     selection = records.selection(tmp_path, seeds=(0,))
     text = prose.changed_hands(selection, errors.all_flips(selection), 0)[1].text
-    assert text.endswith("How many a new seed alone would swap, one seed cannot tell.")
+    assert text.endswith("One seed cannot tell how many images another seed alone would flip.")

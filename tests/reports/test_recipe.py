@@ -26,7 +26,7 @@ from reports.recipe import base_recipe, describe
 from reports.select import Selection
 from tests.reports import records
 
-UNTUNED = " The other variants use the same settings but for the factor; nothing was tuned for any of them."
+UNTUNED = " The other variants use the same settings except for the factor; nothing was tuned for any of them."
 
 
 def test_the_recipe_stands_in_the_text(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def sample() -> Document:
         f"norms {ATTACK}",
         (
             Text("Does the norm matter?"),
-            Banner("Compared all the same, because it was allowed: " + "a" * 300),
+            Banner("Compared nevertheless, as allowed: " + "a" * 300),
             Heading(f"Answer {ATTACK}"),
             Text("Not decided.", (1, 2, 3, 10)),
             Table(("name", "value"), [(f"v{i}", value) for i, value in enumerate(VALUES)]),

@@ -44,10 +44,10 @@ def test_validation_results_come_first_where_there_are_any(tmp_path: Path) -> No
     ("rates", "said"),
     [
         ((0.0, 0.0), ""),
-        ((0.2, 0.2), " Train loss has label smoothing in it, test loss has not."),
+        ((0.2, 0.2), " Train loss includes label smoothing, test loss does not."),
         (
             (0.2, 0.0),
-            " Train loss has label smoothing in it, test loss has not; as its rates differ, the variants' train losses "
+            " Train loss includes label smoothing, test loss does not; as its rates differ, the variants' train losses "
             "do not compare.",
         ),
     ],

@@ -120,8 +120,8 @@ def test_the_base_recipe_says_what_was_tuned_and_what_was_not(tmp_path: Path) ->
     """One line either way: nothing was tuned, at these fixed values; or what was, and with how many trials."""
     assert recipe.base_recipe(records.selection(tmp_path)).text.endswith("; nothing was tuned for any of them.")
     assert recipe.base_recipe(selected(tmp_path, tuned())).text.endswith(
-        " The other variants use the same settings but for the factor and optimizer.lr, which was tuned for each with "
-        "4 trials."
+        " The other variants use the same settings except for the factor and optimizer.lr, which was tuned for each "
+        "with 4 trials."
     )
 
 

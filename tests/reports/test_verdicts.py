@@ -104,7 +104,7 @@ START = "Not decided: group came out 0.3 points above batch, "
         ),
         (
             CHANCE,
-            START + "within what chance does (p = 0.31, 6 pairs of seeds). "
+            START + "which chance can explain (p = 0.31, 6 pairs of seeds). "
             "To show a difference of 0.5 points takes about 9 pairs. "
             "As 6 pairs leave the spread uncertain, it may be 7 to 30.",
         ),
@@ -119,8 +119,8 @@ START = "Not decided: group came out 0.3 points above batch, "
         ),
         (
             replace(CHANCE, seeds_needed=6, mean_difference=-0.3),
-            "Not decided: group came out 0.3 points below batch, within what chance does (p = 0.31, 6 pairs of seeds). "
-            "So many pairs find a true difference of 0.4 points four times in five.",
+            "Not decided: group came out 0.3 points below batch, which chance can explain (p = 0.31, 6 pairs of "
+            "seeds). So many pairs find a true difference of 0.4 points four times in five.",
         ),
         (
             FEW,

@@ -84,7 +84,7 @@ def test_a_run_without_mistakes_says_so() -> None:
     """An empty table gives a figure that says "none", not an error."""
     nothing = np.zeros((0, 4, 4, 3), np.float32)
     figure = figures.misclassified(misclassified_table().head(0), nothing)
-    assert figure.get_suptitle() == "Test images the model gets wrong, surest first: none"
+    assert figure.get_suptitle() == "Test images the model gets wrong, most confident first: none"
     assert not figure.axes[0].images
 
 
