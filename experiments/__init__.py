@@ -1,6 +1,6 @@
-"""One file a question. Each holds `EXPERIMENT`, a value: nothing here runs anything."""
+"""Experiments, one file per question. Each file defines `EXPERIMENT`; importing it does not run anything."""
 
 from pathlib import Path
 
 __path__ = [str(Path.cwd() / "experiments"), *__path__]
-"""Those of the working folder come first; an installed package brings its own as examples."""
+"""Experiments in the working folder come first; those of the installed package serve as examples."""

@@ -1,8 +1,8 @@
-"""Does an LR range test's suggestion depend on where the sweep starts, and does it beat a fixed rate?
+"""Does the suggestion of an LR range test depend on its starting rate, and is it better than a fixed rate?
 
-The seed documents never passed start_lr, so their sweeps began at the optimiser's 0.03 and "found" 0.045 to 0.06; from
-1e-7 the same tool finds about 5e-4. Expected: the late start finds a rate that trains worse.
-Command: make run EXP=lr_finder_start. Cost: about two hours a run on 2 CPU cores with bf16, 28 runs.
+The seed documents did not pass start_lr, so their tests began at the optimiser's rate of 0.03 and suggested 0.045 to
+0.06; from 1e-7 the same tool suggests about 5e-4. Expected: the late start suggests a rate that trains worse.
+Command: make run EXP=lr_finder_start. Cost: about two hours per run on 2 CPU cores with bf16, 28 runs.
 """
 
 from experiments.resnet_onecycle import RECIPE

@@ -1,8 +1,8 @@
-"""Does dropout cost more under group norm than under batch norm? Two factors, crossed.
+"""Does dropout cost more accuracy under group norm than under batch norm? A factorial design with two factors.
 
-The small CNN has dropout of 0.01 after every norm, so little that it may not matter; here it is 0 or 0.1.
-Expected: in five epochs dropout of 0.1 costs a few points, under either norm about as much.
-Command: make run EXP=norm_by_dropout. Cost: about a minute and a half a run on one core with bf16, 28 runs.
+The small CNN has dropout of 0.01 after every norm, which may be too little to matter; here it is 0 or 0.1.
+Expected: in five epochs dropout of 0.1 costs a few points, about equally under both norms.
+Command: make run EXP=norm_by_dropout. Cost: about a minute and a half per run on one core with bf16, 28 runs.
 """
 
 from harness import SGD, Data, Experiment, Model, OneCycle, Recipe

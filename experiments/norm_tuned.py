@@ -1,9 +1,9 @@
 """Is batch norm better than group and layer norm when each has its own learning rate?
 
-`norm_comparison` gives all three one rate, which may suit one of them. Here each is tuned with the same eight trials
-on held-out training images, then run with fresh seeds on all of them.
-Expected: group and layer norm stay behind batch norm, by less than at one rate for all.
-Command: make run EXP=norm_tuned. Cost: about a minute and a half a run on one core with bf16, 24 trials and 21 runs.
+`norm_comparison` uses one rate for all three, which may suit one of them best. Here each is tuned with the same eight
+trials on held-out training images, then run with other seeds on all training images.
+Expected: group and layer norm stay behind batch norm, but by less than with one rate for all.
+Command: make run EXP=norm_tuned. Cost: about a minute and a half per run on one core with bf16, 24 trials and 21 runs.
 """
 
 from harness import SGD, Data, Experiment, LogUniform, Model, OneCycle, Recipe, Tuning

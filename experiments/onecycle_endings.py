@@ -1,8 +1,8 @@
-"""What does seed 003's "no annihilation" mean for accuracy? Three readings of how One Cycle ends.
+"""How should One Cycle end? Three interpretations of "no annihilation" in seed document 003.
 
-Two phases down to peak/10,000; two phases ending at the lowest rate of the rise (peak/100); torch's three phases.
-Expected: the lower ending is better, the third phase makes little difference.
-Command: make run EXP=onecycle_endings. Cost: about two hours a run on 2 CPU cores with bf16, 21 runs.
+Two phases down to peak/10,000; two phases ending at the initial rate (peak/100); torch's three phases.
+Expected: the lower final rate is better, the third phase makes little difference.
+Command: make run EXP=onecycle_endings. Cost: about two hours per run on 2 CPU cores with bf16, 21 runs.
 """
 
 from experiments.resnet_onecycle import RECIPE

@@ -1,4 +1,4 @@
-"""The norm comparison in miniature, on images that come with scikit-learn: a first look at the whole product.
+"""A small version of the norm comparison on scikit-learn's digits, as a first look at the whole workflow.
 
 Expected: all three norms learn the digits; three seeds are too few to rank them, and the report says so.
 Command: make run EXP=quickstart. Cost: about a minute on 2 CPU cores.

@@ -1,10 +1,10 @@
-"""Which parts of the tuned recipe carry its accuracy? Page's recipe in 10 epochs, and again with each part left out.
+"""Which parts of a tuned recipe contribute to its accuracy? Page's recipe for 10 epochs, and without each part.
 
 The parts are those of "How to train your ResNet" (Page 2019, part 8; there 94.1% in 10 epochs on CIFAR-10): a fixed
-whitening layer, logits scaled by 0.125, label smoothing 0.2, Nesterov's momentum, the weights' moving average, and the
-mean over an image and its mirror image at test time.
-Expected: 94% with all of them on CIFAR-10, less on JPEG images; each part alone a few tenths of a point.
-Command: make run EXP=resnet_94. Cost: about 45 minutes a run on one CPU core with bf16, 56 runs.
+whitening layer, logits scaled by 0.125, label smoothing 0.2, Nesterov momentum, a moving average of the weights, and
+averaging over an image and its mirror image at test time.
+Expected: 94% with all of them on CIFAR-10, less on JPEG images; each part adds a few tenths of a point.
+Command: make run EXP=resnet_94. Cost: about 45 minutes per run on one CPU core with bf16, 56 runs.
 """
 
 from experiments.resnet_onecycle import CROP, CUTOUT, FLIP, PAD

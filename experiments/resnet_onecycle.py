@@ -1,10 +1,10 @@
-"""Seed 003's specification in full: the custom ResNet, 24 epochs of One Cycle, the peak rate found by a range test.
+"""How accurate is the custom ResNet with the full recipe of seed document 003: 24 epochs of One Cycle?
 
-The peak is a tenth of the rate at which the sweep's loss is lowest. The rate rises from a hundredth of its peak until
-epoch 5 and falls to a hundredth of where it began ("no annihilation": no third phase). Seed 000's head has a bias, the
-others' has none: both are variants.
+The peak rate is a tenth of the rate at which the loss of an LR range test is lowest. The rate rises from a hundredth of
+its peak until epoch 5 and falls to a hundredth of its initial value ("no annihilation": no third phase). The head has a
+bias in seed document 000 and none in the others: both are variants.
 Expected: above 92.72%, the best single run of the seed documents; no difference from the bias.
-Command: make run EXP=resnet_onecycle. Cost: about two hours a run on 2 CPU cores with bf16.
+Command: make run EXP=resnet_onecycle. Cost: about two hours per run on 2 CPU cores with bf16.
 """
 
 from harness import Adam, Data, Experiment, LRFinder, Model, OneCycle, Published, Recipe, Transform

@@ -1,7 +1,7 @@
 """Networks by name: images (B, in_channels, image_size, image_size) → logits (B, classes).
 
-Importing this package imports every file in it, which registers its networks. It needs torch only, until a network of
-torchvision or timm is asked for, and knows nothing of data or training.
+Importing this package imports every file in it, which registers its networks. It depends only on torch (torchvision and
+timm are imported when one of their networks is requested) and not on data or training.
 """
 
 from models.families import BROKEN, import_all

@@ -1,4 +1,4 @@
-"""The files of `models/`: each registers its networks when it is imported, and a broken one harms no other."""
+"""Import the files of `models/`, each of which registers its networks; a file that fails does not affect the others."""
 
 import importlib
 import pkgutil
@@ -6,12 +6,12 @@ import pkgutil
 from models import registry
 
 BROKEN: dict[str, str] = {}
-"""File → why it cannot be imported, in one line."""
+"""File → the reason why it cannot be imported, in one line."""
 _OUR_OWN = ("families", "layers", "lookup", "outside", "registry", "stems", "summary")
 
 
 def import_all() -> None:
-    """Import every file of the package; what a broken one had registered before it failed is forgotten."""
+    """Import every file of the package; networks that a failing file has already registered are removed."""
     package = importlib.import_module("models")
     for found in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
         if found.name not in _OUR_OWN:
@@ -21,7 +21,7 @@ def import_all() -> None:
 def _import(module: str) -> None:
     try:
         importlib.import_module(module)
-    except Exception as error:  # it is the user's own code that runs here, and may fail in any way
+    except Exception as error:  # model files are user code and may raise anything
         for name in [name for name, builder in registry._BUILDERS.items() if builder.__module__ == module]:
             del registry._BUILDERS[name]
         file = f"{module.replace('.', '/')}.py"

@@ -1,4 +1,4 @@
-"""Layers that more than one family uses."""
+"""Layers used by more than one family of networks."""
 
 import math
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from models.registry import require
 
-_SPARSE = 0.1  # above this rate torch's own mask is as fast
+_SPARSE = 0.1  # at higher rates torch's mask is as fast
 
 
 class Residual(nn.Module):
-    """`x + branch(x)`, with nothing after the sum: (B, C, H, W) → (B, C, H, W)."""
+    """`x + branch(x)`, without an activation after the sum: (B, C, H, W) → (B, C, H, W)."""
 
     def __init__(self, branch: nn.Module) -> None:
         super().__init__()
@@ -24,11 +24,11 @@ class Residual(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """torch's Dropout (Hinton et al. 2012, arXiv:1207.0580); at low rates on the CPU with few random numbers, no mask.
+    """torch's Dropout (Hinton et al. 2012, arXiv:1207.0580), with a faster method at low rates on the CPU.
 
-    There, a number an element costs small networks a third of their time. Instead the gaps between dropped elements
-    are drawn, which are geometrically distributed (Devroye 1986, chapter X.2), and those elements alone are kept for
-    the backward pass: the same distribution, at the rate's share of the cost.
+    One random number per element takes a third of a small network's time. Instead, the gaps between dropped elements
+    are drawn, which are geometrically distributed (Devroye 1986, chapter X.2), and only the dropped elements' indices
+    are saved for the backward pass: the same distribution at a cost proportional to the rate.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -39,14 +39,16 @@ class Dropout(nn.Dropout):
 
 @torch.library.custom_op("models::dropped", mutates_args=())
 def dropped(like: Tensor, p: float) -> Tensor:
-    """Elements of `like`, each with probability p, independently: numbers, (n,) int64, ascending, n the same for every
-    call; those that are no element's, at the end, mean nothing."""
+    """Indices of elements of `like`, each chosen independently with probability p: shape (n,), int64, ascending.
+
+    n is the same for every call; indices at the end that are beyond the last element are to be ignored.
+    """
     enough = _enough(like.numel(), p)
     return torch.empty(enough, dtype=torch.int64).geometric_(p).cumsum(0) - 1
 
 
 def _enough(trials: int, p: float) -> int:
-    """More than the successes among so many trials by eight standard deviations: too few once in 1e15 calls."""
+    """An upper bound for the number of successes: mean plus eight standard deviations, exceeded once in 1e15 calls."""
     return int(trials * p + 8 * math.sqrt(trials * p) + 16)
 
 
@@ -57,13 +59,13 @@ def _(like: Tensor, p: float) -> Tensor:
 
 @dropped.register_vmap
 def _(info: object, in_dims: tuple[int | None, None], like: Tensor, p: float) -> tuple[Tensor, None]:
-    """Networks that train as one draw from one stream: each element of each has its own number."""
+    """vmap rule: stacked networks draw from one random stream, with separate numbers for each network's elements."""
     return dropped(like, p), None
 
 
 @torch.library.custom_op("models::drop", mutates_args=())
 def drop(input: Tensor, dropped: Tensor, factor: float) -> Tensor:
-    """`input` times `factor`, with 0 at the elements `dropped`, numbered as they lie in memory; of the same layout."""
+    """`input` times `factor`, with 0 at the indices `dropped` (in memory order); the memory layout is kept."""
     out = input * factor
     elements = dropped[: int(torch.searchsorted(dropped, out.numel()))]
     out.as_strided((out.numel(),), (1,)).index_fill_(0, elements, 0)
@@ -97,10 +99,10 @@ drop.register_autograd(_drop_backward, setup_context=_keep_for_backward)
 
 
 class Whitening(nn.Conv2d):
-    """A fixed 3x3 convolution after which neighbouring pixels of real images are uncorrelated and of unit variance
-    (Coates & Ng 2012; as a network's first layer: Page 2019, "How to train your ResNet", part 8).
+    """A fixed 3x3 convolution that whitens image patches: its outputs are uncorrelated and have unit variance (Coates &
+    Ng 2012; as a network's first layer: Page 2019, "How to train your ResNet", part 8).
 
-    (B, in_channels, H, W) → (B, 9 * in_channels, H, W). `fit` sets its weights, which are never trained.
+    (B, in_channels, H, W) → (B, 9 * in_channels, H, W). `fit` sets the weights, which are never trained.
     """
 
     def __init__(self, in_channels: int) -> None:
@@ -109,8 +111,12 @@ class Whitening(nn.Conv2d):
 
     @torch.no_grad()
     def fit(self, images: Tensor, floor: float = 1e-2) -> None:
-        """From images (N, in_channels, H, W) as the network is given them; `floor` is added to every variance, so that
-        directions in which images hardly differ are not blown up."""
+        """Compute the weights from images.
+
+        Args:
+            images: normalised images, shape (N, in_channels, H, W).
+            floor: added to every variance, so that directions with little variance are not amplified too much.
+        """
         patches = nn.functional.unfold(images.cpu().double(), 3).transpose(1, 2).flatten(0, 1)
         variances, directions = torch.linalg.eigh(patches.T.cov())
         whiten = directions.T / (variances + floor).sqrt().unsqueeze(1)
@@ -118,7 +124,7 @@ class Whitening(nn.Conv2d):
 
 
 class Scale(nn.Module):
-    """Multiplies by a constant: any shape → the same."""
+    """Multiplies by a constant; keeps the shape."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -132,10 +138,10 @@ class Scale(nn.Module):
 
 
 def fit_to(model: nn.Module, images: Callable[[], Tensor]) -> None:
-    """Set the weights that follow from images instead of from training.
+    """Set the weights that are computed from images instead of being trained.
 
     Args:
-        images: gives images (N, C, H, W) as the network is given them; not asked where there are no such weights.
+        images: returns normalised images, shape (N, C, H, W); called only if the network has such weights.
     """
     for layer in model.modules():
         if isinstance(layer, Whitening):
@@ -143,12 +149,12 @@ def fit_to(model: nn.Module, images: Callable[[], Tensor]) -> None:
 
 
 def conv3x3(in_channels: int, out_channels: int, padding: int = 1) -> nn.Conv2d:
-    """3x3, stride 1, without a bias: (B, in, H, W) → (B, out, H, W), or H - 2 and W - 2 without padding."""
+    """3x3 convolution, stride 1, without bias: (B, in, H, W) → (B, out, H, W), or H - 2 and W - 2 without padding."""
     return nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=False)
 
 
 def dropouts(rate: float) -> list[nn.Module]:
-    """One Dropout, or none where the rate is 0: a network without dropout has no layer that says so.
+    """A list with one Dropout, or an empty list if the rate is 0.
 
     Raises:
         ModelError: the rate is not in [0, 1).

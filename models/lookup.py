@@ -1,7 +1,6 @@
-"""A model by its name, wherever it comes from: registered in `models/`, or from outside.
+"""Find and build models by name, either registered in `models/` or from outside (see `models.outside`).
 
-One from outside is registered under its whole name when it is first asked for; from then on the registry treats it as
-any other.
+A model from outside is registered under its full name when it is first requested.
 """
 
 import functools
@@ -17,7 +16,7 @@ FORMS = "torchvision/<name>, timm/<name> or <module>:<function>"
 
 
 def names() -> tuple[str, ...]:
-    """Every model registered in `models/`, sorted."""
+    """The names of all models registered in `models/`, sorted."""
     return tuple(name for name in registry.names() if not outside.is_outside(name))
 
 
@@ -47,14 +46,14 @@ def options(name: str) -> dict[str, bool | int | float | str]:
 
 
 def check(name: str, options: Mapping[str, object]) -> None:
-    """Refuses what `build` would refuse, without a trace in the random numbers.
+    """Check that `build` would accept a model and its options; the random state is unchanged.
 
-    A model of `models/` is built without memory. One from outside, of which less is known, is built and shown two black
-    images, once the images' size is among the options; until then only its options' names are looked at.
+    A model in `models/` is built on torch's meta device. A model from outside is built and applied to two black images
+    if image_size is among the options; otherwise only the names of its options are checked.
 
     Raises:
-        ModelError: an unknown model or option, a wrong type, a value out of its range or choices, or a network from
-            outside that does not turn images of that shape into logits.
+        ModelError: an unknown model or option, a wrong type, a value outside its range or choices, or a network from
+            outside that does not return logits for images of that shape.
     """
     builder(name)
     if not outside.is_outside(name):
@@ -65,18 +64,18 @@ def check(name: str, options: Mapping[str, object]) -> None:
         known = registry._parameters(builder(name))
         for option, value in options.items():
             if option not in known:
-                registry.build(name, **{option: value})  # refuses it in the registry's words
+                registry.build(name, **{option: value})  # raises the registry's message
             registry._check_value(option, value, known[option].annotation)
 
 
 def build(name: str, /, **options: object) -> nn.Module:
-    """A network in training mode, initialised from the global random generator.
+    """Build a network in training mode, initialised from the global random generator.
 
-    Options that are not given keep their defaults. The network maps images (B, in_channels, image_size, image_size)
-    float → logits (B, classes).
+    Options that are not given keep their defaults. The network maps float images, shape (B, in_channels, image_size,
+    image_size), to logits, shape (B, classes).
 
     Raises:
-        ModelError: an unknown model or option, a wrong type, or a value out of its range or choices.
+        ModelError: an unknown model or option, a wrong type, or a value outside its range or choices.
     """
     builder(name)
     return registry.build(name, **options)
@@ -91,7 +90,7 @@ def _try(name: str, options: tuple[tuple[str, object], ...]) -> None:
             logits = registry.build(name, **dict(options)).eval()(torch.zeros(2, channels, size, size))
     except ModelError:
         raise
-    except Exception as error:  # a network of any origin runs here
+    except Exception as error:  # external code may raise anything
         said = (str(error).strip().splitlines() or [""])[0]
         raise ModelError(
             f"`model.name`: {name} cannot be built for, or shown, images of {channels}x{size}x{size} "

@@ -1,8 +1,8 @@
-"""`norm_cnn`: the small network with which seed 002 compares batch, group and layer normalisation.
+"""`norm_cnn`: the small network with which seed document 002 compares batch, group and layer normalisation.
 
 31,216 parameters and a receptive field of 56 pixels at the head. Each 3x3 convolution is followed by ReLU, norm and
-dropout, in that order; the 1x1 convolutions stand bare. Sources of the norms: batch (arXiv:1502.03167), layer
-(arXiv:1607.06450), instance (arXiv:1607.08022), group (arXiv:1803.08494).
+dropout, in that order; the 1x1 convolutions are followed by none of these. Sources of the norms: batch
+(arXiv:1502.03167), layer (arXiv:1607.06450), instance (arXiv:1607.08022), group (arXiv:1803.08494).
 """
 
 from collections import OrderedDict
@@ -28,21 +28,21 @@ def norm_cnn(
     """Images (B, in_channels, image_size, image_size) → logits (B, classes).
 
     Args:
-        norm: "group" has 4 groups. "layer" is seed 002's: one group, so its statistics span (C, H, W) and its weights
-            C. "layer_chw" is LayerNorm([C, H, W]) with a weight for every position: 126,296 parameters at 32 pixels.
-            "none" leaves the norm out.
-        dropout: rate; 0 leaves the layers out.
-        head: "avgpool4" is the seed's (images of 20 to 35 pixels), "gap" averages the whole map.
-        image_size: pixels, 8 or more.
+        norm: "group" has 4 groups. "layer" is that of seed document 002: one group, with statistics over (C, H, W) and
+            a weight per channel. "layer_chw" is LayerNorm([C, H, W]) with a weight for every position: 126,296
+            parameters at 32 pixels. "none" omits the norm.
+        dropout: dropout rate; 0 omits the layers.
+        head: "avgpool4" as in the seed document (images of 20 to 35 pixels); "gap" averages the whole map.
+        image_size: pixels, at least 8.
 
     Raises:
-        ModelError: a value out of its range, or an image size that the head or the norm cannot take.
+        ModelError: a value is out of its range, or the head or the norm does not support the image size.
     """
     require_shapes(in_channels, image_size, classes, smallest_image=8)
     size1, size2, size3 = _map_sizes(image_size)
     _require_fitting_map(norm, head, image_size, size3)
-    # The seed averages with AvgPool2d(4), not over the whole map. On the 7x7 map that 32 pixels leave, it fits once:
-    # the top-left 4x4 decides and rows and columns 5 to 7 are thrown away. Kept, because it is the network measured.
+    # The seed document uses AvgPool2d(4), not an average over the whole map. On the 7x7 map of 32-pixel images it fits
+    # only once: the top-left 4x4 positions are used, rows and columns 5 to 7 are ignored. Kept for comparability.
     pool = nn.AvgPool2d(4) if head == "avgpool4" else nn.AvgPool2d(size3)
     return nn.Sequential(
         OrderedDict(
@@ -62,7 +62,7 @@ def norm_cnn(
 
 
 def _map_sizes(image_size: int) -> tuple[int, int, int]:
-    """Height and width of the maps at the end of blocks 1 (before its pool), 2 (before its pool) and 3."""
+    """Side length of the maps at the end of block 1 (before its pool), block 2 (before its pool) and block 3."""
     size1 = image_size - 4
     return size1, size1 // 2, size1 // 4
 

@@ -1,8 +1,8 @@
-"""Networks from outside `models/`: torchvision's, timm's, or a function of yours by its import path.
+"""Networks from outside `models/`: from torchvision, from timm, or built by a user's function given by its import path.
 
-`torchvision/<name>` and `timm/<name>` are the architectures that those packages list, with random weights: nothing is
-downloaded. Head and first layers are fitted to the data (`models.stems`). `package.module:function` is imported from
-the project's folder or from what is installed, and must be a builder as the registry asks for (`registry.register`).
+`torchvision/<name>` and `timm/<name>` are architectures listed by these packages, with random weights; nothing is
+downloaded. Their head and first layers are adapted to the data (`models.stems`). `package.module:function` is imported
+from the project's folder or an installed package, and must be a builder as defined by `registry.register`.
 """
 
 import functools
@@ -22,19 +22,19 @@ from models.stems import fit_channels, fit_stem
 Builder = Callable[..., nn.Module]
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _AUXILIARY = {"aux_logits": False, "init_weights": True}
-"""For torchvision's two Inceptions: one output alone, and the initialisation that will be their default."""
+"""Arguments of torchvision's Inception networks: a single output, and their future default initialisation."""
 
 
 def is_outside(name: str) -> bool:
-    """Whether a name is one of the forms above."""
+    """True if a name has one of the forms above."""
     return name.startswith(("torchvision/", "timm/")) or ":" in name
 
 
 def find(name: str) -> Builder:
-    """The builder of a name for which `is_outside` holds; its `__name__` is that name.
+    """The builder of a model from outside; its `__name__` is the given name.
 
     Raises:
-        ModelError: no such architecture, module or function, or a package that is not installed.
+        ModelError: there is no such architecture, module or function, or a package is not installed.
     """
     package, _, architecture = name.partition("/")
     if ":" in name:
@@ -86,7 +86,7 @@ def _timm(architecture: str) -> Builder:
         classes: int = 10,
     ) -> nn.Module:
         given: dict[str, Any] = {"img_size": image_size} if fixed else {}
-        given |= {"drop_rate": drop_rate} if drop_rate else {}  # not every architecture takes them
+        given |= {"drop_rate": drop_rate} if drop_rate else {}  # not all architectures accept it
         given |= {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
         network = timm.create_model(architecture, pretrained=False, num_classes=classes, in_chans=in_channels, **given)
         if stem == "fitted":
@@ -110,7 +110,7 @@ def _imported(name: str) -> Builder:
     if not _IMPORT_PATH.fullmatch(name):
         raise ModelError(f"`model.name` must be an import path such as my_package.nets:make; got {name!r}")
     module_name, _, function = name.partition(":")
-    for project in (Path.cwd(), Path(__file__).resolve().parents[1]):  # these packages may be installed elsewhere
+    for project in (Path.cwd(), Path(__file__).resolve().parents[1]):  # `models` may be installed elsewhere
         if str(project) not in sys.path:
             sys.path.append(str(project))
     try:
@@ -122,7 +122,7 @@ def _imported(name: str) -> Builder:
                 f"got {name!r}"
             ) from error
         raise _fails(module_name, error) from error
-    except Exception as error:  # the user's own code runs here
+    except Exception as error:  # user code may raise anything
         raise _fails(module_name, error) from error
     make = getattr(module, function, None)
     if not callable(make):

@@ -1,7 +1,7 @@
-"""A dict from model name to builder (timm's `register_model`, made stricter: a duplicate is an error).
+"""The registry of models, a dict from name to builder (like timm's `register_model`, but duplicates are errors).
 
-A builder is a function whose keyword arguments are the model's options. Their annotations (bool, int, float or a
-Literal of strings) and defaults are all that the registry knows of them; ranges are the builder's own, by `require`.
+A builder is a function whose keyword arguments are the model's options. The registry checks them by their annotations
+(bool, int, float or a Literal of strings); the builder itself checks ranges with `require`.
 """
 
 import difflib
@@ -24,16 +24,16 @@ _OF_THE_DATA = {"in_channels", "image_size", "classes"}
 
 
 class ModelError(ValueError):
-    """A model or an option that does not exist, or a value that its rule refuses, in one line."""
+    """A model or option does not exist, or a value breaks its rule; described in one line."""
 
 
 def register(builder: Builder) -> Builder:
-    """Decorator: makes a builder known under its own name.
+    """Decorator that registers a builder under its own name.
 
-    The builder takes keyword arguments with defaults, `in_channels`, `image_size` (pixels) and `classes` among them.
+    The builder takes keyword arguments with defaults, including `in_channels`, `image_size` (pixels) and `classes`.
 
     Raises:
-        ModelError: the name is taken, or an argument is missing, not annotated or without a default.
+        ModelError: the name is already registered, or an argument is missing, not annotated or without a default.
     """
     name = builder.__name__
     if name in _BUILDERS:
@@ -55,7 +55,7 @@ def register(builder: Builder) -> Builder:
 
 
 def names() -> tuple[str, ...]:
-    """Every registered model, sorted."""
+    """The names of all registered models, sorted."""
     return tuple(sorted(_BUILDERS))
 
 
@@ -80,12 +80,12 @@ def options(name: str) -> dict[str, bool | int | float | str]:
 
 
 def check(name: str, options: Mapping[str, object]) -> None:
-    """Refuses what `build` would refuse, without the memory, the time or the random numbers of a real network.
+    """Check that `build` would accept a model and its options, without allocating it or using random numbers.
 
     Raises:
-        ModelError: an unknown model or option, a wrong type, or a value out of its range or choices.
+        ModelError: an unknown model or option, a wrong type, or a value outside its range or choices.
     """
-    with torch.device("meta"):  # the builder states its own ranges, so it must run; meta tensors hold no numbers
+    with torch.device("meta"):  # the builder checks ranges, so it must run; meta tensors have no data
         build(name, **options)
 
 
@@ -136,7 +136,7 @@ def _parameters(builder: Callable[..., nn.Module]) -> Mapping[str, inspect.Param
 def _check_value(option: str, value: object, annotation: object) -> None:
     if annotation in _TYPES:
         accepted, rule = _TYPES[annotation]
-        require(type(value) in accepted, option, rule, value)  # by type, not isinstance: True is not a whole number
+        require(type(value) in accepted, option, rule, value)  # by type, not isinstance, because True is an int
     elif value not in get_args(annotation):
         choices = get_args(annotation)
         near = _nearest(value, choices) if isinstance(value, str) else ""
@@ -144,6 +144,6 @@ def _check_value(option: str, value: object, annotation: object) -> None:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    others = [each for each in known if not name.startswith(each)]  # resnet18 is no slip of resnet, but another network
+    others = [each for each in known if not name.startswith(each)]  # resnet18 is no typing error of resnet
     close = difflib.get_close_matches(name, others, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

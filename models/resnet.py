@@ -1,7 +1,7 @@
-"""`resnet`: the custom residual network of seeds 000, 001, 003 and 004 (after David Page's ResNet-9, DAWNBench 2018).
+"""`resnet`: the custom residual network of seed documents 000, 001, 003 and 004 (after Page's ResNet-9, DAWNBench).
 
-At its defaults: 6,573,120 parameters, 379.26 M multiply-adds an image, receptive field 88 pixels at the head. The
-specification ends in a softmax; that belongs to the loss, so the network returns logits.
+At its defaults: 6,573,120 parameters, 379.26 M multiply-adds per image, receptive field 88 pixels at the head. The
+specification ends with a softmax; here the network returns logits, and the loss includes the softmax.
 """
 
 from collections import OrderedDict
@@ -26,17 +26,17 @@ def resnet(
     """Images (B, in_channels, image_size, image_size) → logits (B, classes).
 
     Args:
-        width: channels after the first block; the blocks behind it have 2, 4 and 8 times as many. The cost of a step
-            goes with its square.
-        dropout: rate of a Dropout after each of the 8 ReLUs (seed 001); 0 leaves the layers out.
-        head_bias: a bias in the linear head (seed 000): 6,573,130 parameters.
-        whitening: the first convolution is fixed, from the training images, and a 1x1 convolution follows it (Page
-            2019, "How to train your ResNet", part 8): 6,573,849 parameters, 729 of them fixed.
-        head_scale: logits are multiplied by it (Page: 0.125); 1 leaves the layer out.
-        image_size: pixels, 8 or more. The last max pool covers the map that is left (32 pixels → 4x4).
+        width: channels after the first block; the following blocks have 2, 4 and 8 times as many. The cost of a step is
+            proportional to its square.
+        dropout: rate of a Dropout after each of the 8 ReLUs (seed document 001); 0 omits the layers.
+        head_bias: whether the linear head has a bias (seed document 000): 6,573,130 parameters.
+        whitening: the first convolution is computed from the training images and fixed, followed by a 1x1 convolution
+            (Page 2019, "How to train your ResNet", part 8): 6,573,849 parameters, 729 of them fixed.
+        head_scale: factor on the logits (Page: 0.125); 1 omits the layer.
+        image_size: pixels, at least 8. The last max pool covers the whole remaining map (32 pixels → 4x4).
 
     Raises:
-        ModelError: a value out of its range.
+        ModelError: a value is out of its range.
     """
     require_shapes(in_channels, image_size, classes, smallest_image=8)
     require(width >= 1, "width", "be 1 or more", width)
@@ -65,7 +65,7 @@ def resnet(
 def _block(
     in_channels: int, out_channels: int, dropout: float, pool: bool = False, whitening: bool = False
 ) -> nn.Sequential:
-    """(B, in, S, S) → (B, out, S, S), or S // 2 with a pool."""
+    """(B, in, S, S) → (B, out, S, S), or (B, out, S // 2, S // 2) with a pool."""
     convolutions = [conv3x3(in_channels, out_channels)]
     if whitening:
         fixed = Whitening(in_channels)

@@ -1,12 +1,12 @@
-"""Fits networks that were made for images of 224 pixels to small ones, and to another number of channels.
+"""Adapt networks designed for images of 224 pixels to small images, and to another number of channels.
 
-The rule for images of at most SMALL pixels: where the first convolution is strided and overlaps (its kernel is larger
-than its stride), it becomes 3x3 with stride 1, and a max pool that follows it, with no other strided convolution in
-between, is left out. So ResNet, DenseNet, EfficientNet, MobileNet, RegNet and their kin keep the resolution that their
-first layers would throw away, as He et al. 2015 (arXiv:1512.03385, section 4.2) do on CIFAR-10. A patch embedding (ViT,
-Swin, ConvNeXt), whose kernel is its stride, stays, and so does a first convolution of stride 1 (VGG).
+The rule for images of at most SMALL pixels: a first convolution that is strided and overlaps (its kernel is larger than
+its stride) becomes 3x3 with stride 1, and a max pool that follows it, without another strided convolution in between,
+is removed. ResNet, DenseNet, EfficientNet, MobileNet, RegNet and similar networks thus keep the resolution that their
+first layers would reduce, as He et al. 2015 (arXiv:1512.03385, section 4.2) do on CIFAR-10. A patch embedding (ViT,
+Swin, ConvNeXt), whose kernel equals its stride, is kept, and so is a first convolution with stride 1 (VGG).
 
-Layers count in the order in which the family defines them. A changed convolution draws new weights by torch's default.
+Layers are considered in the order of their definition. A changed convolution is initialised by torch's default.
 """
 
 import torch
@@ -18,10 +18,10 @@ SMALL = 64
 
 
 def fit_channels(network: nn.Module, in_channels: int, name: str) -> None:
-    """Have the first convolution take so many channels.
+    """Change the first convolution's number of input channels, in place.
 
     Raises:
-        ModelError: the network has none.
+        ModelError: the network has no convolution.
     """
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None or first.groups != 1:

@@ -1,7 +1,7 @@
-"""What a network costs and sees: parameters, multiply-adds and the receptive field, layer by layer.
+"""Parameters, multiply-adds and receptive field of a network, layer by layer.
 
 The receptive field follows Araujo et al. 2019 (distill.pub/2019/computing-receptive-fields): a window of k positions
-that lie `stride` pixels apart adds (k - 1) * stride pixels. Where arms meet (a residual's sum), the widest counts.
+that are `stride` pixels apart adds (k - 1) * stride pixels. Where branches join (a residual sum), the largest counts.
 """
 
 import copy
@@ -15,18 +15,18 @@ from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 
 Shape = tuple[int, ...]
-_WHOLE = ""  # the name that `named_modules` gives the network itself
+_WHOLE = ""  # name of the network itself in `named_modules`
 
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer without parts of its own. A layer called more than once has one row, which adds its calls up."""
+    """One leaf layer. A layer that is called more than once has one row with the sum over its calls."""
 
     name: str
     kind: str
-    """The class: "Conv2d"."""
+    """Name of its class, such as "Conv2d"."""
     output_shape: Shape
-    """Without the batch."""
+    """Shape of the output without the batch dimension."""
     parameters: int
     multiply_adds: int
     receptive_field: int | None
@@ -34,32 +34,32 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A network at one input shape."""
+    """The summary of a network for one input shape."""
 
     parameters: int
     multiply_adds: int
-    """Per image, forward, of convolutions and linear layers: each weight and each bias once an output position. Those
-    inside torch's attention, which have no row of their own, count; the products of queries, keys and values do not."""
+    """Multiply-adds per image in the forward pass of convolutions and linear layers: one per weight or bias and output
+    position. Projections inside torch's attention are included, products of queries, keys and values are not."""
     receptive_field: int | None
-    """Pixels (of one side) that a logit sees, whatever the image's own size; norms count as pointwise, though the
-    statistics of some span the map. None where the network cannot be traced or has a layer that is not known here."""
+    """Side length in pixels of the region that influences a logit, not limited by the image. Norms count as pointwise,
+    although the statistics of some span the map. None if the network cannot be traced or has an unknown layer."""
     layers: tuple[LayerSummary, ...]
-    """In the order in which they run."""
+    """The layers in order of execution."""
 
 
 def summarize(model: nn.Module, input_shape: tuple[int, int, int]) -> ModelSummary:
-    """Summary of a network for images of `input_shape` (C, H, W).
+    """Summarize a network for images of `input_shape` (C, H, W).
 
-    Shows one black image to a copy on the CPU: weights, buffers, training flag and random state stay as they are. Not
-    on the meta device, where torch's first convolution imports sympy and its first ReLU torch._dynamo: 4 seconds.
+    A copy on the CPU processes one black image; weights, buffers, training mode and random state of the network are
+    unchanged. The meta device is not used, because importing sympy and torch._dynamo there takes 4 seconds.
 
     Raises:
-        RuntimeError: torch's own, where the network does not take images of this shape.
+        RuntimeError: raised by torch if the network does not accept images of this shape.
     """
     shown = copy.deepcopy(model).to("cpu", torch.float32).eval()
     image = torch.zeros(1, *input_shape)
     counter, fused = _Counter(), torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one call, in which no linear layer can be seen
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused call hides the linear layers
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             with counter:
@@ -76,7 +76,7 @@ def summarize(model: nn.Module, input_shape: tuple[int, int, int]) -> ModelSumma
 
 
 def format_summary(summary: ModelSummary) -> str:
-    """A plain text table: a row a layer, then the totals. "field" is the receptive field in pixels."""
+    """A plain text table with a row per layer and the totals. "field" is the receptive field in pixels."""
     header = ("layer", "kind", "output", "parameters", "multiply-adds", "field")
     rows = [
         (layer.name, layer.kind, "x".join(map(str, layer.output_shape)), *_numbers(layer)) for layer in summary.layers
@@ -97,7 +97,7 @@ def _numbers(summary: ModelSummary | LayerSummary) -> tuple[str, str, str]:
 
 
 def _layers(model: nn.Module, image: torch.Tensor) -> list[LayerSummary]:
-    """One row a leaf module, in the order in which they run; their receptive fields are still open."""
+    """A row per leaf module in order of execution, without receptive fields."""
     rows: dict[str, LayerSummary] = {}
 
     def note(name: str, module: nn.Module, _: object, output: torch.Tensor) -> None:
@@ -118,7 +118,7 @@ def _layers(model: nn.Module, image: torch.Tensor) -> list[LayerSummary]:
 def _multiply_adds(module: nn.Module, parameters: int, output: torch.Size) -> int:
     match module:
         case nn.Conv2d():
-            return parameters * output[-2:].numel()  # grouped or not: the weight holds only what a position uses
+            return parameters * output[-2:].numel()  # grouped convolutions too: each weight is used once per position
         case nn.Linear():
             return parameters * output[1:-1].numel()
         case _:
@@ -126,7 +126,7 @@ def _multiply_adds(module: nn.Module, parameters: int, output: torch.Size) -> in
 
 
 class _Counter(TorchFunctionMode):
-    """Adds up the multiply-adds of every convolution and linear map of one image, whoever calls it."""
+    """Counts the multiply-adds of all convolutions and linear maps, including calls by functions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,9 +150,9 @@ def _numbers_in(*tensors: torch.Tensor | None) -> int:
 @dataclass(frozen=True)
 class _Field:
     size: int
-    """Pixels that one position of a map sees."""
+    """Side length in pixels of the region that influences one position of a map."""
     stride: int
-    """Pixels between the centres of neighbouring positions."""
+    """Distance in pixels between neighbouring positions."""
 
     def through(self, window: int, stride: int) -> "_Field":
         return _Field(self.size + (window - 1) * self.stride, self.stride * stride)
@@ -170,14 +170,14 @@ _FLATTEN_CALLS = {torch.flatten, "flatten"}
 
 
 class _Tracer(fx.Tracer):
-    """Looks into a layer only where its kind, or torch's own that it extends, says nothing."""
+    """Treats layers of known types, and subclasses of them, as leaves, and traces into all others."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, _POINTWISE | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Shapes(fx.Interpreter):
-    """Runs a traced network and leaves each result's shape with its node; torch's own ShapeProp imports sympy."""
+    """Runs a traced network and stores each result's shape in its node (torch's ShapeProp would import sympy)."""
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)
@@ -186,11 +186,11 @@ class _Shapes(fx.Interpreter):
 
 
 def _receptive_fields(model: nn.Module, image: torch.Tensor) -> dict[str, int | None]:
-    """Module name → receptive field in pixels; the logits' under _WHOLE. Empty where the network cannot be traced."""
+    """Module name → receptive field in pixels, that of the logits under _WHOLE; empty if tracing fails."""
     try:
         traced = fx.GraphModule(model, _Tracer().trace(model))
         _Shapes(traced).run(image)
-    except Exception:  # the model's own code runs on stand-ins for tensors, and may fail in any way
+    except Exception:  # model code run on proxies may raise anything
         return {}
     fields: dict[fx.Node, _Field | None] = {}
     named: dict[str, int | None] = {}
@@ -202,7 +202,7 @@ def _receptive_fields(model: nn.Module, image: torch.Tensor) -> dict[str, int | 
 
 
 def _field_after(node: fx.Node, traced: fx.GraphModule, fields: dict[fx.Node, _Field | None]) -> _Field | None:
-    """The field of a node from those of its inputs; None where an input or the operation is not known."""
+    """The field of a node from those of its inputs; None if an input's field or the operation is unknown."""
     inputs = node.all_input_nodes
     arms = [field for field in map(fields.get, inputs) if field]
     if not arms or len(arms) < len(inputs) or len({arm.stride for arm in arms}) > 1:
@@ -229,13 +229,13 @@ def _field_after(node: fx.Node, traced: fx.GraphModule, fields: dict[fx.Node, _F
 
 
 def _flattened(field: _Field, before: Shape, after: Shape) -> _Field | None:
-    """Every position at once: what follows sees the whole map."""
+    """The field after flattening, which combines all positions of the map."""
     square_map = len(before) == 4 and len(after) == 2 and before[2] == before[3]
     return field.through(before[2], 1) if square_map else None
 
 
 def _window(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> tuple[int | None, int | None]:
-    """Pixels spanned and pixels stepped, in positions of the layer's input; None where they differ by axis."""
+    """Size and stride of a window in positions of the layer's input; None if they differ between the axes."""
     kernel, stride, dilation = (
         _side(value) for value in (layer.kernel_size, layer.stride, getattr(layer, "dilation", 1))
     )
