@@ -1,1 +1,1 @@
-"""The loop and what it needs: learners, optimisers, evaluation, the LR range test. Knows no files."""
+"""The training loop, learners, optimisers, evaluation and the LR range test. Reads and writes no files of a run."""

@@ -1,8 +1,8 @@
-"""Measures under which circumstances training steps are fastest: threads, memory format, compiled, stacked seeds.
+"""Measure the fastest circumstances for training steps: threads, memory format, compiled or stacked steps.
 
-None of it is worth more than a small share of the training that it serves, so short trainings are not measured, and a
-form that loses for one variant is not tried for the next. Compiling costs tens of seconds a network; stacked seeds pay
-on a GPU that one alone leaves idle, and never on a CPU, where they are not tried.
+Measuring must take only a small share of the training time, so short trainings are not measured, and a form that is
+slower for one variant is not tried for the next. Compiling takes tens of seconds per network. Stacked seeds are faster
+on a GPU that one run leaves idle, but never on a CPU, where they are not tried.
 """
 
 import math
@@ -22,13 +22,13 @@ from harness.training.build import build_learner, build_model, build_normaliser,
 from harness.values import Values, first_line
 
 WORTH_SECONDS = 60.0
-"""Training that takes less in all is not worth measuring anything but one step for."""
+"""If all training takes less than this, only one step is timed and nothing else is measured."""
 WORTH_STEPS = 400
-"""Nor is one of fewer steps in all, however long they are: measuring threads and memory format takes about 20."""
+"""With fewer steps in total nothing is measured either, since measuring threads and memory format takes about 20."""
 COMPILING_WORTH_SECONDS = 1200.0
-"""A variant whose runs train for less in all is not worth compiling anything for."""
+"""Compiling is not tried for a variant whose runs train for less than this in total."""
 GAIN = 1.05
-"""Anything but the plain form has to win by this much, what it costs itself counted."""
+"""Another form than the plain one must be faster by this factor, including its own cost."""
 ROUNDS = 3
 INF = math.inf
 
@@ -36,41 +36,41 @@ Step = Callable[[], None]
 
 
 class Measured(Values):
-    """The circumstances that were fastest, and what was seen."""
+    """The fastest circumstances, and the measurements."""
 
     threads: int
     memory_format: str
     step: str
     reason: str = ""
-    """In words; empty where the training is too short to measure."""
+    """The measurements in words; empty if the training is too short to measure."""
     runs: int = 1
-    """Of a variant, when it was measured."""
+    """Number of runs per variant when it was measured."""
 
     def applied(self, circumstances: Circumstances, left_open: Circumstances) -> Circumstances:
-        """`circumstances` with what was measured in place of what `left_open` leaves to be settled."""
+        """`circumstances` with the measured values for the fields that are "auto" in `left_open`."""
         found = self.model_dump(include={"threads", "memory_format", "step"})
         open_ = {name: value for name, value in found.items() if getattr(left_open, name) == "auto"}
         return circumstances.model_copy(update=open_)
 
 
 def plain(circumstances: Circumstances) -> Measured:
-    """The circumstances as they stand, with an eager step where its form is open."""
+    """The given circumstances, with an eager step if its form is "auto"."""
     step = "eager" if circumstances.step == "auto" else circumstances.step
     return Measured(threads=int(circumstances.threads), memory_format=circumstances.memory_format, step=step)
 
 
 def runs_each(plan: Plan) -> int:
-    """Runs of the variant that has most."""
+    """The largest number of runs of a variant."""
     return max(Counter(spec.variant for spec in plan.runs).values())
 
 
 def total_steps(plan: Plan, datasets: Mapping[Data, Dataset]) -> int:
-    """Optimiser steps of all runs."""
+    """Number of optimiser steps of all runs."""
     return sum(_steps(plan, datasets).values())
 
 
 def serial_seconds(plan: Plan, datasets: Mapping[Data, Dataset]) -> float:
-    """How long the steps of all runs take, one after the other under the plan's circumstances, by the second step."""
+    """Estimated time of the steps of all runs, one after the other under the plan's circumstances, by one step."""
     recipe = plan.runs[0].recipe
     take = training_step(recipe, plan.circumstances.model_copy(update={"step": "eager"}), datasets[recipe.data])
     take()
@@ -78,7 +78,7 @@ def serial_seconds(plan: Plan, datasets: Mapping[Data, Dataset]) -> float:
 
 
 def _steps(plan: Plan, datasets: Mapping[Data, Dataset]) -> dict[str, int]:
-    """Variant → optimiser steps of all its runs."""
+    """Variant → number of optimiser steps of all its runs."""
     runs = runs_each(plan)
     return {
         name: runs * recipe.epochs * steps_per_epoch(len(datasets[recipe.data].train.labels), recipe.batch_size)
@@ -90,14 +90,14 @@ def measure(plan: Plan, datasets: Mapping[Data, Dataset], asked: Circumstances) 
     """Time a few steps of the plan's variants under different circumstances.
 
     Args:
-        asked: as the user left them: only what is "auto" there is varied.
+        asked: the circumstances as the user gave them; only those that are "auto" are varied.
     """
     recipes, runs = plan.recipes, runs_each(plan)
     steps = _steps(plan, datasets)
     first, recipe = next(iter(recipes.items()))
     here = plan.circumstances.model_copy(update={"step": "eager"})
     take, total = training_step(recipe, here, datasets[recipe.data]), sum(steps.values())
-    once = _seconds(take)  # the first step is the slowest: what is short by it is short
+    once = _seconds(take)  # the first step is the slowest, so this is an upper bound
     worth = total >= WORTH_STEPS and once * total > WORTH_SECONDS
     if worth:
         once = _median(take)
@@ -116,7 +116,7 @@ def measure(plan: Plan, datasets: Mapping[Data, Dataset], asked: Circumstances) 
 def _machine(
     recipe: Recipe, here: Circumstances, dataset: Dataset, asked: Circumstances
 ) -> tuple[Circumstances, list[str]]:
-    """Threads and memory format, one after the other, each beside what is used until then."""
+    """The fastest threads and memory format, measured one after the other against the best so far."""
     others: list[tuple[str, int | str]] = []
     if asked.threads == "auto" and here.device == "cpu" and int(here.threads) > 1:
         others.append(("threads", 1))
@@ -154,10 +154,10 @@ def _form(
             try:
                 once, more, made = _compiled_seconds(plain, recipe, here, dataset, runs)
                 compiled += steps[variant] * more + made
-            except Exception as error:  # no C++ compiler, a network that dynamo cannot follow: eager works all the same
+            except Exception as error:  # no C++ compiler, or dynamo cannot trace the network: use eager
                 compiled = INF
                 said.append(f"compiling failed: {first_line(error)[:200]}; remove runs/steps.json to try again")
-            torch.compiler.reset()  # with it goes the memory of its CUDA graphs
+            torch.compiler.reset()  # frees the memory of its CUDA graphs
         eager += steps[variant] * once
         if eager < compiled < INF:
             said.append(f"measured: compiling {variant!r} makes its steps {eager / compiled:.2f} times as fast")
@@ -179,7 +179,8 @@ def _form(
 def _compiled_seconds(
     plain: Step, recipe: Recipe, here: Circumstances, dataset: Dataset, runs: int
 ) -> tuple[float, float, float]:
-    """Of an eager step, of a compiled one, taken in turns, and of all runs' compiling: the second finds it kept."""
+    """Seconds of an eager step and of a compiled one, measured alternately; and of compiling for all runs, whose result
+    is cached after the first."""
     other = here.model_copy(update={"step": "compiled"})
     first, pairs = _pairs(plain, training_step(recipe, other, dataset))
     again = _seconds(training_step(recipe, other, dataset)) if runs > 1 else 0.0
@@ -188,26 +189,26 @@ def _compiled_seconds(
 
 
 def _stacked_seconds(recipe: Recipe, here: Circumstances, dataset: Dataset, runs: int) -> float:
-    """Of one step of so many runs at once; infinite where they cannot train as one, or where it never pays."""
+    """Seconds of one step of `runs` stacked runs; infinite if they cannot be stacked or stacking never pays."""
     if runs == 1 or (recipe.lr_finder and recipe.lr_finder.each_run) or not here.device.startswith("cuda"):
         return INF
     try:
         return _median(training_step(recipe, here.model_copy(update={"step": "stacked"}), dataset, runs))
-    except Exception as error:  # most often their memory does not fit
+    except Exception as error:  # usually out of memory
         tqdm.write(f"training all seeds as one failed: {first_line(error)[:200]}")
         torch.cuda.empty_cache()
         return INF
 
 
 def _pairs(eager: Step, compiled: Step) -> tuple[float, list[tuple[float, float]]]:
-    """Seconds of the first compiled step, and (eager, compiled) seconds of the next ones, in turns."""
+    """Seconds of the first compiled step, and (eager, compiled) seconds of the next ones, measured alternately."""
     took = _seconds(compiled)
-    compiled()  # CUDA graphs are recorded in the second step
+    compiled()  # the second step records CUDA graphs
     return took, [(_seconds(eager), _seconds(compiled)) for _ in range(ROUNDS)]
 
 
 def _in_turns(one: Step, other: Step, here: Circumstances, there: Circumstances) -> tuple[float, float]:
-    """Median seconds of two steps, taken in turns, each with its own number of threads."""
+    """Median seconds of two kinds of steps, measured alternately, each with its own number of threads."""
     took: list[tuple[float, float]] = []
     for _ in range(1 + ROUNDS):
         torch.set_num_threads(int(here.threads))
@@ -219,7 +220,7 @@ def _in_turns(one: Step, other: Step, here: Circumstances, there: Circumstances)
 
 
 def training_step(recipe: Recipe, circumstances: Circumstances, dataset: Dataset, runs: int = 1) -> Step:
-    """One whole training step on random images, the augmentation left out; `runs` of them at once if stacked."""
+    """A function that takes one whole training step on random images, without augmentation; `runs` stacked runs."""
     settled = recipe.model_copy(update={"schedule": Constant()})
     count = len(dataset.train.labels)
     states = [

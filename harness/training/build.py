@@ -1,6 +1,6 @@
-"""What a run is made of: images on the device, the network, its learner, optimiser and schedule.
+"""Build the parts of a run: images on the device, the network, its learner, optimiser and schedule.
 
-Everything follows from the recipe, the seed, the images and the circumstances; seeds and threads are set here.
+All parts are determined by the recipe, the seed, the images and the circumstances. Seeds and threads are set here.
 """
 
 import logging
@@ -28,14 +28,14 @@ from harness.training.stacked import Stack
 from harness.values import HarnessError
 
 FITTED = 5000
-"""Training images, taken at equal distances across the whole set, that a model's fixed weights are made from."""
+"""Number of training images, evenly spaced over the whole set, from which fixed weights are computed."""
 STAYS = 0.5
-"""Images stay on the device while they take no more than this share of the memory that is free there."""
+"""Images are kept on the device if they take at most this share of its free memory."""
 
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split: labels (N,) int64 on the device, images (N, H, W, C) uint8 there too, or memory-mapped."""
+    """A split: labels, shape (N,), int64, on the device; images, shape (N, H, W, C), uint8, there or memory-mapped."""
 
     images: Tensor
     labels: Tensor
@@ -43,7 +43,7 @@ class DeviceSplit:
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A data set for one device; made once, used by every run of a plan."""
+    """A data set prepared for one device, shared by all runs of a plan."""
 
     dataset: Dataset
     train: DeviceSplit
@@ -52,17 +52,17 @@ class DeviceData:
 
 
 def device_data(dataset: Dataset, device: str) -> DeviceData:
-    """Every split's labels on the device, and its images too where they fit.
+    """Move every split's labels to the device, and its images too if they fit.
 
-    On a CPU the memory-mapped cache is used as it is. On a GPU, images beyond `STAYS` of the free memory stay in it as
-    well, and batches of them travel through pinned memory.
+    On a CPU the memory-mapped cache is used directly. On a GPU, images that take more than `STAYS` of the free memory
+    also remain in the cache, and their batches are transferred through pinned memory.
     """
     room = STAYS * torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else math.inf
 
     def move(split: Split) -> DeviceSplit:
         nonlocal room
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does anybody write
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is never written to
             images = torch.from_numpy(split.images)
         if images.numel() <= room:
             room -= images.numel()
@@ -75,20 +75,20 @@ def device_data(dataset: Dataset, device: str) -> DeviceData:
 
 @dataclass(frozen=True)
 class Parts:
-    """A network before its first step, and how images come to it."""
+    """A network before its first step, its normaliser and its source of images."""
 
     options: dict[str, Any]
-    """What the registry built the network with."""
+    """The arguments that the network was built with."""
     model: nn.Module
     normaliser: Normaliser
     source: Source
 
 
 def build(spec: RunSpec, circumstances: Circumstances, data: DeviceData, workers: int) -> Parts:
-    """The parts of a run, with every seed and the thread count set.
+    """Build the parts of a run, after setting all seeds and the thread count.
 
     Raises:
-        HarnessError: an option, a transform or an image shape that cannot be used.
+        HarnessError: an option, a transform or an image shape cannot be used.
     """
     recipe, dataset = spec.recipe, data.dataset
     options, model = build_model(recipe, circumstances, dataset, spec.seed)
@@ -107,9 +107,9 @@ def build(spec: RunSpec, circumstances: Circumstances, data: DeviceData, workers
 
 
 def evenly(total: int, count: int) -> Tensor:
-    """Indices of `count` of `total` items, or of all if there are fewer, at equal distances: (count,) int64.
+    """Indices of `count` evenly spaced items out of `total` (all if there are fewer), shape (count,), int64.
 
-    A folder lies class by class: its first items are of one class.
+    Folders are sorted by class, so the first items would all be of one class.
     """
     return torch.linspace(0, total - 1, min(count, total), dtype=torch.float64).round().long()
 
@@ -119,7 +119,7 @@ def _fitted_to(images: Tensor, device: torch.device) -> Tensor:
 
 
 def build_normaliser(recipe: Recipe, circumstances: Circumstances, dataset: Dataset) -> Normaliser:
-    """How this data set's images reach a network of this recipe."""
+    """The normaliser for this data set and recipe."""
     return Normaliser.make(
         dataset.mean, dataset.std, circumstances.device, circumstances.memory_format, recipe.precision
     )
@@ -128,15 +128,16 @@ def build_normaliser(recipe: Recipe, circumstances: Circumstances, dataset: Data
 def build_model(
     recipe: Recipe, circumstances: Circumstances, dataset: Dataset, seed: int
 ) -> tuple[dict[str, Any], nn.Module]:
-    """The network on its device, in its memory format, and its options; sets the seed and the thread count."""
+    """Build the network on its device in its memory format; sets the seed and the thread count. Also returns the
+    network's options."""
     torch.set_num_threads(int(circumstances.threads))
     device = circumstances.device
     if device == "cpu":
         keep_freed_memory()
     elif device.startswith("cuda"):
-        torch.cuda.set_device(device)  # else pinning memory for another GPU opens a context on the first
-        torch.backends.cudnn.deterministic = True  # else it may sum a gradient in another order every time
-        torch.backends.cudnn.allow_tf32 = False  # else convolutions in "fp32" have 10 bits of mantissa
+        torch.cuda.set_device(device)  # otherwise pinning memory opens a context on the first GPU
+        torch.backends.cudnn.deterministic = True  # otherwise the order of summation in gradients may vary
+        torch.backends.cudnn.allow_tf32 = False  # otherwise "fp32" convolutions have 10 bits of mantissa
     torch.manual_seed(seed)
     options = model_options(recipe, dataset)
     model = models.build(recipe.model.name, **options).to(device)
@@ -145,10 +146,10 @@ def build_model(
 
 
 def model_options(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """Every option of the model: the recipe's, the defaults, and the data's channels, image size and classes.
+    """All options of the model: the recipe's, the defaults, and the data set's channels, image size and classes.
 
     Raises:
-        HarnessError: the recipe sets what follows from the data, or images are not square.
+        HarnessError: the recipe sets an option that follows from the data, or the images are not square.
     """
     shape = {"in_channels": dataset.channels, "image_size": dataset.height, "classes": len(dataset.classes)}
     for name in shape.keys() & recipe.model.options.keys():
@@ -166,7 +167,7 @@ def model_options(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
 
 
 def complete_model(recipe: Recipe, dataset: Dataset) -> Model:
-    """The recipe's model with every option given that does not follow from the data.
+    """The recipe's model with all options filled in, except those that follow from the data.
 
     Raises:
         HarnessError: see `model_options`.
@@ -177,7 +178,12 @@ def complete_model(recipe: Recipe, dataset: Dataset) -> Model:
 
 
 def new_state(model: nn.Module, recipe: Recipe, circumstances: Circumstances, lr: float, images: int) -> State:
-    """Before the first step of training on so many images at the peak rate `lr`."""
+    """The state before the first training step.
+
+    Args:
+        lr: the peak learning rate.
+        images: number of training images.
+    """
     optimizer, device = build_optimizer(model, recipe, lr), circumstances.device
     per_epoch = steps_per_epoch(images, recipe.batch_size)
     return State(
@@ -194,7 +200,7 @@ def new_state(model: nn.Module, recipe: Recipe, circumstances: Circumstances, lr
 def build_learner(
     states: Sequence[State], recipe: Recipe, circumstances: Circumstances, autocast: torch.autocast
 ) -> Learner:
-    """What trains these states, all at the same step: one alone, or all stacked."""
+    """The learner that trains these states, all at the same step: a single one, or several stacked."""
     if circumstances.step == "stacked":
         return Stack(states, recipe, autocast)
     (alone,) = states
@@ -202,7 +208,7 @@ def build_learner(
 
 
 def _compiled(model: nn.Module, device: str) -> Callable[[Tensor], Tensor]:
-    """The network through torch's inductor, on CUDA in a CUDA graph; compiled code is kept, see `harness.__main__`."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it tells CPUs that there is no CUDA
-    torch.compiler.reset()  # or the networks of earlier runs count towards dynamo's limit of recompilations
+    """The network compiled by torch's inductor, on CUDA in a CUDA graph; its cache is set up in `harness.__main__`."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns about missing CUDA
+    torch.compiler.reset()  # otherwise networks of earlier runs count towards dynamo's recompile limit
     return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.startswith("cuda") else None)

@@ -1,4 +1,4 @@
-"""The device at hand: what it can do, how much memory work on it takes, and how its memory is kept."""
+"""The device of a run: detection, system metrics, and memory."""
 
 import contextlib
 import ctypes
@@ -17,12 +17,12 @@ _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def detect(device: str = "auto") -> Machine:
-    """The device to run on ("auto": CUDA, else MPS, else CPU), whether it computes bf16 in hardware, and CPU threads.
+    """Detect the device ("auto": CUDA, else MPS, else CPU), whether it computes bf16 in hardware, and the CPU threads.
 
-    Threads: as many as there are cores that this process may use, by its affinity and its control group.
+    The number of threads is the number of cores that this process may use by its affinity and control group.
 
     Raises:
-        HarnessError: the device asked for is not here, or not one.
+        HarnessError: the requested device does not exist on this machine, or is not a device name.
     """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
         raise HarnessError(f"`device` must be auto, cpu, mps, cuda or cuda:0 and on; got {device!r}")
@@ -40,25 +40,25 @@ def detect(device: str = "auto") -> Machine:
 def _has_bf16(kind: str) -> bool:
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if kind == "cpu":  # AVX512-BF16 or AMX; elsewhere bf16 is emulated, and slower than fp32
+    if kind == "cpu":  # AVX512-BF16 or AMX; without them bf16 is emulated and slower than fp32
         return bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
     return False
 
 
 def gpus() -> int:
-    """CUDA devices that this process may use."""
+    """Number of CUDA devices that this process may use."""
     return torch.cuda.device_count()
 
 
 def hardware(device: str) -> dict[str, str | None]:
-    """What a run's record says of its device: its name, and the version of CUDA where it is used."""
+    """The device's name and, on a GPU, the version of CUDA, for the record of a run."""
     if device.startswith("cuda"):
         return {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return {"device": device, "cuda": None}
 
 
 def system_metrics(device: str) -> dict[str, float]:
-    """Load and memory right now, named as MLflow's system metrics are."""
+    """Current load and memory, with the names of MLflow's system metrics."""
     process = psutil.Process()
     metrics = {
         "system/cpu_utilization_percentage": psutil.cpu_percent(),
@@ -72,40 +72,40 @@ def system_metrics(device: str) -> dict[str, float]:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Start `peak_memory_bytes` anew, where the system can: a process makes many runs."""
+    """Reset `peak_memory_bytes` if the system supports it, since a process makes many runs."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     elif _CLEAR_REFS.exists():
-        with contextlib.suppress(OSError):  # a container may forbid it; the peak is then the process's
+        with contextlib.suppress(OSError):  # containers may forbid it; then the peak is since the process started
             _CLEAR_REFS.write_text("5")
 
 
 def peak_memory_bytes(device: str) -> int:
-    """The most memory held since `reset_peak_memory`: CUDA's allocator's, elsewhere the process's resident size."""
+    """Peak memory since `reset_peak_memory`: of CUDA's allocator, otherwise the process's resident size."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     if _STATUS.exists():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
-    import resource  # not on every system
+    import resource  # not available on all systems
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, the only other one we run on
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS, the only other supported system
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what training frees and takes again every step, where it is glibc.
+    """Make glibc keep freed memory, because training frees and allocates the same blocks in every step.
 
-    By default it gives blocks of some megabytes back to the system and has them cleared page by page when they are next
-    asked for: a quarter of a small network's time on a CPU. Blocks beyond 32 MB still go back, so that the process
-    stays small.
+    By default glibc returns blocks of several megabytes to the system, which clears their pages again at the next
+    allocation; this takes a quarter of a small network's time on a CPU. Blocks above 32 MB are still returned, which
+    limits the size of the process.
     """
-    with contextlib.suppress(OSError, AttributeError):  # another system, another C library
+    with contextlib.suppress(OSError, AttributeError):  # another system or C library
         library = ctypes.CDLL("libc.so.6")
         library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         library.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def give_back_freed_memory() -> None:
-    """What `keep_freed_memory` has kept for a next step, now that other work comes."""
+    """Return the memory kept by `keep_freed_memory` to the system before other work than training steps."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

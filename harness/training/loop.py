@@ -1,8 +1,8 @@
-"""The training loop, for one run or several at once: yields what happens, writes nothing.
+"""The training loop for one run or several stacked runs; it yields events and writes nothing.
 
 `train` yields a `StepDone` after every optimiser step and an `EpochDone` after every epoch; its clock is stopped while
-the caller works. `State` is complete between any two steps: saved there and loaded elsewhere, training goes on
-bit for bit as if it had never stopped.
+the caller handles them. `State` is complete between any two steps: training that is resumed from a saved state is equal
+bit for bit to uninterrupted training.
 """
 
 import math
@@ -25,12 +25,12 @@ from harness.records.events import EpochDone, Scores
 from harness.training.average import Average
 
 Evaluate = Callable[[], tuple[Scores | None, Scores]]
-"""Scores of the network as it is now on the validation split, if there is one, and on the test split."""
+"""Returns the current network's scores on the validation split (None if there is none) and on the test split."""
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """`step` optimiser steps of `total` are done."""
+    """`step` of `total` optimiser steps are done."""
 
     step: int
     total: int
@@ -50,32 +50,32 @@ class NotFinite(ArithmeticError):
 
 @dataclass
 class State:
-    """All that changes while a run trains."""
+    """Everything that changes while a run trains."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler
     forward: Callable[[Tensor], Tensor]
-    """What a whole batch goes through: the model, or its compiled form."""
+    """The model or its compiled form, applied to full batches."""
     averaged: Average | None = None
     step: int = 0
-    """Optimiser steps taken."""
+    """Number of optimiser steps taken."""
     sums: Tensor = field(default_factory=lambda: torch.zeros(2))
-    """Over the epoch so far, on the device: summed loss, correct predictions."""
+    """Sum of losses and number of correct predictions in the epoch so far, on the device."""
     first_bad: Tensor = field(default_factory=lambda: torch.tensor(torch.inf))
-    """The first step whose loss was not finite, on the device."""
+    """The first step with a loss that was not finite (infinity if none), on the device."""
     lrs: list[float] = field(default_factory=list)
-    """The rate of every step of the epoch so far; empty once the epoch has been evaluated."""
+    """Learning rate of every step of the epoch so far; empty once the epoch has been evaluated."""
     seconds: float = 0.0
-    """Spent training in the epoch so far."""
+    """Training time of the epoch so far."""
 
     @property
     def network(self) -> nn.Module:
-        """What is evaluated and kept: the average where there is one, else the model."""
+        """The network that is evaluated and saved: the moving average if there is one, else the model."""
         return self.model if self.averaged is None else self.averaged.module
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain numbers only, random state included."""
+        """The state as tensors and plain numbers, including random states."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -92,7 +92,7 @@ class State:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from a saved state; the parts keep their identity."""
+        """Load a saved state into the existing objects."""
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.averaged is not None:
@@ -109,19 +109,19 @@ class State:
 
 
 class Learner(Protocol):
-    """What takes optimiser steps: one network (`Alone`), or several at once (`stacked.Stack`)."""
+    """Takes optimiser steps for one network (`Alone`) or several at once (`stacked.Stack`)."""
 
     @property
     def states(self) -> Sequence[State]:
-        """Of each run; all at the same step."""
+        """The state of each run, all at the same step."""
         ...
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """One optimiser step of every run: images (M, B, C, H, W), labels (M, B)."""
+        """Take one optimiser step for every run: images (M, B, C, H, W), labels (M, B)."""
         ...
 
     def first_bad_steps(self) -> dict[int, int]:
-        """Run → its first step whose loss was not finite, for those that have one; waits for the device."""
+        """Run → its first step with a loss that was not finite, for runs that have one; waits for the device."""
         ...
 
 
@@ -132,7 +132,7 @@ class Alone:
         self.states, self._recipe, self._autocast = [state], recipe, autocast
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """As `Learner.step`, M = 1."""
+        """`Learner.step` with M = 1."""
         take_step(self.states[0], images[0], labels[0], self._recipe, self._autocast)
 
     def first_bad_steps(self) -> dict[int, int]:
@@ -142,7 +142,7 @@ class Alone:
 
 
 Event = tuple[int, StepDone | EpochDone | NotFinite]
-"""Which run of a learner, and what it did. Step events are attributed to the first run that still trains."""
+"""(Index of the learner's run, event). Step events are attributed to the first run that still trains."""
 
 
 def train(
@@ -154,15 +154,19 @@ def train(
     normaliser: Normaliser,
     evaluates: Sequence[Evaluate],
 ) -> Iterator[Event]:
-    """Train a learner's runs from wherever their states are to the recipe's last epoch.
+    """Train a learner's runs from their current states to the recipe's last epoch.
 
-    A run whose training, validation or test loss is infinite or NaN ends with `NotFinite`; the others go on. Seconds
-    are shared equally among runs that train at once.
+    A run with an infinite or NaN training, validation or test loss ends with `NotFinite`; the others continue. Time is
+    divided equally among stacked runs.
 
     Args:
-        sources: of each run, augmented images by index, uint8 on the device.
-        labels: (N,) int64 on the device.
-        evaluates: of each run.
+        sources: the source of augmented images of each run, uint8 on the device.
+        labels: shape (N,), int64, on the device.
+        seeds: the seed of each run.
+        evaluates: the evaluation function of each run.
+
+    Yields:
+        Events with the index of the run that they belong to.
     """
     states, count = learner.states, len(labels)
     per_epoch = steps_per_epoch(count, recipe.batch_size)
@@ -184,7 +188,7 @@ def train(
             last = states[0].step % per_epoch == 0
             bad = (
                 learner.first_bad_steps() if last or not labels.is_cuda else {}
-            )  # on CUDA the host waits once an epoch
+            )  # on CUDA the host synchronises once per epoch
             share = (time.perf_counter() - clock) / len(states)
             for state in states:
                 state.seconds += share
@@ -199,9 +203,9 @@ def train(
 
 
 def take_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, autocast: torch.autocast) -> None:
-    """One optimiser step on images (B, C, H, W) and labels (B,); nothing here waits for the device.
+    """Take one optimiser step on images (B, C, H, W) and labels (B,), without synchronising with the device.
 
-    An epoch's short last batch is not worth compiling another shape for.
+    A smaller last batch uses the uncompiled model, because compiling for its shape would not pay.
     """
     with autocast:
         logits = (state.forward if len(labels) == recipe.batch_size else state.model)(images)
@@ -231,7 +235,7 @@ def _end_epoch(state: State, per_epoch: int, images: int, evaluate: Evaluate) ->
 
 
 def end_epoch(state: State, epoch: int, images: int, evaluate: Evaluate) -> EpochDone:
-    """The epoch's numbers, its evaluation among them; the state is ready for the next.
+    """Evaluate, return the epoch's numbers, and reset the state for the next epoch.
 
     Raises:
         NotFinite: a validation or test loss is infinite or NaN.

@@ -1,8 +1,8 @@
-"""The LR range test (Smith 2017, arXiv:1506.01186), by torch-lr-finder 0.2.2, made safe to build on.
+"""The LR range test (Smith 2017, arXiv:1506.01186) by torch-lr-finder 0.2.2, with additional checks.
 
-The library restores weights and optimiser but not the random state, sweeps on through NaN losses and suggests a rate
-all the same. Here the sweep works on a copy of the network, the random state is put back, the first loss that is not
-finite ends it, and no suggestion is drawn from a sweep that failed.
+The library restores weights and optimiser but not the random state, and continues after NaN losses and still suggests a
+rate. Here the test runs on a copy of the network, the random state is restored, the first loss that is not finite ends
+the test, and a failed test gives no suggestion.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ from harness.training.optimizers import build_optimizer
 from harness.values import HarnessError
 
 SKIP_START, SKIP_END = 10, 5
-"""Points at the sweep's ends that the suggestion ignores: torch-lr-finder's own defaults."""
+"""Numbers of points at both ends that the suggestion ignores; torch-lr-finder's defaults."""
 
 
 class LRFinderError(HarnessError):
-    """A sweep from which no rate can be suggested."""
+    """An LR range test that gives no suggestion."""
 
 
 def find_lr(
@@ -47,15 +47,16 @@ def find_lr(
     normaliser: Normaliser,
     stop: ShouldStop = lambda: False,
 ) -> LRFound:
-    """Sweep the learning rate over a copy of `model`; the model and every random state are as before.
+    """Run the test on a copy of `model`; the model and all random states are unchanged.
 
     Args:
-        source, labels: as for `train`; batches come in the order of epoch 0, and the next epochs' if it is too short.
+        source, labels: as for `train`; batches are in the order of epoch 0, followed by further epochs if needed.
+        stop: polled before every iteration.
 
     Raises:
-        NotFinite: a loss was infinite or NaN, at this iteration of the sweep.
-        LRFinderError: too few points before it diverged, or a loss that never fell.
-        Interrupted: `stop`, asked before every iteration, said so.
+        NotFinite: a loss was infinite or NaN; `step` is the iteration.
+        LRFinderError: the loss diverged after too few iterations, or never fell.
+        Interrupted: `stop` returned True.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TqdmExperimentalWarning)  # it imports tqdm.autonotebook
@@ -65,16 +66,16 @@ def find_lr(
     values = recipe.lr_finder
     assert values is not None
     clock = time.perf_counter()
-    mps = torch.mps.get_rng_state() if labels.is_mps else None  # fork_rng keeps those of the CPU and of this GPU alone
+    mps = torch.mps.get_rng_state() if labels.is_mps else None  # fork_rng covers only the CPU and this GPU
     with torch.random.fork_rng([labels.device] if labels.is_cuda else []):
         swept = _Autocast(copy.deepcopy(model), normaliser.autocast)
         optimizer = build_optimizer(swept, recipe, values.start_lr)
-        if recipe.clip_norm is not None:  # the finder knows nothing of it
+        if recipe.clip_norm is not None:  # the library does not support clipping
             optimizer.register_step_pre_hook(_clipping(swept, recipe.clip_norm))
         batches = TrainDataLoaderIter(_Batches(source, labels, recipe, seed, normaliser, stop))
         finder = torch_lr_finder.LRFinder(swept, optimizer, _FiniteLoss(recipe.label_smoothing), device=labels.device)
         shown = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
-        with contextlib.redirect_stdout(io.StringIO()), shown:  # it prints, and draws its bar into logs too
+        with contextlib.redirect_stdout(io.StringIO()), shown:  # it prints, and shows a bar in logs too
             finder.range_test(
                 batches,
                 start_lr=values.start_lr,
@@ -96,13 +97,13 @@ def find_lr(
 
 
 def suggest(lrs: Sequence[float], losses: Sequence[float], rule: str = "steepest") -> float:
-    """The rate that a sweep suggests, its first ten and last five points left out.
+    """The suggested rate, ignoring the first ten and last five points.
 
     Args:
-        rule: "steepest", as torch-lr-finder's `plot(suggest_lr=True)` has it, or "minimum_tenth"; see `LRFinder`.
+        rule: "steepest", as in torch-lr-finder's `plot(suggest_lr=True)`, or "minimum_tenth"; see `LRFinder`.
 
     Raises:
-        LRFinderError: fewer than 17 points, or a loss that falls nowhere.
+        LRFinderError: there are fewer than 17 points, or the loss never falls.
     """
     if len(lrs) < SKIP_START + SKIP_END + 2:
         raise LRFinderError(
@@ -129,7 +130,7 @@ def _clipping(model: nn.Module, largest: float) -> Callable[..., None]:
 
 
 class _Autocast(nn.Module):
-    """Runs a network under the run's own precision: the finder knows only fp16 with a gradient scaler."""
+    """Runs a network in the run's precision, since the library supports only fp16 with a gradient scaler."""
 
     def __init__(self, inner: nn.Module, autocast: torch.autocast):
         super().__init__()
@@ -154,7 +155,7 @@ class _FiniteLoss(nn.Module):
 
 
 class _Batches:
-    """Training batches without end, as the finder wants them: (images (B, C, H, W), labels (B,))."""
+    """An endless iterable of training batches, as the library requires: (images (B, C, H, W), labels (B,))."""
 
     def __init__(
         self, source: Source, labels: Tensor, recipe: Recipe, seed: int, normaliser: Normaliser, stop: ShouldStop

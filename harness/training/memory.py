@@ -1,4 +1,4 @@
-"""How much memory a training batch takes, and how large a batch would fit: for the message when one did not."""
+"""Estimate the memory of a training batch and the batch size that would fit, for the out-of-memory message."""
 
 import math
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from harness.plans.spec import Circumstances, Recipe
 from harness.training.build import build_model, build_normaliser
 
 BESIDE = 1.5
-"""What a step takes, over what autograd keeps for it: gradients and workspace come on top."""
+"""Memory of a step relative to what autograd saves for it, to allow for gradients and workspace."""
 
 
 def kept_by_autograd(model: nn.Module, normaliser: Normaliser, images: Tensor, labels: Tensor) -> int:
-    """Bytes that one training batch's forward pass keeps, the batch itself among it, the weights not.
+    """Bytes that autograd saves in the forward pass of a training batch, including the batch but not the weights.
 
     Args:
-        images: (B, H, W, C) uint8.
-        labels: (B,) int64.
+        images: shape (B, H, W, C), uint8.
+        labels: shape (B,), int64.
     """
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
@@ -48,13 +48,13 @@ def batch_that_fits(
     at_once: int = 1,
     room: Callable[[str], float] | None = None,
 ) -> int:
-    """The largest power of two below the recipe's batch size that should fit; 0 if not one image does.
+    """The largest power of two below the recipe's batch size that should fit; 0 if not even one image does.
 
-    Measured on the CPU with small batches, whatever the run's device: shapes and types are the same there.
+    It is measured on the CPU with small batches for any device, since shapes and types are the same.
 
     Args:
-        at_once: seeds that train as one, each with a batch of its own.
-        room: device → bytes that a step may take; what is free by default.
+        at_once: number of stacked seeds, each with its own batch.
+        room: device → bytes that a step may use; by default the free memory.
     """
     here = circumstances.model_copy(update={"device": "cpu"})
     model, normaliser = build_model(recipe, here, dataset, 0)[1].train(), build_normaliser(recipe, here, dataset)
@@ -67,12 +67,12 @@ def batch_that_fits(
 
 
 def _free(device: str) -> float:
-    """Bytes that a new step may take: what is free, what torch keeps for itself, but no more than the process may."""
+    """Bytes that a step may use: free memory and torch's cached memory, up to the process's limit."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     process = psutil.Process()
     free = psutil.virtual_memory().available
-    if not hasattr(process, "rlimit"):  # Linux alone has it
+    if not hasattr(process, "rlimit"):  # only on Linux
         return free
     most = process.rlimit(psutil.RLIMIT_AS)[0]
     return free if most == psutil.RLIM_INFINITY else min(free, most - process.memory_info().vms)

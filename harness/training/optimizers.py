@@ -1,4 +1,4 @@
-"""Optimisers and schedules: from a recipe's values to torch's own classes, every one stepped per batch."""
+"""Build torch's optimisers and schedules from a recipe; all schedules are stepped per batch."""
 
 import math
 
@@ -12,7 +12,7 @@ from harness.values import SpecError
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the model's trainable parameters, at the peak rate `lr`; fused where torch has it."""
+    """The recipe's optimiser for the model's trainable parameters, with peak rate `lr`; fused if torch supports it."""
     values = recipe.optimizer
     parameters = [p for p in model.parameters() if p.requires_grad]
     fused = parameters[0].device.type in ("cpu", "cuda")
@@ -34,10 +34,10 @@ def build_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.
 
 
 def check_schedule(schedule: hyperparameters.Schedule, steps: int) -> None:
-    """Whether a schedule suits a training of so many steps.
+    """Check that a schedule can be used for this number of steps.
 
     Raises:
-        SpecError: a One Cycle too short for its own rise.
+        SpecError: One Cycle with a rise of a single step.
     """
     if isinstance(schedule, hyperparameters.OneCycle) and schedule.pct_start * steps == 1:  # torch would divide by 0
         raise SpecError(
@@ -49,10 +49,10 @@ def check_schedule(schedule: hyperparameters.Schedule, steps: int) -> None:
 def build_scheduler(
     optimizer: torch.optim.Optimizer, schedule: hyperparameters.Schedule, lr: float, steps_per_epoch: int, epochs: int
 ) -> LRScheduler:
-    """The schedule whose `step()` follows every optimiser step.
+    """The schedule, whose `step()` is called after every optimiser step.
 
     Args:
-        lr: the peak rate, which the optimiser was built with.
+        lr: the peak learning rate, as passed to the optimiser.
     """
     match schedule:
         case hyperparameters.OneCycle():

@@ -1,9 +1,9 @@
-"""Stacked seeds: runs that differ in their seeds alone take each optimiser step at once.
+"""Stacked seeds: runs that differ only in their seed take each optimiser step together.
 
 A small network leaves a GPU idle between kernels. Here the parameters, buffers and optimiser states of M runs are
-stacked, (M, ...), and `torch.func.vmap` takes the step over the stacks. Each run's own `State` looks into them, so it
-is evaluated, saved and resumed as if it trained alone. It equals its solo run but for rounding; with dropout, whose
-numbers come from one stream for all, only in distribution.
+stacked, shape (M, ...), and `torch.func.vmap` takes a step for all of them. Each run's `State` holds views of the
+stacks, so it is evaluated, saved and resumed like a single run. Results equal those of single runs except for rounding;
+with dropout, whose random numbers come from one stream for all runs, only in distribution.
 """
 
 import copy
@@ -21,7 +21,7 @@ from harness.training.optimizers import build_optimizer
 
 
 class Stack:
-    """The learner of M states at the same step of the same recipe. Their tensors become views of the stacks."""
+    """The learner of M states of one recipe at the same step. Their tensors become views of the stacks."""
 
     def __init__(self, states: Sequence[State], recipe: Recipe, autocast: torch.autocast):
         self.states, self.recipe, self._autocast = states, recipe, autocast
@@ -44,10 +44,10 @@ class Stack:
         self._sums, self._first_bad = sums, bad
         for number, state in enumerate(states):
             state.sums, state.first_bad = sums[number], bad[number]
-            state.optimizer.step()  # nothing has a gradient, so nothing happens; a schedule asks whether it was called
+            state.optimizer.step()  # without gradients this does nothing, but schedules check that it was called
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """One optimiser step of every run on images (M, B, C, H, W) and labels (M, B)."""
+        """Take one optimiser step for every run on images (M, B, C, H, W) and labels (M, B)."""
         count = labels.shape[1]
         parameters = {n: p.bfloat16() if n in self._halved else p for n, p in self._parameters.items()}
         with self._autocast:
@@ -56,7 +56,7 @@ class Stack:
             logits.flatten(0, 1), labels.flatten(), label_smoothing=self.recipe.label_smoothing, reduction="none"
         )
         losses = each.unflatten(0, labels.shape).mean(1)
-        losses.sum().backward()  # no run's loss depends on another's parameters
+        losses.sum().backward()  # each run's loss depends only on its own parameters
         if self.recipe.clip_norm is not None:
             self._clip(self.recipe.clip_norm)
         self._update()
@@ -66,14 +66,14 @@ class Stack:
             self._first_bad.copy_(torch.minimum(self._first_bad, bad_now))
 
     def first_bad_steps(self) -> dict[int, int]:
-        """Run → its first step whose loss was not finite, for those that have one; waits for the device."""
+        """Run → its first step with a loss that was not finite, for runs that have one; waits for the device."""
         return {number: int(step) for number, step in enumerate(self._first_bad.tolist()) if step != float("inf")}
 
     def _forward(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
         return functional_call(self._skeleton, (parameters, buffers), (images,))
 
     def _update(self) -> None:
-        """The optimiser's step at the rates that the first run's schedule gives, which all runs share."""
+        """Take an optimiser step with the first run's learning rate, which is the same for all runs."""
         group = self.states[0].optimizer.param_groups[0]
         self._optimizer.param_groups[0].update({name: value for name, value in group.items() if name != "params"})
         fresh = not self._optimizer.state
@@ -91,7 +91,7 @@ class Stack:
             state.step += 1
 
     def _clip(self, largest: float) -> None:
-        """As `clip_grad_norm_`, run by run."""
+        """Clip the gradient norm of each run, like `clip_grad_norm_`."""
         gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
         norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
         scales = (largest / (norms + 1e-6)).clamp(max=1)
@@ -99,22 +99,22 @@ class Stack:
             gradient.mul_(scales.view(-1, *[1] * (gradient.dim() - 1)))
 
     def _own(self) -> Iterator[tuple[nn.Parameter, list[nn.Parameter]]]:
-        """Each trained stack, and the runs' parameters in it."""
+        """Each stack of trainable parameters with the runs' own parameters."""
         of_runs = (state.optimizer.param_groups[0]["params"] for state in self.states)
         for stack, *own in zip(self._trained, *of_runs, strict=True):
             yield stack, own
 
     def _adopt_optimizer_states(self) -> None:
-        """What loaded optimisers remember, stacked."""
+        """Stack the states of loaded optimisers."""
         for stack, own in self._own():
             kept = [state.optimizer.state[parameter] for state, parameter in zip(self.states, own, strict=True)]
             for name, value in kept[0].items():
-                alike = name != "step" and value.shape == own[0].shape  # a parameter may be a single number too
+                alike = name != "step" and value.shape == own[0].shape  # a parameter may be a scalar too
                 self._optimizer.state[stack][name] = _stacked([entry[name] for entry in kept]) if alike else value
         self._share_optimizer_state()
 
     def _share_optimizer_state(self) -> None:
-        """Each run's optimiser looks into the stacks; what is no stack, such as Adam's count of steps, is shared."""
+        """Give each run's optimiser views of the stacks; other state, such as Adam's step count, is shared."""
         for stack, own in self._own():
             for name, value in self._optimizer.state.get(stack, {}).items():
                 for number, (state, parameter) in enumerate(zip(self.states, own, strict=True)):
@@ -126,10 +126,13 @@ _WHOLE = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm
 
 
 def _cast_layers(model: nn.Module) -> set[str]:
-    """Have convolutions and linear layers take bf16 and norms fp32; returns whose parameters are to be bf16.
+    """Make convolutions and linear layers cast their input to bf16, and norms to fp32.
 
-    Autocast does not see a convolution under vmap on a CPU, and on CUDA vmap's batch norm mixes bf16 images with fp32
-    statistics, which its backward pass refuses (pytorch#192617).
+    Autocast does not apply to convolutions under vmap on a CPU; on CUDA, batch norm under vmap mixes bf16 images with
+    fp32 statistics, which its backward pass does not support (pytorch#192617).
+
+    Returns:
+        The names of modules whose parameters are to be cast to bf16.
     """
     halved: set[str] = set()
     for name, layer in model.named_modules():
@@ -142,7 +145,7 @@ def _cast_layers(model: nn.Module) -> set[str]:
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
-    """(M, ...), of which each tensor becomes a view."""
+    """Stack tensors to shape (M, ...) and make each of them a view of the stack."""
     stack = torch.stack([tensor.detach() for tensor in tensors])
     for tensor, view in zip(tensors, stack, strict=True):
         tensor.data = view
