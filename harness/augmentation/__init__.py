@@ -1,1 +1,1 @@
-"""Training images on their way to a network: batches, transforms, normalisation."""
+"""Prepare training images for a network: order, batches, transforms and normalisation."""

@@ -1,8 +1,9 @@
-"""An albumentations 2.0.8 pipeline as tensor code for a whole batch, with random numbers from a counter.
+"""Run an albumentations 2.0.8 pipeline as tensor code for whole batches, with counter-based random numbers.
 
-Parameters have the library's distributions and pixels its values; whatever has no exact form in `batched_forms` raises
-`NoBatchedForm`. A random number is a hash of (seed, epoch, index, place in the pipeline, draw) by SplitMix64 (Steele,
-Lea & Flood 2014, doi:10.1145/2660193.2660195): the same on every device and for any composition of batches.
+Parameters have the same distributions and pixels the same values as in the library; a transform without an exact form
+in `batched_forms` raises `NoBatchedForm`. A random number is a hash of (seed, epoch, image index, position in the
+pipeline, draw) by SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195), so it is the same on every device
+and for any composition of batches.
 """
 
 from collections.abc import Sequence
@@ -17,40 +18,40 @@ from harness.augmentation.batched_forms import Crop, Cutout, Flip, Form, Lengths
 _GAMMA, _FIRST, _SECOND = (  # SplitMix64's constants, as int64 holds them
     constant - (1 << 64) for constant in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
-_COUNTERS = 1 << 16  # set aside for one transform
+_COUNTERS = 1 << 16  # reserved per transform
 
 
 class NoBatchedForm(Exception):
-    """A transform or an argument that no tensor code here reproduces exactly; the message names it."""
+    """A transform or argument cannot be reproduced exactly as tensor code; the message names it."""
 
 
 def sample_keys(seed: int, epoch: int, index: Tensor) -> Tensor:
-    """The 64-bit key from which all of a sample's randomness follows; index: (B,) int64 → (B,) int64."""
+    """The 64-bit keys that determine all randomness of samples: index (B,), int64 → (B,), int64."""
     return keys_in(int(epoch_key(seed, epoch)), index)
 
 
 def epoch_key(seed: int | Tensor, epoch: int) -> Tensor:
-    """From which the keys of an epoch's samples follow, on the CPU: of a run; or of M runs, (M, 1) → (M, 1) int64."""
+    """The key of an epoch, on the CPU, from which samples' keys are computed; for M runs: (M, 1) → (M, 1), int64."""
     return _split(_split(torch.as_tensor(seed), torch.tensor(0)), torch.tensor(epoch))
 
 
 def keys_in(epoch_key: int | Tensor, index: Tensor) -> Tensor:
-    """The samples' keys: index (B,) → (B,); or, of M runs' keys (M, 1) and index (M, B), both there, → (M, B)."""
+    """Keys of samples: index (B,) → (B,); for M runs: keys (M, 1) and index (M, B), on one device → (M, B)."""
     return _split(epoch_key, index)
 
 
 def counters(place: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """The numbers, (count,) int64, of the draws of the transform at `place` in a pipeline."""
+    """Counters, shape (count,), int64, of the random draws of the transform at position `place` in a pipeline."""
     return place * _COUNTERS + torch.arange(count, device=device)
 
 
 def draws(keys: Tensor, counters: Tensor) -> Tensor:
-    """Random integers in 0..2**32-1; keys: (B,) int64, counters: (count,) int64 → (B, count) int64."""
+    """Random integers in 0..2**32-1: keys (B,), int64, and counters (count,), int64 → (B, count), int64."""
     return _shift(_split(keys[:, None], counters), 32)
 
 
 def _split(key: Tensor | int, counter: Tensor) -> Tensor:
-    """Output number `counter` of the generator that starts at `key`."""
+    """Output number `counter` of the SplitMix64 generator with the initial state `key`."""
     z = key + (counter + 1) * _GAMMA
     z = (z ^ _shift(z, 30)) * _FIRST
     z = (z ^ _shift(z, 27)) * _SECOND
@@ -58,21 +59,21 @@ def _split(key: Tensor | int, counter: Tensor) -> Tensor:
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:
-    """A logical shift to the right; torch's own copies the sign."""
+    """A logical right shift; torch's is arithmetic, which copies the sign bit."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """Forms in the order of the experiment's transforms."""
+    """The batched forms in the order of the experiment's transforms."""
 
     forms: tuple[Form, ...]
     counted: Tensor
-    """The counters of all their draws, one form after the other: a tensor, for inductor cannot compile the arithmetic
-    of `_split` on numbers that it knows beforehand."""
+    """The counters of all draws, form by form, as a tensor, because inductor cannot compile the arithmetic of `_split`
+    with constants."""
 
     def __call__(self, images: Tensor, keys: Tensor) -> Tensor:
-        """images: (B, H, W, C) uint8, keys: (B,) int64 from `sample_keys` → (B, H', W', C) uint8."""
+        """Transform images (B, H, W, C), uint8, with keys (B,), int64, from `sample_keys` → (B, H', W', C), uint8."""
         drawn = draws(keys, self.counted)
         for form in self.forms:
             parameters, drawn = form.draw(drawn[:, : form.count]), drawn[:, form.count :]
@@ -81,7 +82,7 @@ class Pipeline:
 
 
 class Input(NamedTuple):
-    """The images that a transform receives."""
+    """Size, channels and device of the images that a transform receives."""
 
     height: int
     width: int
@@ -90,10 +91,10 @@ class Input(NamedTuple):
 
 
 def pipeline(transforms: Sequence[Any], shape: tuple[int, int, int], device: torch.device) -> Pipeline:
-    """albumentations' own objects, with the arguments it validated → the same policy for images of `shape` (H, W, C).
+    """Convert albumentations' objects, with validated arguments, to a batched pipeline for images of `shape` (H, W, C).
 
     Raises:
-        NoBatchedForm: the first transform or argument without an exact form.
+        NoBatchedForm: a transform or argument has no exact form.
     """
     images = Input(*shape, device)
     forms: list[Form] = []
@@ -114,7 +115,7 @@ def pipeline(transforms: Sequence[Any], shape: tuple[int, int, int], device: tor
 
 
 Made = tuple[list[Form], tuple[int, int]]
-"""The forms of one transform, and the height and width of what they return."""
+"""The forms of one transform, and the height and width of their results."""
 
 
 def _flip(transform: Any, images: Input) -> Made:
@@ -149,7 +150,7 @@ def _crop(transform: Any, images: Input) -> Made:
 
 
 def _missing(size: int, least: int | None, divisor: int | None) -> tuple[int, int]:
-    """The padding before and after, when the image stands in the middle."""
+    """The padding before and after an image in the centre."""
     if least is None:
         least = size + -size % (divisor or 1)
     total = max(least - size, 0)
@@ -162,7 +163,7 @@ def _placed(
     position = getattr(transform, argument)
     if position == "random" and sum(vertical + horizontal) > 0:
         raise NoBatchedForm(f"`{type(transform).__name__}.{argument}` 'random' has no batched form")
-    if "_" in position:  # the corner where the image goes, such as "top_left"
+    if "_" in position:  # the corner in which the image is placed, such as "top_left"
         vertical = (0, sum(vertical)) if position.startswith("top") else (sum(vertical), 0)
         horizontal = (0, sum(horizontal)) if position.endswith("left") else (sum(horizontal), 0)
     return _border(transform, vertical, horizontal, images)
@@ -179,7 +180,7 @@ def _border(transform: Any, vertical: tuple[int, int], horizontal: tuple[int, in
 
 def _cutout(transform: Any, images: Input) -> Made:
     ranges = transform.hole_height_range, transform.hole_width_range
-    in_pixels = ranges[0][1] >= 1  # the library asks the heights alone, and reads the widths likewise
+    in_pixels = ranges[0][1] >= 1  # the library decides by the heights only
     lengths = []
     for size, (low, high) in zip(images[:2], ranges, strict=True):
         if int(low) > size or (not in_pixels and high >= 1):
@@ -192,7 +193,7 @@ def _cutout(transform: Any, images: Input) -> Made:
 
 
 def _fill(transform: Any, images: Input) -> Tensor:
-    """(C,) uint8; the library rounds other numbers, one way in borders and another in holes."""
+    """The fill value, shape (C,), uint8; non-integers are refused, as the library rounds them inconsistently."""
     fill = transform.fill if isinstance(transform.fill, tuple) else (transform.fill,) * images.channels
     whole = all(isinstance(value, int | float) and value in range(256) for value in fill)
     if not whole or len(fill) != images.channels:

@@ -1,8 +1,8 @@
-"""What some transforms of albumentations 2.0.8 do, as tensor code for a whole batch, equal to the library to the pixel.
+"""Some transforms of albumentations 2.0.8 as tensor code for whole batches, equal to the library pixel by pixel.
 
-A form samples per-sample parameters (`draw`, in integer arithmetic: the same on every device), then applies them
-(`apply`). Shapes are static and nothing waits for the device, so forms can be compiled
-or captured in a CUDA graph. `harness.augmentation.batched` decides which transforms and arguments they stand for.
+A form samples per-sample parameters (`draw`, in integer arithmetic, which is the same on every device), then applies
+them (`apply`). Shapes are static and nothing synchronises with the device, so forms can be compiled or captured in a
+CUDA graph. `harness.augmentation.batched` decides which transforms and arguments a form can replace.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-_FRACTION_BITS = 16  # of hole lengths in fixed point
+_FRACTION_BITS = 16  # of hole lengths as fixed-point numbers
 
 
 def _below(draw: Tensor, n: Tensor | int) -> Tensor:
-    """Integers in 0..n-1 for n < 2**31: floor(n * u), as the library does it; the bias is below n / 2**32."""
+    """Integers in 0..n-1 for n < 2**31: floor(n * u), as in the library; the bias is below n / 2**32."""
     return (draw * n) >> 32
 
 
@@ -24,24 +24,24 @@ def _happens(draw: Tensor, p: float) -> Tensor:
 
 
 class Form(Protocol):
-    """One transform for a batch: `draw` decides what is to happen to each image, `apply` does it."""
+    """One transform for a batch: `draw` samples parameters for each image, `apply` applies them."""
 
     @property
     def count(self) -> int:
-        """How many random numbers a sample needs."""
+        """Number of random numbers needed per sample."""
         ...
 
     def draw(self, drawn: Tensor) -> Any:
-        """drawn: (B, count), from `draws` → parameters: a tuple of tensors (B, ...)."""
+        """Random numbers (B, count) from `draws` → parameters, a tuple of tensors (B, ...)."""
         ...
 
     def apply(self, images: Tensor, parameters: Any) -> Tensor:
-        """images: (B, H, W, C) uint8 → (B, H', W', C) uint8."""
+        """Images (B, H, W, C), uint8 → (B, H', W', C), uint8."""
         ...
 
 
 class Corner(NamedTuple):
-    """The top left pixel of each crop, (B,) int64."""
+    """The top left pixel of each crop, shape (B,), int64."""
 
     top: Tensor
     left: Tensor
@@ -49,7 +49,7 @@ class Corner(NamedTuple):
 
 @dataclass(frozen=True)
 class Crop:
-    """RandomCrop and CenterCrop; `down` and `right` are how far the crop can move."""
+    """RandomCrop and CenterCrop; `down` and `right` are the distances that the crop can move."""
 
     height: int
     width: int
@@ -71,14 +71,14 @@ class Crop:
         rows = parameters.top[:, None] + torch.arange(self.height, device=images.device)
         first = torch.arange(batch, device=images.device)[:, None] * height
         start = (first + rows) * width + parameters.left[:, None]
-        # From every pixel on, as many as a crop is wide: selecting these takes a tenth of what pixel by pixel takes.
+        # Windows of the crop's width starting at every pixel: selecting them is ten times faster than single pixels.
         from_each = batch * height * width - self.width + 1, self.width * channels
         lines = images.contiguous().as_strided(from_each, (channels, 1))
         return lines.index_select(0, start.view(-1)).view(batch, self.height, self.width, channels)
 
 
 class Chosen(NamedTuple):
-    """The images to which a transform is applied, (B,) bool."""
+    """The images to which a transform is applied, shape (B,), bool."""
 
     applied: Tensor
 
@@ -109,9 +109,9 @@ class Pad:
     left: int
     right: int
     border: int
-    """OpenCV's number: 0 constant, 1 replicate, 2 reflect, 3 wrap, 4 reflect without the edge."""
+    """OpenCV's border type: 0 constant, 1 replicate, 2 reflect, 3 wrap, 4 reflect without the edge."""
     fill: Tensor
-    """(C,) uint8, for a constant border."""
+    """Value of a constant border, shape (C,), uint8."""
     count = 0
 
     def draw(self, drawn: Tensor) -> tuple[()]:
@@ -121,7 +121,7 @@ class Pad:
         batch, height, width, channels = images.shape
         if self.border == 0:
             size = (batch, self.top + height + self.bottom, self.left + width + self.right, channels)
-            line = self.fill.repeat(size[2])  # whole lines: pixel by pixel torch takes 4 times as long
+            line = self.fill.repeat(size[2])  # whole lines, because single pixels take 4 times as long
             padded = line.expand(size[0], size[1], -1).contiguous().view(size)
             padded[:, self.top : self.top + height, self.left : self.left + width] = images
             return padded
@@ -132,18 +132,18 @@ class Pad:
 
 
 def _bounded(n: Tensor, size: int, border: int) -> Tensor:
-    """OpenCV's borderInterpolate: which of `size` pixels stands at position n, also outside."""
+    """OpenCV's borderInterpolate: the index of the pixel (of `size`) that is used at position n outside the image."""
     if border == 1:
         return n.clamp(0, size - 1)
     if border == 3:
         return n % size
-    again = 1 if border == 2 else 0  # a reflection shows the edge again
+    again = 1 if border == 2 else 0  # this reflection repeats the edge
     period = max(2 * (size - 1 + again), 1)
     return torch.minimum(n % period, period - again - n % period)
 
 
 class Holes(NamedTuple):
-    """Rectangles to fill, (B, K) int64 each: rows top..bottom-1, columns left..right-1; an empty one does nothing."""
+    """Rectangles to fill, shape (B, K), int64 each: rows top..bottom-1, columns left..right-1; may be empty."""
 
     top: Tensor
     bottom: Tensor
@@ -152,7 +152,7 @@ class Holes(NamedTuple):
 
 
 class Lengths(NamedTuple):
-    """Whole pixels, floor(start + span * u); both in units of 2**-_FRACTION_BITS pixels."""
+    """Random lengths in whole pixels, floor(start + span * u), with start and span in units of 2**-_FRACTION_BITS."""
 
     start: int
     span: int
@@ -167,7 +167,7 @@ class Lengths(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """CoarseDropout with a constant fill, (C,) uint8."""
+    """CoarseDropout with a constant fill, shape (C,), uint8."""
 
     size: tuple[int, int]
     holes: tuple[int, int]
@@ -202,10 +202,10 @@ class Cutout:
 
 
 def _choose(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """`a` where the mask is 255, `b` where it is 0; all uint8, on which torch.where takes 3 times as long."""
+    """`a` where the mask is 255, `b` where it is 0, all uint8; torch.where takes 3 times as long."""
     return (a ^ b).bitwise_and_(mask).bitwise_xor_(b)
 
 
 def _between(start: Tensor, stop: Tensor, n: Tensor) -> Tensor:
-    """255 where start <= n < stop, else 0; (B, K), (B, K), (N,) → (B, K, N) uint8."""
+    """255 where start <= n < stop, else 0: (B, K), (B, K), (N,) → (B, K, N), uint8."""
     return ((n >= start[..., None]) & (n < stop[..., None])).to(torch.uint8) * 255

@@ -1,7 +1,7 @@
-"""albumentations 2.0.8 itself (Buslaev et al. 2020, doi:10.3390/info11020125): its objects, made from an experiment's
-values with strict checks, and its pipeline run image by image in worker processes.
+"""Use albumentations 2.0.8 (Buslaev et al. 2020, doi:10.3390/info11020125): create its transforms from an experiment's
+values with strict checks, and run its pipeline image by image in worker processes.
 
-The library is imported when it is first needed, never with this module.
+The library is imported on first use, not with this module.
 """
 
 import inspect
@@ -35,17 +35,17 @@ from harness.plans.spec import Transform
 from harness.values import Argument, HarnessError, nearest
 
 _COPY = "harness-images-"
-"""How the temporary folder of a program's images begins; its process id follows."""
+"""Start of the name of a temporary folder of images; the process id follows."""
 _AFTER_THE_PIPELINE = {"Normalize", "ToFloat", "ToTensorV2", "ToTensor3D"}
-_NEW_NAMES = {"value": "fill", "max_width": "hole_width_range", "min_width": "hole_width_range"}  # not near enough
+_NEW_NAMES = {"value": "fill", "max_width": "hole_width_range", "min_width": "hole_width_range"}  # renamed arguments
 
 
 class AugmentError(HarnessError):
-    """A transform, an argument or a backend that cannot be used."""
+    """A transform, an argument or a backend cannot be used."""
 
 
 def import_library() -> ModuleType:
-    """albumentations, without its question to the network for newer versions."""
+    """Import albumentations without its network request for newer versions."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     import albumentations
 
@@ -53,7 +53,7 @@ def import_library() -> ModuleType:
 
 
 def resolve(transforms: Sequence[Transform], height: int, width: int, mean: tuple[float, ...]) -> tuple[Transform, ...]:
-    """Transforms with "image_height", "image_width" and "dataset_mean" replaced by the data set's own numbers."""
+    """Replace "image_height", "image_width" and "dataset_mean" in transforms by the data set's values."""
     means = tuple(round(255 * channel) for channel in mean)
     symbols: dict[Any, Argument] = {
         "image_height": height,
@@ -73,7 +73,7 @@ def resolve(transforms: Sequence[Transform], height: int, width: int, mean: tupl
 
 
 def build(transforms: Sequence[Transform]) -> list[Any]:
-    """albumentations' objects for resolved transforms.
+    """Create albumentations' objects from resolved transforms.
 
     Raises:
         AugmentError: an unknown transform or argument, or a value that the library refuses or would change.
@@ -104,7 +104,7 @@ def _create(transform: Transform, known: dict[str, Any]) -> Any:
                 f"`{name}.{argument}` is not an argument in albumentations 2.0.8{near}; known: {', '.join(arguments)}"
             )
     try:
-        with warnings.catch_warnings():  # the library warns where it ignores or changes a value
+        with warnings.catch_warnings():  # the library warns if it ignores or changes a value
             warnings.simplefilter("error", UserWarning)
             return known[name](**given)
     except Exception as error:
@@ -112,7 +112,7 @@ def _create(transform: Transform, known: dict[str, Any]) -> Any:
 
 
 def _refusal(name: str, error: Exception) -> str:
-    """Why the library refused an argument, in one line."""
+    """The reason why the library refused an argument, in one line."""
     if not isinstance(error.__cause__, ValidationError):
         return f"`{name}`: {one_line(error)}"
     details = error.__cause__.errors(include_url=False)
@@ -132,7 +132,7 @@ def one_line(error: Exception) -> str:
 
 
 class LibrarySource:
-    """Images augmented by the library, in `workers` processes, or in this one with 0; one epoch at a time."""
+    """Images augmented by the library in `workers` processes (0: in this process); one epoch at a time."""
 
     backend = "albumentations"
 
@@ -151,15 +151,15 @@ class LibrarySource:
         self._loader = DataLoader(
             _Samples(transforms, self._on_disk(array) if workers else array),
             sampler=self._requests,
-            batch_size=None,  # a request is a whole batch
+            batch_size=None,  # each request is a whole batch
             num_workers=workers,
-            # A fork of a process whose torch or OpenMP threads have run can deadlock. The fork server runs none: it
-            # imports the libraries once (3 s) and starts workers in 0.03 s, where spawning takes 3.5 s every time.
+            # Forking a process whose torch or OpenMP threads have run can deadlock. The fork server has no threads; it
+            # imports the libraries once (3 s) and starts workers in 0.03 s, while spawning takes 3.5 s every time.
             multiprocessing_context=_fork_server() if workers else None,
             persistent_workers=workers > 0,
             worker_init_fn=_last_as_long_as_the_program,
             pin_memory=self._device.type == "cuda",
-            generator=torch.Generator(),  # else every epoch would advance torch's global generator
+            generator=torch.Generator(),  # otherwise every epoch advances torch's global generator
         )
 
     def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -170,7 +170,7 @@ class LibrarySource:
             yield images.to(self._device, non_blocking=True)
 
     def _on_disk(self, images: NDArray[np.uint8]) -> Path:
-        """A file for all workers to map: one copy in memory, and none in /dev/shm, which containers keep small."""
+        """A file that all workers map: one copy in memory, and none in /dev/shm, which is small in containers."""
         remove_leftovers(Path(tempfile.gettempdir()), _COPY)
         folder = Path(tempfile.mkdtemp(prefix=f"{_COPY}{os.getpid()}-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -179,8 +179,8 @@ class LibrarySource:
 
 
 def _last_as_long_as_the_program(worker: int) -> None:
-    """In a worker: not ended by Ctrl-C, which a terminal sends to workers too, before the program has saved its
-    checkpoint; ended when the program is gone, though it was killed and could not say so."""
+    """Run in a worker: ignore Ctrl-C, which a terminal also sends to workers, so that the program can save a checkpoint
+    first; exit when the program is gone, even if it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     program = multiprocessing.parent_process()
     assert program is not None
@@ -200,11 +200,11 @@ def _fork_server() -> BaseContext:
 
 
 Request = tuple[NDArray[np.int64], NDArray[np.uint64]]
-"""Indices and keys of one batch, (B,) each."""
+"""Indices and keys of one batch, shape (B,) each."""
 
 
 class _Requests:
-    """What the loader's "sampler" yields this epoch; it stays the same object while its workers live on."""
+    """The loader's "sampler", which yields the requests of an epoch; the same object is kept for persistent workers."""
 
     def __init__(self) -> None:
         self.batches: list[Request] = []
@@ -217,7 +217,7 @@ class _Requests:
 
 
 class _Samples(Dataset[Tensor]):
-    """Augments a batch at a time; the pipeline is made where it is first used, in a worker or here."""
+    """Augments a batch per request; the pipeline is created on first use, in a worker or in this process."""
 
     def __init__(self, transforms: tuple[Transform, ...], images: NDArray[np.uint8] | Path):
         self._transforms, self._images = transforms, images
@@ -232,12 +232,12 @@ class _Samples(Dataset[Tensor]):
 
 
 class _Augmenter:
-    """The library's pipeline with its random numbers in our hands."""
+    """The library's pipeline, reseeded for every sample."""
 
     def __init__(self, transforms: tuple[Transform, ...], images: NDArray[np.uint8]):
         import cv2
 
-        cv2.setNumThreads(0)  # workers are the parallelism
+        cv2.setNumThreads(0)  # workers run in parallel already
         self._images = images
         self._compose = import_library().Compose(build(transforms))
         self._python = random.Random()
@@ -253,10 +253,10 @@ class _Augmenter:
         return torch.from_numpy(np.stack(augmented))
 
     def _reseed(self, key: int) -> None:
-        """Give the pipeline the sample's own two streams, Python's and NumPy's, which its transforms share.
+        """Give the pipeline a Python and a NumPy random stream for this sample, shared by all its transforms.
 
-        `Compose.set_random_seed` would give every transform the same stream: what is drawn first is then the same
-        number everywhere, so that images flip sideways exactly when they flip upside down or are cropped from above.
+        `Compose.set_random_seed` would give every transform the same stream, so that their first draws would be equal:
+        images would be flipped horizontally exactly when they are flipped vertically or cropped at the top.
         """
         self._python.seed(key)
         counter = {"counter": np.zeros(4, np.uint64), "key": np.array([key, 0], np.uint64)}

@@ -1,4 +1,4 @@
-"""How uint8 images reach a network: moved to its device, normalised, in its memory format and precision."""
+"""Convert uint8 images to a network's input: device, normalisation, memory format and precision."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,19 @@ from torch import Tensor
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(B, H, W, C) uint8 → (B, C, H, W) float32, (images / 255 - mean) / std, with channels_last strides.
+    """Compute (images / 255 - mean) / std: (B, H, W, C), uint8 → (B, C, H, W), float32, with channels_last strides.
 
-    mean, std: (C,) float32, for pixels in 0..1, on the device of the images.
+    Args:
+        mean, std: shape (C,), float32, for pixel values in 0..1, on the device of the images.
     """
     width = images.shape[2]
     scale, bias = (255 * std).reciprocal().repeat(width), (-mean / std).repeat(width)
-    lines = images.flatten(2).to(torch.float32)  # channel by channel the CPU takes 4 times as long
+    lines = images.flatten(2).to(torch.float32)  # normalising single channels takes 4 times as long on a CPU
     return torch.addcmul(bias, lines, scale, out=lines).view(images.shape).permute(0, 3, 1, 2)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Without waiting for the device: from memory that is not pinned a copy may wait for all earlier kernels."""
+    """Copy to the device without synchronising; a copy from memory that is not pinned may wait for earlier kernels."""
     if device.type == "cuda" and not tensor.is_cuda:
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -28,7 +29,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Statistics as device tensors, the memory format and the autocast type with which a network is given images."""
+    """Normalises images for a network; holds the statistics on the device, the memory format and the autocast type."""
 
     mean: Tensor
     std: Tensor
@@ -39,10 +40,10 @@ class Normaliser:
     def make(
         cls, mean: tuple[float, ...], std: tuple[float, ...], device: str, memory_format: str, precision: str
     ) -> "Normaliser":
-        """From the names that recipes and circumstances use.
+        """Create a normaliser from the values of recipes and circumstances.
 
         Args:
-            mean, std: one number a channel, for pixels in 0..1.
+            mean, std: one number per channel, for pixel values in 0..1.
             memory_format: "channels_last" or "contiguous".
             precision: "bf16" or "fp32".
         """
@@ -54,10 +55,10 @@ class Normaliser:
         )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """images: (B, H, W, C) uint8 → (B, C, H, W) float32, normalised."""
+        """Normalise images: (B, H, W, C), uint8 → (B, C, H, W), float32."""
         return normalise(images, self.mean, self.std).contiguous(memory_format=self.memory_format)
 
     def as_seen(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network is given for images (N, H, W, C), its statistics undone again: (N, H, W, C), 0..1."""
+        """Images (N, H, W, C) as the network sees them, with the normalisation undone: (N, H, W, C), values 0..1."""
         inputs = self(torch.tensor(images, device=self.mean.device)).permute(0, 2, 3, 1)
         return (inputs * self.std + self.mean).clamp(0, 1).cpu().numpy()

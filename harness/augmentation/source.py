@@ -1,9 +1,9 @@
-"""Training images, augmented by the pipeline that an experiment declares: batches by index, the same for the same seed.
+"""Training images augmented by an experiment's pipeline, as reproducible batches selected by index.
 
-A pipeline is a list of albumentations 2.0.8 transforms on uint8 images; normalisation comes after it. It runs as tensor
-code for whole batches (`batched`) where that is exact, else in the library itself (`library`).
-All randomness of a sample follows from (seed, epoch, index), so the number of workers, the batch size and the point of
-resumption change nothing.
+A pipeline is a list of albumentations 2.0.8 transforms on uint8 images, followed by normalisation. It runs as tensor
+code for whole batches (`batched`) if that is exact, otherwise in the library itself (`library`). All randomness of a
+sample is determined by (seed, epoch, index), so results do not depend on the number of workers, the batch size or the
+point of resumption.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,15 +26,15 @@ Shape = tuple[int, ...]
 
 
 class Source(Protocol):
-    """Where the training loop gets its images."""
+    """Provides augmented training images."""
 
     backend: str
-    """ "none", "batched" or "albumentations"."""
+    """One of "none", "batched" and "albumentations"."""
     reason: str
-    """Why this backend, for the log: "Rotate has no batched form"."""
+    """The reason for this backend, such as "Rotate has no batched form"."""
 
     def batches(self, epoch: int, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """index_batches: (B,) int64 on the CPU each → for each, images (B, H, W, C) uint8 on the device."""
+        """For each batch of indices, shape (B,), int64, on the CPU: images (B, H, W, C), uint8, on the device."""
         ...
 
 
@@ -47,16 +47,16 @@ def source(
     workers: int = 0,
     device: torch.device | str = "cpu",
 ) -> Source:
-    """The augmented training images of one run.
+    """The source of augmented training images of one run.
 
     Args:
-        images: (N, H, W, C) uint8, on the device that trains or, where they do not fit on it, in memory-mapped files.
-        mean: per channel, 0..1; "dataset_mean" in an argument stands for it.
-        workers: processes for the albumentations backend; 0 works in this one.
-        device: where batches are wanted.
+        images: shape (N, H, W, C), uint8, on the training device or, if they do not fit, memory-mapped.
+        mean: mean per channel (0..1), which replaces "dataset_mean" in arguments.
+        workers: number of processes of the albumentations backend; 0 uses this process.
+        device: the device of the batches.
 
     Raises:
-        AugmentError: an unknown transform or argument; "batched" requested for what has no batched form.
+        AugmentError: an unknown transform or argument, or "batched" is requested for a pipeline without a batched form.
     """
     device = torch.device(device)
     if not transforms:
@@ -75,7 +75,7 @@ def source(
 
 
 def check(transforms: tuple[Transform, ...], height: int, width: int, channels: int) -> None:
-    """Try a pipeline on a dummy image of this size, with every transform applied, and left out where p may do so.
+    """Try a pipeline on a dummy image of this size, with every transform applied and, if p < 1, also skipped.
 
     Raises:
         AugmentError: an unknown transform or argument, a refused value, a transform that fails or does not return
@@ -114,16 +114,16 @@ def _text(shape: Shape) -> str:
 
 
 def _gather(images: Tensor, index: Tensor, device: torch.device) -> Tensor:
-    """images: (N, H, W, C), index: (B,) on the CPU → (B, H, W, C) on the device, gathered where the images are."""
-    chosen = images.index_select(0, to_device(index, images.device))  # indexing with [] takes 5 times as long
+    """Gather images (N, H, W, C) by index (B,), which is on the CPU → (B, H, W, C) on the device."""
+    chosen = images.index_select(0, to_device(index, images.device))  # images[index] takes 5 times as long
     return to_device(chosen, device)
 
 
 def together(sources: Sequence[Source], epoch: int, index_batches: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
-    """The batches of M runs of one recipe at once, (M, B, H, W, C) uint8.
+    """The batches of M stacked runs of one recipe, shape (M, B, H, W, C), uint8.
 
     Args:
-        index_batches: for each run its own batches of indices, (B,) int64 on the CPU.
+        index_batches: for each run, its batches of indices, shape (B,), int64, on the CPU.
     """
     own = [source for source in sources if isinstance(source, _OnDevice)]
     if len(sources) == 1 or len(own) < len(sources):
@@ -132,13 +132,13 @@ def together(sources: Sequence[Source], epoch: int, index_batches: Sequence[Sequ
             yield torch.stack(images) if len(images) > 1 else images[0][None]
         return
     keys = epoch_key(torch.tensor([source.seed for source in own])[:, None], epoch)
-    keys = to_device(keys, own[0].device)  # once: a copy to the device in every step is dear
+    keys = to_device(keys, own[0].device)  # once per epoch, as a copy to the device in every step is slow
     for indices in zip(*index_batches, strict=True):
         yield own[0].make(keys, torch.stack(indices))
 
 
 class _OnDevice:
-    """Images gathered where they lie, and augmented as whole batches on the device."""
+    """Images gathered where they are stored, and augmented as whole batches on the device."""
 
     def __init__(self, images: Tensor, seed: int, device: torch.device, pipeline: Pipeline | None):
         self._images, self.seed, self.device, self._pipeline = images, seed, device, pipeline
@@ -153,14 +153,14 @@ class _OnDevice:
             yield from images.split([len(part) for part in group])
 
     def make(self, epoch_key: int | Tensor, index: Tensor) -> Tensor:
-        """index: (B,) on the CPU → (B, H, W, C); or, of M runs' keys (M, 1), index (M, B) → (M, B, H, W, C)."""
+        """One batch: index (B,), on the CPU → (B, H, W, C); for M runs: keys (M, 1), index (M, B) → (M, B, H, W, C)."""
         images = _gather(self._images, index.flatten(), self.device)
         if self._pipeline:
             images = self._pipeline(images, keys_in(epoch_key, to_device(index, self.device)).flatten())
         return images.unflatten(0, index.shape)
 
     def _groups(self, index_batches: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-        """Batches one by one on the CPU, several together on a GPU, where launching the kernels takes longest."""
+        """Group batches: single ones on the CPU, several together on a GPU, where launching kernels dominates."""
         room = 0 if self.device.type == "cpu" else _CHUNK_BYTES // self._images[0].numel()
         group: list[Tensor] = []
         for index in index_batches:

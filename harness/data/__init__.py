@@ -1,1 +1,1 @@
-"""Images as uint8 arrays: decoded once, kept in a cache, memory-mapped."""
+"""Data sets as uint8 arrays: decoded once, cached and memory-mapped."""

@@ -1,9 +1,9 @@
-"""`npz:PATH`: images and labels as NumPy arrays in one file, read without unpickling anything.
+"""`npz:PATH`: images and labels as NumPy arrays in one file, read without unpickling.
 
-The arrays are x_train, y_train, x_test and y_test, as Keras has them, or train_images, train_labels, test_images and
-test_labels, as MedMNIST has them (Yang et al. 2023, arXiv:2110.14795). Images are uint8, (N, H, W) or (N, H, W, 1 or
-3). Labels are whole numbers or texts, (N,) or (N, 1); each that occurs is a class, called by its value, or by the entry
-of an array `classes` of texts that a number points to.
+The arrays are x_train, y_train, x_test and y_test, as in Keras, or train_images, train_labels, test_images and
+test_labels, as in MedMNIST (Yang et al. 2023, arXiv:2110.14795). Images are uint8, shape (N, H, W) or (N, H, W, 1 or
+3). Labels are integers or strings, shape (N,) or (N, 1). Each distinct label is a class, named after its value or, if
+there is an array `classes` of strings, after the entry with that index.
 """
 
 import zipfile
@@ -26,10 +26,10 @@ _FORMS = (
 
 
 def origin(data: Data, path: Path) -> Origin:
-    """The arrays in the file at `path`.
+    """The data set in the .npz file at `path`.
 
     Raises:
-        DataError: no such file, one that is not NumPy's, or that has not the arrays.
+        DataError: the file does not exist, is not an .npz file, or lacks the arrays.
     """
     file = found(path, "npz", ".npz")
     names = _names(file)
@@ -60,7 +60,7 @@ def _names(file: Path) -> set[str]:
 
 
 def _length(file: Path, name: str) -> int:
-    """Of an array, from its header alone."""
+    """The length of an array, read from its header."""
     with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as member:
         try:
             read_header = {
@@ -97,7 +97,7 @@ def _array(file: Path, name: str) -> NDArray[Any]:
             return arrays[name]
     except MemoryError as error:
         raise DataError(f"`data.name`: {name} of {str(file)!r} does not fit into memory") from error
-    except Exception as error:  # on a damaged file zipfile, zlib and NumPy raise nearly anything
+    except Exception as error:  # for damaged files zipfile, zlib and NumPy raise many types of errors
         raise DataError(
             f"`data.name`: {name} of {str(file)!r} cannot be read ({in_one_line(error)}); write it again, as plain "
             "numbers"

@@ -1,8 +1,8 @@
-"""Decoded images under data/cache/: written once, memory-mapped from then on.
+"""The cache of decoded data sets in data/cache/: written once, then memory-mapped.
 
-The key covers what decoding depends on (for a folder: every file's name, size and time), so a changed folder is decoded
-anew. The checksum covers what came out (pixels, labels, class names) and nothing else: two machines whose checksums
-agree trained on the same data.
+The key covers everything that decoding depends on (for a folder: every file's name, size and modification time), so a
+changed folder is decoded again. The checksum covers only the result (pixels, labels, class names): two machines with
+equal checksums trained on the same data.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ from harness.data.folders import DataError
 from harness.data.split import Decoded, Split
 
 _FORMAT = 2
-"""Part of every cache key: raise it when decoding, or what the cache keeps, changes."""
+"""Part of every cache key; increase it when decoding or the format of the cache changes."""
 _LONGEST_META = 2**24
-"""Bytes: enough for the names of 100,000 classes."""
+"""Maximum size in bytes of the metadata; enough for the names of 100,000 classes."""
 _DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class Cached:
-    """What the cache keeps of a data set, images memory-mapped.
+    """A cached data set with memory-mapped images.
 
-    mean and std are those of all training images. remarks: what decoding changed. duplicates: None where an older
-    version of the cache did not count.
+    mean and std are over all training images. remarks describe changes made by decoding. duplicates is None if an older
+    version of the cache did not count them.
     """
 
     classes: tuple[str, ...]
@@ -50,12 +50,12 @@ class Cached:
 
 
 def key(facts: list[object]) -> str:
-    """The name of the folder that holds what these facts decode to."""
+    """The name of the cache folder for the data set described by these facts."""
     return hashlib.sha256(json.dumps([_FORMAT, facts]).encode()).hexdigest()[:16]
 
 
 def open_cached(checksum: str, root: Path) -> Cached | None:
-    """The cached data set with this checksum, if there is one; nothing is decoded or copied."""
+    """Open the cached data set with this checksum; None if there is none. Nothing is decoded or copied."""
     for meta in sorted((root / "data" / "cache").glob("[!.]*/meta.json")):
         cached = read(meta.parent)
         if cached and cached.checksum == checksum:
@@ -64,7 +64,7 @@ def open_cached(checksum: str, root: Path) -> Cached | None:
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, 0..1, from exact counts of the 256 values."""
+    """Mean and standard deviation (0..1) of each channel, from exact counts of the 256 values."""
     counts = np.zeros((images.shape[3], 256), np.int64)
     for start in range(0, len(images), 1000):
         for channel in range(len(counts)):
@@ -92,7 +92,7 @@ def _arrays(decoded: Decoded | Cached) -> Iterator[tuple[str, NDArray[np.uint8] 
 
 
 def read(folder: Path) -> Cached | None:
-    """What is cached there, or None if it is absent or damaged. No more is read than the files hold."""
+    """Read a cache folder; None if it is missing or damaged. Sizes are checked against the files first."""
 
     def array(name: str) -> NDArray[Any]:
         if not (folder / name).is_file():
@@ -126,7 +126,7 @@ def read(folder: Path) -> Cached | None:
 
 
 def store(decoded: Decoded, folder: Path) -> Cached:
-    """Write a folder of its own and rename it, so that no reader ever sees half a data set."""
+    """Write a temporary folder and rename it, so that readers never see an incomplete data set."""
     _sweep(folder.parent)
     mean, std = _statistics(decoded.train.images)
     meta = {"classes": decoded.classes, "checksum": _checksum(decoded), "mean": mean, "std": std}
@@ -138,12 +138,12 @@ def store(decoded: Decoded, folder: Path) -> Cached:
             with (part / name).open("wb") as file:
                 np.save(file, array)
                 file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave zeros in a file that is in place
+                os.fsync(file.fileno())  # otherwise a power failure could leave zeros in the renamed file
         (part / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         _publish(part, folder)
     except OSError as error:
         needed = sum(array.nbytes for _, array in _arrays(decoded)) / 1e6
-        reason = error.strerror or "no space left on device"  # NumPy reports a short write without a number
+        reason = error.strerror or "no space left on device"  # NumPy's error for a short write has no strerror
         raise DataError(
             f"`data.name`: the decoded images ({needed:.0f} MB) cannot be written to {str(folder.parent)!r} "
             f"({reason}); make room there and try again"
@@ -156,16 +156,16 @@ def store(decoded: Decoded, folder: Path) -> Cached:
 
 
 def _sweep(cache: Path) -> None:
-    """Remove what killed processes left: hidden folders in which nothing has been written for a day."""
+    """Remove leftovers of killed processes: hidden folders in which nothing was written for a day."""
     for leftover in cache.glob(".*/"):
-        with suppress(OSError):  # another process may sweep too
+        with suppress(OSError):  # another process may remove it too
             newest = max(path.lstat().st_mtime for path in (leftover, *leftover.rglob("*")))
             if newest < time.time() - _DAY:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _publish(part: Path, folder: Path) -> None:
-    """Rename `part` to `folder`, unless another process was first: then its copy serves. A damaged one makes way."""
+    """Rename `part` to `folder`, unless another process has created it meanwhile; a damaged folder is replaced."""
     while True:
         try:
             part.rename(folder)
@@ -176,6 +176,6 @@ def _publish(part: Path, folder: Path) -> None:
         if read(folder):
             return
         damaged = part.with_name(f"{part.name}-damaged")
-        with suppress(FileNotFoundError):  # another process may have moved it in between
+        with suppress(FileNotFoundError):  # another process may have moved it meanwhile
             folder.rename(damaged)
         shutil.rmtree(damaged, ignore_errors=True)

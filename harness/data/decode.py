@@ -1,9 +1,9 @@
-"""The images of a folder of JPEG, PNG, WebP, BMP and TIFF files, as uint8 arrays.
+"""Decode a folder of JPEG, PNG, WebP, BMP and TIFF files to uint8 arrays.
 
-A folder may come from a stranger's archive, so whatever can be wrong with an image is met here: decompression bombs,
-files that are cut short, that are not what their names say, or that hold more than 8 bits a channel (which range of
-them an image uses differs between cameras and scanners, so whoever made them must scale them; PIL would clip 16-bit
-grey and drop the lower half of 16-bit colour, in silence). Nothing is cached here; `harness.data.load` does that.
+A folder may come from an untrusted archive, so all problems of images are handled here: decompression bombs, truncated
+files, files of another type than their names say, and images with more than 8 bits per channel. The latter are refused,
+because their range differs between cameras and scanners, and PIL would silently clip 16-bit grey images and drop the
+lower half of 16-bit colour. Caching is done by `harness.data.load`.
 """
 
 import warnings
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-"""Only these decoders are called: PIL has dozens, one of which runs Ghostscript."""
+"""The only decoders that are used; PIL has dozens, one of which runs Ghostscript."""
 _GREY_MODES = ("1", "L", "LA")
 _LONGEST = 2**15
-"""Pixels of a side; PIL limits their product alone, and would take 1.8 GB to shrink a line of 89 million."""
+"""Maximum side length in pixels; PIL limits only the area, and would use 1.8 GB to shrink a line of 89 million."""
 _DENSEST = {"PNG": 9000, "JPEG": 9000, "BMP": 150}
-"""Pixels that one byte of a file can hold: a little above what deflate reaches for 1-bit pixels, far above Huffman's
-blocks of 8x8, a little above run lengths. WebP and some TIFFs code an image of one colour in next to nothing."""
+"""Maximum number of pixels per byte of a file: slightly above what deflate reaches for 1-bit pixels, far above Huffman
+coding of 8x8 blocks, slightly above run lengths. WebP and some TIFFs have no limit for images of a single colour."""
 _ORIENTATION = 0x0112
 _CHUNK = 64
 _MOST_NAMED = 10
 _SMALL_PIXELS = 64 * 64
-"""Up to this size decoding is so short that threads only wait for the interpreter's lock: on 2 cores one thread decodes
-9,500 CIFAR-10 JPEGs a second, two 5,000 to 6,000; at 128x128 two are ahead."""
+"""Up to this size a single thread is fastest, since threads would only wait for the interpreter lock: on 2 cores one
+thread decodes 9,500 CIFAR-10 JPEGs per second, two threads 5,000 to 6,000; at 128x128 two are faster."""
 _COMPOSITED = "with transparent pixels {} composited on white"
 _TURNED = "{} turned as the EXIF orientation says"
 
 
 class _Image(NamedTuple):
-    """pixels: (H, W, 3) uint8; size: the file's own width and height, turned; changes: what was done to the pixels."""
+    """pixels: shape (H, W, 3), uint8; size: the file's width and height after rotation; changes made to the pixels."""
 
     pixels: Pixels
     grey: bool
@@ -51,13 +51,13 @@ class _Image(NamedTuple):
 
 
 def decode_folder(folder: Folder, image_size: int | None) -> Decoded:
-    """Every image of a folder, with 1 channel if all are grey, else 3.
+    """Decode all images of a folder, with 1 channel if all are grey, else 3.
 
-    Images are turned as their EXIF orientation says; transparent pixels are composited on white. `remarks` says of how
-    many.
+    Images are rotated according to their EXIF orientation, and transparent pixels are composited on white; `remarks`
+    says how many images were changed.
 
     Raises:
-        DataError: images that cannot be decoded (names up to ten), or sizes that differ while image_size is None.
+        DataError: images cannot be decoded (the message names up to ten), or sizes differ and image_size is None.
     """
     files = [*folder.train, *folder.test]
     images, grey, changes = _Decoder(folder, files, image_size).run()
@@ -74,7 +74,7 @@ def decode_folder(folder: Folder, image_size: int | None) -> Decoded:
 
 
 class _Decoder:
-    """Decodes a folder's files into one array, and remembers which cannot be."""
+    """Decodes a folder's files into one array, and collects files that cannot be decoded."""
 
     def __init__(self, folder: Folder, files: list[File], image_size: int | None):
         self.folder, self.files, self.image_size = folder, files, image_size
@@ -82,12 +82,12 @@ class _Decoder:
         self.changes: Counter[str] = Counter()
 
     def run(self) -> tuple[Pixels, NDArray[np.bool_], Counter[str]]:
-        """(N, H, W, 3) pixels, which of the files are grey, and what was changed in how many of them."""
+        """Pixels, shape (N, H, W, 3); True for grey files, shape (N,); numbers of changed images by kind of change."""
         from PIL import Image, ImageFile
         from tqdm import tqdm
 
-        ImageFile.LOAD_TRUNCATED_IMAGES = False  # as PIL has it; some libraries turn it on
-        with warnings.catch_warnings():  # around the threads, for they share one list of filters
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # PIL's default, which some libraries change
+        with warnings.catch_warnings():  # outside the threads, which share one list of filters
             warnings.simplefilter("ignore", UserWarning)  # PIL's, of tags that it cannot read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             self.first, first = self._first()
@@ -107,7 +107,7 @@ class _Decoder:
         return self.images, self.grey, self.changes
 
     def _first(self) -> tuple[File, _Image]:
-        """The first file that can be decoded: it says how large the array must be."""
+        """The first file that can be decoded, which determines the size of the array."""
         for file in self.files:
             decoded = self._try(file)
             if decoded:
@@ -133,7 +133,7 @@ class _Decoder:
     def _try(self, file: File) -> _Image | None:
         try:
             return _decode(self.folder, file, self.image_size)
-        except Exception as error:  # on a damaged file PIL raises nearly anything: OSError, SyntaxError, struct.error
+        except Exception as error:  # for damaged files PIL raises many types: OSError, SyntaxError, struct.error
             said = in_one_line(error)
             unknown = f"it is none of {', '.join(FORMATS)}"
             self.damaged[file.name] = unknown if "cannot identify" in said else said
@@ -180,7 +180,7 @@ def _decode(folder: Folder, file: File, image_size: int | None) -> _Image:
 
 
 def _refuse(image: "ImageFile", length: int) -> None:
-    """Raises ValueError where decoding would take too much, or lose something; nothing but the header was read."""
+    """Raise ValueError if decoding would need too much memory or lose information; only the header has been read."""
     width, height = image.size
     if max(width, height) > _LONGEST:
         raise ValueError(f"it is {width}x{height}, and no side may be above {_LONGEST} pixels")
@@ -191,12 +191,12 @@ def _refuse(image: "ImageFile", length: int) -> None:
         raise ValueError("its pixels have more than 8 bits a channel")
     if image.mode == "P" and image.palette is None:
         raise ValueError("its palette is missing")
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a JPEG with a camera's previews
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # MPO: a JPEG with a camera's previews
         raise ValueError("it holds several images, not one")
 
 
 def _on_white(image: "Image.Image") -> tuple["Image.Image", bool]:
-    """RGB pixels, and whether any of them was transparent."""
+    """The image as RGB, and True if it had transparent pixels."""
     from PIL import Image
 
     with_alpha = image.convert("RGBA")

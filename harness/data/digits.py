@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, which need no network.
+"""scikit-learn's handwritten digits, which are available without a network.
 
 E. Alpaydin and C. Kaynak, UCI "Optical Recognition of Handwritten Digits", 1998 (its test part).
 """
@@ -15,12 +15,13 @@ SIZE = 32
 
 
 def origin(data: Data, root: Path) -> Origin:
-    """They come with scikit-learn; root is not looked into."""
+    """The digits data set, which is part of scikit-learn; `root` is not used."""
     return Origin([data.name, data.image_size], lambda: decode_digits(data.image_size))
 
 
 def decode_digits(image_size: int | None) -> Decoded:
-    """1,797 handwritten digits, 8x8 resized to 32x32 or image_size, three equal channels, in a fixed split of 80/20."""
+    """1,797 handwritten digits, resized from 8x8 to 32x32 or image_size, with three equal channels and a fixed 80/20
+    split."""
     from sklearn.datasets import load_digits
 
     pixels, targets = load_digits(return_X_y=True)  # (1797, 64), 0..16

@@ -1,4 +1,4 @@
-"""Images that a data set holds more than once: test images that were trained on, and labels that contradict."""
+"""Find identical images in a data set: test images that occur in training, and images with contradicting labels."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from harness.data.split import Pixels, Split
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Counts of images with exactly the same pixels as another, of those that a split holds before any is held out.
+    """Numbers of images with exactly the same pixels as another one, before images are held out.
 
-    within_train: training images that repeat an earlier training image. test_in_train: test images that are training
-    images too. two_labels: distinct images that stand under more than one label, in either split.
+    within_train: training images that repeat an earlier training image. test_in_train: test images that also occur in
+    the training images. two_labels: distinct images with more than one label, in any split.
     """
 
     within_train: int
@@ -22,7 +22,7 @@ class Duplicates:
 
 
 def duplicates(train: Split, test: Split) -> Duplicates:
-    """Found by 128-bit hashes of the pixels: 60,000 images of 32x32x3 take about 0.3 s."""
+    """Count duplicates by 128-bit hashes of the pixels; 60,000 images of 32x32x3 take about 0.3 s."""
     hashes = np.array([*_hashes(train.images), *_hashes(test.images)], dtype="S32")
     _, image = np.unique(hashes, return_inverse=True)
     in_train, in_test = image[: len(train.labels)], image[len(train.labels) :]

@@ -1,7 +1,7 @@
-"""A folder of image files: which of them count, by split, class and name. Nothing is opened here.
+"""List the image files of a folder by split, class and name, without opening them.
 
-A folder may come from a stranger's archive. A link in it may lead elsewhere inside the folder, but not out of it: the
-archive must not decide which of the reader's own files become images of a report. A class's name must be printable.
+A folder may come from an untrusted archive. Links in it may point elsewhere inside the folder but not out of it, so
+that an archive cannot select other files of the user, which reports would show. Class names must be printable.
 """
 
 import os
@@ -15,20 +15,20 @@ from typing import NamedTuple
 from harness.values import HarnessError, nearest
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""In any mixture of upper and lower case."""
+"""Endings of image files, compared without case."""
 _INSTEAD = ("val", "valid", "validation")
-"""Folders that hold the test images of a set without test/."""
+"""Names of folders used as test images if there is no test/."""
 _CLUTTER = ("._", "Thumbs.db", "desktop.ini")
-"""What systems leave in folders: files whose names begin so are no one's images."""
+"""Starts of names of files created by operating systems, which are ignored."""
 _SHOWN = 10
 
 
 class DataError(HarnessError):
-    """A data set that is missing, incomplete, damaged or at odds with the recipe."""
+    """A data set is missing, incomplete, damaged or inconsistent with the recipe."""
 
 
 class File(NamedTuple):
-    """One image file: its name relative to the folder, its label, and what tells that it has changed."""
+    """An image file: its name relative to the folder, its label, and its size and times, which reveal changes."""
 
     name: str
     label: int
@@ -37,7 +37,7 @@ class File(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """How many files of a split or class are not read, and why."""
+    """A number of files of a split or class that are skipped, and the reason."""
 
     folder: str
     files: int
@@ -46,7 +46,7 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder's image files, by split, class and name. Nothing has been opened yet."""
+    """A folder's image files by split, class and name. No file has been opened yet."""
 
     path: Path
     classes: tuple[str, ...]
@@ -54,31 +54,33 @@ class Folder:
     test: tuple[File, ...]
     left_out: tuple[LeftOut, ...]
     tested: str = "test"
-    """The folder of the test images: test, or val where there is no test/."""
+    """The folder of the test images: test, or val if there is no test/."""
 
 
 @dataclass
 class _Listing:
-    """The folder that is being listed, and files left out so far, by class or split and reason."""
+    """The folder that is being listed, and the files skipped so far by class or split and reason."""
 
     root: Path
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
 
     def leave(self, folder: str, reason: str, files: int = 1) -> None:
-        if files:  # a name that no check has passed is spelt out: it goes to logs and reports
+        if files:  # names are escaped, because unchecked ones go to logs and reports
             self.left_out[folder if folder.isprintable() else repr(folder)[1:-1], reason] += files
 
 
 def list_folder(path: Path, allow_missing_test_classes: bool = False) -> Folder:
-    """The images under path/train/<class>/ and path/test/<class>/, or val/ where there is no test/.
+    """List the images in path/train/<class>/ and path/test/<class>/, or val/ if there is no test/.
 
-    Names that differ in Unicode's form alone are one.
+    Names that differ only in their Unicode normalisation form are treated as equal.
 
-    allow_missing_test_classes: a class of train/ may have no images in test/; each class of test/ must be in train/.
+    Args:
+        allow_missing_test_classes: a class of train/ may have no images in test/; each class of test/ must be in
+            train/.
 
     Raises:
-        DataError: no such folder or split, classes that differ or are fewer than two, a class without images, or a
-            link that leads out of the folder.
+        DataError: the folder or a split does not exist, the splits' classes differ, there are fewer than two classes, a
+            class has no images, or a link points out of the folder.
     """
     path = _existing(path)
     listing = _Listing(path)
@@ -114,7 +116,7 @@ def _tested(path: Path) -> str:
 
 
 def left_out_line(path: Path, left_out: tuple[LeftOut, ...]) -> str:
-    """What is not read, as a line for the log: "left out of PATH: 12 files of train/cat (in a folder inside it)"."""
+    """A log line on skipped files: "left out of PATH: 12 files of train/cat (in a folder inside it)"."""
     parts = [
         f"{some.files} file{'s' * (some.files > 1)} of {some.folder} ({some.reason})" for some in left_out[:_SHOWN]
     ]
@@ -124,7 +126,7 @@ def left_out_line(path: Path, left_out: tuple[LeftOut, ...]) -> str:
 
 
 def _existing(path: Path) -> Path:
-    """The folder, with every link followed; one whose name differs in Unicode's form alone is the one that is meant."""
+    """The folder with all links resolved; also found if its name differs only in Unicode normalisation."""
     try:
         if path.is_dir():
             return path.resolve()
@@ -144,12 +146,12 @@ def _existing(path: Path) -> Path:
 
 
 def _composed(name: str) -> str:
-    """The name in Unicode's form NFC: macOS and archives made there spell an é as two characters, others as one."""
+    """The name in Unicode form NFC; macOS and archives made there encode é as two characters, other systems as one."""
     return unicodedata.normalize("NFC", name)
 
 
 def _class_names(listing: _Listing, split: str) -> dict[str, str]:
-    """Class → its folder's name."""
+    """Class → the name of its folder."""
     root = listing.root
     if not (root / split).is_dir():
         raise DataError(
@@ -174,7 +176,7 @@ def _class_names(listing: _Listing, split: str) -> dict[str, str]:
 
 
 def _refuse_unprintable(root: Path, name: str) -> None:
-    """A class's name stands in every table: no line ends, no control characters, nothing that turns text around."""
+    """Refuse class names with line breaks, control characters or text direction marks, since tables show them."""
     if not name.isprintable():
         raise DataError(
             f"`data.name`: class folders need names of printable characters; got {name!r} in {str(root)!r}: rename it"
@@ -204,14 +206,14 @@ def _files(listing: _Listing, folder: str, label: int, may_be_empty: bool) -> li
 
 
 def _leave_the_rest(listing: _Listing, tested: str) -> None:
-    """Images beside train/ and test/: a val/ that nobody reads."""
+    """Note images outside train/ and test/, such as an unused val/."""
     for entry in _scan(listing.root, ".", check_links=False):
         if entry.name not in ("train", tested) and not entry.is_symlink() and entry.is_dir():
             listing.leave(entry.name, f"in neither train/ nor {tested}/", _images_below(entry))
 
 
 def _images_below(entry: os.DirEntry[str] | Path) -> int:
-    """How many files in a folder, and in those inside it, have the ending of an image; links are not followed."""
+    """The number of files with an image ending in a folder and its subfolders; links are not followed."""
     return sum(
         name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(_CLUTTER)
         for _, _, names in os.walk(entry)
@@ -220,10 +222,9 @@ def _images_below(entry: os.DirEntry[str] | Path) -> int:
 
 
 def _scan(root: Path, folder: str, check_links: bool = True) -> Iterator[os.DirEntry[str] | Path]:
-    """A folder's entries by name, without what systems leave in folders.
+    """A folder's entries sorted by name, without system files and without hidden files that are not images.
 
-    Nor do hidden files come that have no image's ending. Links come as Paths: unlike an entry's, their questions do not
-    raise in a loop.
+    Links are returned as Path, whose methods do not raise for loops, unlike those of DirEntry.
     """
     try:
         with os.scandir(root / folder) as entries:

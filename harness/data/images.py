@@ -14,7 +14,7 @@ from harness.plans.spec import Data
 
 
 def origin(data: Data, path: Path) -> Origin:
-    """The images of the folder at `path`.
+    """The data set in the folder at `path`.
 
     Raises:
         DataError: see `list_folder`.
@@ -25,11 +25,11 @@ def origin(data: Data, path: Path) -> Origin:
 
 
 def of_files(folder: Folder, data: Data, place: str, remarks: tuple[str, ...]) -> Origin:
-    """Files that have been listed, wherever their list comes from.
+    """The data set of a list of files, from a folder or a table.
 
     Args:
-        place: the folder's or the list's path.
-        remarks: what a report must say of how they were split.
+        place: path of the folder or table.
+        remarks: sentences for reports on how the files were split.
     """
 
     def decode() -> Decoded:

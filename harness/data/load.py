@@ -1,6 +1,6 @@
-"""Data sets as uint8 arrays: which images a recipe names, what is held out of them, and what normalises them.
+"""Load the data set of a recipe: decoded images, held-out images, and statistics for normalisation.
 
-No module here imports torch before a published data set is decoded.
+No module in this package imports torch before a published data set is decoded.
 """
 
 import logging
@@ -24,17 +24,16 @@ HELD_OUT = "held-out training images stand in the place of the test images, whic
 _LOG = logging.getLogger(__name__)
 _FARTHEST_MEAN = 0.5
 _LARGEST_RATIO = 20.0
-"""How far given statistics may lie from the images' own: ImageNet's mean is 0.35 from MNIST's; the images' std over
-the one that is given is 255 where that was divided by 255 twice."""
+"""Maximum ratio between the images' own std and a given one; it is 255 if the given one was divided by 255 twice.
+(Means are compared as well; ImageNet's mean differs from MNIST's by 0.35.)"""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run trains and is tested on.
+    """The images that a run is trained and tested on.
 
-    mean and std: one number a channel, 0..1, that normalisation uses. left_out: files of a folder that are not read.
-    remarks: what decoding changed in the images. duplicates: counted before any image is held out; None where nobody
-    counted.
+    mean and std: one number (0..1) per channel, used for normalisation. left_out: skipped files of a folder. remarks:
+    changes made by decoding. duplicates: counted before images are held out; None if they were not counted.
     """
 
     name: str
@@ -50,7 +49,7 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     duplicates: Duplicates | None = None
     test_files: tuple[str, ...] = ()
-    """Of a folder: the test images' files, below it, in their order."""
+    """For a folder: the relative paths of the test images' files, in their order."""
 
     @property
     def channels(self) -> int:
@@ -66,12 +65,14 @@ class Dataset:
 
 
 def load(data: Data, root: Path) -> Dataset:
-    """The data set that `data` names; root: the project's folder, data sets and their cache lie in root/data.
+    """Load a data set; skipped files and changes made by decoding are logged each time.
 
-    What is left out of a folder, and what decoding changed, goes to the log each time.
+    Args:
+        root: the project's folder; data sets and their cache are in root/data.
 
     Raises:
-        DataError: it is missing, incomplete or damaged, cannot be downloaded or stored, or does not fit `data`.
+        DataError: the data set is missing, incomplete or damaged, cannot be downloaded or stored, or does not fit
+            `data`.
     """
     found = origin(data, root)
     if found.left_out:
@@ -106,14 +107,14 @@ _BY_PATH: dict[str, Callable[[Data, Path], Origin]] = {
     "csv:": table.origin,
     "npz:": arrays.origin,
 }
-"""What stands before a path → what finds the images there."""
+"""Prefix of a path → the function that finds the images there."""
 
 
 def origin(data: Data, root: Path) -> Origin:
-    """Where the images that `data` names come from; nothing is decoded yet.
+    """Find the images that `data` names, without decoding them.
 
     Raises:
-        DataError: there are none, or what is there cannot be a data set.
+        DataError: they do not exist or do not form a data set.
     """
     for start, find in _BY_PATH.items():
         if data.name.startswith(start):
@@ -149,7 +150,7 @@ def _normalisation(data: Data, cached: Cached) -> tuple[tuple[float, ...], tuple
 
 
 def _refuse_another_scale(data: Data, mean: tuple[float, ...], std: tuple[float, ...], cached: Cached) -> None:
-    """Statistics of pixels 0..255, or otherwise far from those of the images. A mean of 0 shifts nothing: allowed."""
+    """Refuse statistics for pixel values 0..255, or otherwise far from those of the images. A mean of 0 is allowed."""
     own = f"the images' own are {_rounded(cached.mean)} and {_rounded(cached.std)}, taken where both are left out"
     if max(*mean, *std) > 1:
         divided = f"data.mean={_rounded(mean, 255)} data.std={_rounded(std, 255)}"

@@ -1,4 +1,4 @@
-"""Where a data set's images come from: what each kind of source gives `load`, and what all of them check."""
+"""The description of a data set before it is read, and checks shared by all kinds of data sets."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,32 +14,32 @@ from harness.values import nearest
 
 TEST_FRACTION = 0.2
 DRAWN = f"{TEST_FRACTION:.0%} of each class, drawn once by a fixed seed, are the test images"
-"""Said where a source has no test split of its own."""
+"""Remark for data sets without a test split."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A data set that has been found and not read yet."""
+    """A data set that has been found but not read yet."""
 
     facts: list[object]
-    """What tells, as JSON, that the decoded images would be others: paths, sizes, times, how they are read."""
+    """JSON values that change if the decoded images would change: paths, sizes, times, and how they are decoded."""
     decode: Callable[[], Decoded]
     left_out: tuple[LeftOut, ...] = ()
     test_files: tuple[str, ...] = ()
-    """The test images' files in their order, where each has one."""
+    """Files of the test images in their order, if there is a file for each image."""
     sizes: Callable[[], Counter[tuple[int, int]]] | None = None
-    """Counts the files by width and height, from their headers; None where images are no files."""
+    """Counts the files by width and height, read from their headers; None if the images are not in files."""
 
 
 def found(path: Path, kind: str, ending: str) -> Path:
-    """The file at `path`, with every link followed.
+    """The file at `path` with all links resolved.
 
     Args:
-        kind: what stands before the path: "csv".
-        ending: of such files: ".csv".
+        kind: prefix of the data set's name, such as "csv".
+        ending: ending of such files, such as ".csv".
 
     Raises:
-        DataError: it does not exist, or is a folder.
+        DataError: the file does not exist or is a folder.
     """
     try:
         if path.is_file():
@@ -56,7 +56,7 @@ def found(path: Path, kind: str, ending: str) -> Path:
 
 
 def in_order(labels: set[str]) -> tuple[str, ...]:
-    """Class names sorted, by their numbers where all are whole numbers: 2 before 10."""
+    """Sorted class names; sorted as numbers if all are whole numbers, so that 2 comes before 10."""
     numbers = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in labels)
     return tuple(sorted(labels, key=int) if numbers else sorted(labels))
 
@@ -64,14 +64,14 @@ def in_order(labels: set[str]) -> tuple[str, ...]:
 def check_classes(
     where: str, classes: tuple[str, ...], train: NDArray[np.int64], test: NDArray[np.int64], test_may_lack: bool
 ) -> None:
-    """Every class has training images, and test images unless `test_may_lack`.
+    """Check that every class has training images and, unless `test_may_lack`, test images.
 
     Args:
-        where: what holds them, for a message.
-        train, test: labels, indices into `classes`.
+        where: name of the folder or file for messages.
+        train, test: labels, which are indices into `classes`.
 
     Raises:
-        DataError: fewer than two classes, or a class without images.
+        DataError: there are fewer than two classes, or a class has no images.
     """
     if len(classes) < 2:
         raise DataError(f"`data.name`: at least 2 classes are needed; {where} holds {len(classes)}")
@@ -89,5 +89,5 @@ def check_classes(
 
 
 def drawn(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which images of a source without splits are the test images: (N,) bool, the same at every call."""
+    """True for images that are drawn as test images if there is no split, shape (N,); the same for every call."""
     return stratified(labels, TEST_FRACTION, seed=0)

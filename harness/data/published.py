@@ -1,9 +1,9 @@
-"""CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST, read by torchvision from archives that are checked before it sees them.
+"""CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST, read by torchvision from archives that are verified first.
 
-torchvision downloads into place, checks an MD5 and unpickles. Here an archive is fetched into a temporary file and must
-have the published length and SHA-256 before it is unpacked for torchvision, in a temporary folder. A copy that lies
-unpacked in data/<name>/, as torchvision keeps it, is read where its pickles have the MD5 that torchvision lists; IDX
-files can hold nothing but numbers.
+torchvision checks only an MD5 before unpickling. Here an archive is downloaded to a temporary file and must have the
+published length and SHA-256 before it is unpacked to a temporary folder for torchvision. A copy that is already
+unpacked in data/<name>/, in torchvision's layout, is read if its pickles have the MD5 sums listed by torchvision; IDX
+files contain only numbers.
 
 SHA-256 of CIFAR's archives from Keras (`keras.datasets.cifar10` and `cifar100`: file_hash), of MNIST's and
 Fashion-MNIST's from torchvision 0.12 (`prototype.datasets`). Lengths from public loaders that check them together with
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10, MNIST
 
 STALL_SECONDS = 30.0
-"""A download that is silent for so long counts as no network."""
+"""A download without data for this time counts as failed."""
 _CHUNK = 2**16
 ARCHIVES: dict[str, dict[str, tuple[int, str]]] = {
     "cifar10": {
@@ -62,13 +62,13 @@ ARCHIVES: dict[str, dict[str, tuple[int, str]]] = {
         "t10k-labels-idx1-ubyte.gz": (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
     },
 }
-"""Data set → archive → its length in bytes and its SHA-256."""
+"""Data set → archive → (length in bytes, SHA-256)."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What torchvision knows of a data set. place: the archives' folder in its own. mirrors: addresses under each of
-    which every archive lies. files: what is read, by its place once unpacked → its MD5, or None for IDX files."""
+    """A data set in torchvision. place: subfolder of the archives. mirrors: base addresses of the archives. files: path
+    of each unpacked file that is read → its MD5, or None for IDX files."""
 
     kind: "type[CIFAR10] | type[MNIST]"
     place: str
@@ -90,11 +90,11 @@ def source(name: str) -> Source:
 
 
 def decode_published(name: str, folder: Path, image_size: int | None) -> Decoded:
-    """cifar10, cifar100, mnist or fashion_mnist, from `folder` if it holds a whole copy, else downloaded into it.
+    """Decode cifar10, cifar100, mnist or fashion_mnist from `folder`; if it has no intact copy, download one first.
 
     Raises:
-        DataError: there is no whole copy and it cannot be downloaded (says where a copy belongs), or it holds
-            something else than images and labels.
+        DataError: there is no intact copy and it cannot be downloaded (the message says where to put one), or its
+            content is not images and labels.
     """
     known, cache = source(name), folder.parent / "cache"  # the folder itself may be a link to a shared one
     folder = folder.resolve()
@@ -106,22 +106,22 @@ def decode_published(name: str, folder: Path, image_size: int | None) -> Decoded
 
 
 def _unpacked(known: Source, folder: Path, cache: Path) -> Decoded | None:
-    """The copy that lies unpacked in `folder`; None if it is not whole, for then the archive is the remedy."""
+    """The unpacked copy in `folder`; None if it is not intact, so that the archive is used instead."""
     with _scratch(cache) as scratch:
         for place, md5 in known.files.items():
             file, link = folder / place, scratch / place
             if not file.is_file() or (md5 and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() != md5):
                 return None
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(file)  # torchvision sees what was checked alone, and not an old processed/training.pt
+            link.symlink_to(file)  # only checked files, not an old processed/training.pt
         try:
             return _read(known.kind, scratch)
-        except Exception:  # a damaged file can raise anything
+        except Exception:  # damaged files may raise anything
             return None
 
 
 def _archived(name: str, known: Source, folder: Path, cache: Path) -> Decoded:
-    """What the archives in `folder` hold. What is missing or damaged is downloaded first."""
+    """The data set in the archives in `folder`; missing or damaged archives are downloaded first."""
     place = folder / known.place
     if not all(_is_whole(name, place / archive) for archive in ARCHIVES[name]):
         _fetch(name, known, folder)
@@ -130,7 +130,7 @@ def _archived(name: str, known: Source, folder: Path, cache: Path) -> Decoded:
             for archive in ARCHIVES[name]:
                 _unpack(place / archive, scratch / known.place)
             return _read(known.kind, scratch)
-        except Exception as error:  # on a damaged file tarfile, zlib and pickle raise nearly anything
+        except Exception as error:  # for damaged files tarfile, zlib and pickle raise many types of errors
             full = isinstance(error, OSError) and error.errno == errno.ENOSPC
             remedy = "make room there and try again" if full else "remove it, and a fresh one is fetched"
             raise DataError(
@@ -140,14 +140,14 @@ def _archived(name: str, known: Source, folder: Path, cache: Path) -> Decoded:
 
 @contextmanager
 def _scratch(cache: Path) -> Iterator[Path]:
-    """A hidden folder in data/cache/, where the leftovers of a killed process are swept."""
+    """A hidden temporary folder in data/cache/, where leftovers of killed processes are removed."""
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=cache) as scratch:
         yield Path(scratch)
 
 
 def _unpack(archive: Path, into: Path) -> None:
-    """Of a tar file no member leaves `into`, by name or by link, and none is a device."""
+    """Unpack an archive; members of a tar file must not leave `into` by name or link, and must not be devices."""
     into.mkdir(parents=True, exist_ok=True)
     if ".tar." in archive.name:
         with tarfile.open(archive) as tar:
@@ -158,7 +158,7 @@ def _unpack(archive: Path, into: Path) -> None:
 
 
 def _read(kind: "type[CIFAR10] | type[MNIST]", root: Path) -> Decoded:
-    with warnings.catch_warnings():  # Python 2 spelt a dtype's flags in CIFAR's pickles as integers
+    with warnings.catch_warnings():  # CIFAR's pickles, written by Python 2, have integer dtype flags
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         train, test = kind(root), kind(root, train=False)
     classes = tuple(train.classes)
@@ -166,7 +166,7 @@ def _read(kind: "type[CIFAR10] | type[MNIST]", root: Path) -> Decoded:
 
 
 def _split(data: Any, targets: Any, classes: tuple[str, ...]) -> Split:
-    """torchvision's arrays, CIFAR's (N, 32, 32, 3) and MNIST's (N, 28, 28), and its labels, as they are kept here."""
+    """Convert torchvision's arrays, CIFAR's (N, 32, 32, 3) or MNIST's (N, 28, 28), and labels to a split."""
     images, labels = np.ascontiguousarray(data), np.asarray(targets)
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "ui" or not labels.size:
         raise ValueError(f"{len(images)} images, {len(labels)} labels")
@@ -176,7 +176,7 @@ def _split(data: Any, targets: Any, classes: tuple[str, ...]) -> Split:
 
 
 def _is_whole(name: str, file: Path) -> bool:
-    """Whether an archive is the published one, by its length and SHA-256."""
+    """True if an archive has the published length and SHA-256."""
     length, sha256 = ARCHIVES[name][file.name]
     if not file.is_file() or file.stat().st_size != length:
         return False
@@ -185,7 +185,7 @@ def _is_whole(name: str, file: Path) -> bool:
 
 
 def _fetch(name: str, known: Source, folder: Path) -> None:
-    """Download what `folder` lacks; of several processes one does, the others wait and find its archives."""
+    """Download the archives that `folder` lacks; one process downloads while others wait."""
     from filelock import FileLock
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ def _fetch(name: str, known: Source, folder: Path) -> None:
         for archive in ARCHIVES[name]:
             file = folder / known.place / archive
             if not _is_whole(name, file):
-                part = folder.with_name(f".{folder.name}-{archive}.part")  # of a killed process: overwritten
+                part = folder.with_name(f".{folder.name}-{archive}.part")  # a killed process's file is overwritten
                 try:
                     _download(name, known.mirrors, archive, part)
                     file.parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +217,7 @@ def _missing(name: str, folder: Path, place: Path, error: OSError) -> DataError:
 
 
 def _download(name: str, mirrors: tuple[str, ...], archive: str, part: Path) -> None:
-    """Fetch one archive into `part`, whole and checked, from the first mirror that has it."""
+    """Download and verify one archive from the first mirror that has it, into `part`."""
     problems = []
     for mirror in mirrors:
         try:

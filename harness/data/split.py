@@ -1,4 +1,4 @@
-"""What decoding any source gives: two splits of uint8 images with their labels, and the draw that holds some out."""
+"""The result of decoding a data set (two splits of uint8 images with labels), and the selection of held-out images."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Split:
-    """images: (N, H, W, C) uint8; labels: (N,) int64, indices into the data set's classes."""
+    """images: shape (N, H, W, C), uint8; labels: shape (N,), int64, indices into the data set's classes."""
 
     images: Pixels
     labels: NDArray[np.int64]
@@ -18,17 +18,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a source holds, before anything is held out."""
+    """A decoded data set, before images are held out."""
 
     classes: tuple[str, ...]
     train: Split
     test: Split
     remarks: tuple[str, ...] = ()
-    """What decoding changed in the images, one phrase a kind: "3 images with ... were ..."."""
+    """Changes made by decoding, a phrase per kind: "3 images with ... were ..."."""
 
 
 def stratified(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which images are held out, (N,) bool: round(fraction * count) of each class, drawn by the seed."""
+    """True for held-out images, shape (N,): round(fraction * count) of each class, drawn with the seed."""
     order = np.random.default_rng(seed).random(len(labels)).argsort()
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -38,7 +38,7 @@ def stratified(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray
 
 
 def resized(images: Pixels, size: int) -> Pixels:
-    """(N, H, W, C) → (N, size, size, C), bilinear."""
+    """Resize images bilinearly: (N, H, W, C) → (N, size, size, C)."""
     from PIL import Image
 
     result = np.empty((len(images), size, size, images.shape[3]), np.uint8)

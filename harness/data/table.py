@@ -1,8 +1,8 @@
-"""`csv:PATH`: a table of image files with the columns path, label and, if it likes, split.
+"""`csv:PATH`: a table of image files with the columns path, label and optionally split.
 
-Paths are relative to the table's folder and must not lead out of it: a table from a stranger's archive must not decide
-which of the reader's own files become images of a report. Splits are train and test; val serves as test where there is
-none. Without the column a fifth of each class is the test split (`origin.drawn`).
+Paths are relative to the table's folder and must not lead out of it, so that a table from an untrusted archive cannot
+select other files of the user, which reports would show. Splits are train and test; val is used as test if there is no
+test. Without the column split, a fifth of each class is drawn as the test split (`origin.drawn`).
 """
 
 import csv
@@ -36,11 +36,11 @@ class _Row:
 
 
 def origin(data: Data, path: Path) -> Origin:
-    """The images that the table at `path` names.
+    """The data set in the table at `path`.
 
     Raises:
-        DataError: no such table, one that is not CSV or lacks a column, a row without a label or of an unknown split,
-            a file that does not exist or lies outside the table's folder, a class without images.
+        DataError: the table does not exist, is not CSV or lacks a column; a row has no label or an unknown split; a
+            file does not exist or is outside the table's folder; or a class has no images.
     """
     table = found(path, "csv", ".csv")
     folder, remarks = _folder(table, _rows(table), data.allow_missing_test_classes)
@@ -85,7 +85,7 @@ def _row(table: Path, line: int, cells: Mapping[str, str | None], columns: Mappi
 
 
 def _folder(table: Path, rows: list[_Row], test_may_lack: bool) -> tuple[Folder, tuple[str, ...]]:
-    """The files as a folder's, and what is to be said of how they were split."""
+    """The files in the form of a folder, and remarks on how they were split."""
     classes = in_order({row.label for row in rows})
     labels = np.array([classes.index(row.label) for row in rows], np.int64)
     counts, remarks, left_out = Counter(row.split for row in rows), tuple[str, ...](), tuple[LeftOut, ...]()

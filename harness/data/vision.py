@@ -1,9 +1,9 @@
-"""`torchvision/<name>`: classification sets that torchvision reads by classes of its own.
+"""`torchvision/<name>`: classification data sets that torchvision reads.
 
-None of SETS unpickles anything. SVHN and STL10 compare their files' MD5 with what torchvision lists each time; of the
-others what is downloaded is compared, and a copy that already lies in data/torchvision/<name>/ is read as it is. CIFAR,
-MNIST and Fashion-MNIST lead to `published`, which compares SHA-256 sums before anything is unpickled. Sets that would
-unpickle what nobody has verified, or that hold no one label an image, are not here.
+None of the data sets in SETS is unpickled. torchvision checks the files' MD5 sums each time for SVHN and STL10; for the
+others it checks downloads, while an existing copy in data/torchvision/<name>/ is read without a check. CIFAR, MNIST and
+Fashion-MNIST are delegated to `published`, which verifies SHA-256 sums before unpickling. Data sets that would unpickle
+unverified files, or that do not have one label per image, are not supported.
 """
 
 import socket
@@ -35,14 +35,14 @@ SETS: dict[str, tuple[Mapping[str, object], Mapping[str, object] | None]] = {
     **dict.fromkeys(("OxfordIIITPet", "FGVCAircraft"), _TRAINVAL),
     "EuroSAT": ({}, None),
 }
-"""Name → what its class is asked for to train on and to test on; None: a fifth of each class is drawn to test on."""
+"""Name → arguments of torchvision's class for the training and test split; None draws a fifth of each class to test."""
 
 
 def origin(data: Data, root: Path) -> Origin:
-    """A set by torchvision's name for it, from root/data/, into which it is downloaded if it is not there.
+    """A data set by torchvision's name, from root/data/; it is downloaded there if necessary.
 
     Raises:
-        DataError: an unknown name.
+        DataError: the name is unknown.
     """
     name = data.name.removeprefix("torchvision/")
     if name in PUBLISHED:
@@ -59,7 +59,7 @@ def origin(data: Data, root: Path) -> Origin:
 
 
 def published_origin(name: str, data: Data, root: Path) -> Origin:
-    """CIFAR, MNIST or Fashion-MNIST from root/data/<name>/."""
+    """CIFAR, MNIST or Fashion-MNIST, from root/data/<name>/."""
     decode = partial(published.decode_published, name, root / "data" / name, data.image_size)
     return Origin([name, data.image_size], decode)
 
@@ -74,7 +74,7 @@ def _decode(name: str, place: Path, image_size: int | None) -> Decoded:
         read = [_read(each, image_size) for each in opened]
     except DataError:
         raise
-    except Exception as error:  # torchvision, PIL and the network raise nearly anything
+    except Exception as error:  # torchvision, PIL and the network raise many types of errors
         there = f"{str(place)!r} holds no whole copy of {name} that can be read" if place.is_dir() else ""
         said = there or f"{name} is not in {str(place)!r} and cannot be downloaded"
         raise DataError(
@@ -98,7 +98,7 @@ def _decode(name: str, place: Path, image_size: int | None) -> Decoded:
 
 
 def _download(make: Callable[..., Any], asked: list[Mapping[str, object]], place: Path) -> list[Any]:
-    """Into a folder beside `place` that is renamed when all is there: a half one would be taken for the whole."""
+    """Download to a temporary folder that is renamed to `place` when complete, so that no incomplete copy is used."""
     from filelock import FileLock
 
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -124,12 +124,12 @@ def _no_endless_wait() -> Iterator[None]:
 
 
 def _read(opened: Any, image_size: int | None) -> tuple[Pixels, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Every image and its label; one channel if all are grey, else three."""
+    """All images and labels; one channel if all images are grey, else three."""
     from PIL import Image
 
     images, labels = list[Pixels](), list[int]()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # PIL's, of tags that it cannot read
+        warnings.simplefilter("ignore", UserWarning)  # PIL's, about tags that it cannot read
         for index in range(len(opened)):
             image, label = opened[index]
             image = image if image.mode == "L" else image.convert("RGB")
