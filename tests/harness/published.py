@@ -152,3 +152,18 @@ def serving(
         finally:
             server.shutdown()
             thread.join()
+
+
+def offered(folder: Path, name: str) -> Path:
+    folder.mkdir()
+    for file, content in archives_of(name).items():
+        (folder / file).write_bytes(content)
+    return folder
+
+
+def left(folder: Path) -> list[str]:
+    """Every file under a folder but locks."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix != ".lock")
+
+
+TAR = "cifar-10-python.tar.gz"

@@ -20,7 +20,7 @@ from harness.plans.tuning import LogUniform, Tuning
 from harness.records import journal
 from harness.records.events import EpochDone, LRFound, Started
 from harness.tracking.tracker import Summary, Tracker
-from tests.harness.execution.test_execute import Listener
+from tests.harness.execution.conftest import Listener
 
 
 class Remembering(Listener):

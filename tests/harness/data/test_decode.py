@@ -15,25 +15,7 @@ from PIL import Image, ImageFile
 
 from harness.data.decode import Decoded, decode_folder
 from harness.data.folders import DataError, list_folder
-
-RED = (200, 30, 40)
-
-
-def save(
-    path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 8), colour: object = RED, **options: object
-) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, colour).save(path, **options)  # pyright: ignore[reportArgumentType]
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Four images: a and b, one each in train and test."""
-    for split in ("train", "test"):
-        for name in ("a", "b"):
-            save(tmp_path / "set" / split / name / "1.png")
-    return tmp_path / "set"
+from tests.harness.data.conftest import RED, save
 
 
 def decoded(path: Path, image_size: int | None = None) -> Decoded:
@@ -200,7 +182,11 @@ def truncated(path: Path, kind: str) -> None:
 
 
 NONE = "it is none of JPEG, PNG, WEBP, BMP, TIFF"
+
+
 DEEP = "its pixels have more than 8 bits a channel"
+
+
 BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated JPEG": (lambda path: truncated(path, "JPEG"), r"image file is truncated \(\d+ bytes not processed\)"),
     "truncated PNG": (lambda path: truncated(path, "PNG"), "image file is truncated"),

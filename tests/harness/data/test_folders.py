@@ -6,24 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from harness.data.folders import DataError, LeftOut, left_out_line, list_folder
-
-
-def save(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(path)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Four images: a and b, one each in train and test."""
-    for split in ("train", "test"):
-        for name in ("a", "b"):
-            save(tmp_path / "set" / split / name / "1.png")
-    return tmp_path / "set"
+from tests.harness.data.conftest import save
 
 
 def test_any_printable_class_name_is_taken(folder: Path) -> None:
@@ -50,10 +35,20 @@ def outside_split(folder: Path) -> None:
 
 
 ENDINGS = "no .jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .tif, .tiff"
+
+
 NO_SPLIT = "'SET' has no folder '{}'; images belong in train/<class>/ and test/<class>/"
+
+
 FEW = "at least 2 classes are needed; 'SET' holds {}: put one folder a class in train/ and in test/"
+
+
 HIDDEN = "class folders need names of printable characters; got {} in 'SET': rename it"
+
+
 OUT = "links must stay inside the folder; {0} of 'SET' leads out of it: copy the files, or remove the link"
+
+
 BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda f: f.rename(f.with_name("sets")), "the folder 'SET' does not exist; did you mean 'sets'?"),
     "far": (lambda f: f.rename(f.with_name("other")), "the folder 'SET' does not exist; check folder:PATH"),

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +25,18 @@ from harness.plans.spec import Data
 from tests.harness.published import (
     BATCH,
     CIFAR_CLASSES,
-    CLOSED,
+    TAR,
     archives_of,
     cifar10_files,
+    left,
     mnist_files,
+    offered,
     publish,
     python2,
     serving,
     tar_gz,
 )
 
-TAR = "cifar-10-python.tar.gz"
 PROJECT = Path(__file__).parents[3]
 
 
@@ -57,101 +57,6 @@ def test_every_archive_and_file_is_one_that_torchvision_reads() -> None:
             assert [Path(file).name for file in known.files] == [Path(archive).stem for archive in archives]
     assert [len(published.source(name).files) for name in ARCHIVES] == [7, 3, 4, 4]
     assert published.source("cifar100").files["cifar-100-python/meta"] == "7973b15100ade9c7d40fb424638fde48"
-
-
-def offered(folder: Path, name: str) -> Path:
-    folder.mkdir()
-    for file, content in archives_of(name).items():
-        (folder / file).write_bytes(content)
-    return folder
-
-
-def left(folder: Path) -> list[str]:
-    """Every file under a folder but locks."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix != ".lock")
-
-
-def test_what_is_missing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Archives come whole into their places, those at hand are not fetched again, and nothing else is left."""
-    with serving(offered(tmp_path / "server", "mnist")) as url:
-        publish(monkeypatch, "mnist", None, CLOSED, url)
-        raw = tmp_path / "data" / "mnist" / "MNIST" / "raw"
-        raw.mkdir(parents=True)
-        shutil.copy(tmp_path / "server" / "t10k-labels-idx1-ubyte.gz", raw)
-        (tmp_path / "server" / "t10k-labels-idx1-ubyte.gz").unlink()
-        assert len(decode_published("mnist", tmp_path / "data" / "mnist", None).train.labels) == 20
-    names = [f"mnist/MNIST/raw/{name}.gz" for name in mnist_files()]
-    assert left(tmp_path / "data") == ["cache", "mnist", "mnist/MNIST", "mnist/MNIST/raw", *sorted(names)]
-    assert len(decode_published("mnist", tmp_path / "data" / "mnist", None).test.labels) == 10, "the server is gone"
-
-
-class Cut(SimpleHTTPRequestHandler):
-    """Promises a whole file and hangs up in its middle."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        content = Path(self.translate_path(self.path)).read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[:-100])
-
-
-class Endless(Cut):
-    """Sends the file and never stops."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        try:
-            self.wfile.write(Path(self.translate_path(self.path)).read_bytes())
-            while True:
-                self.wfile.write(bytes(2**16))
-        except OSError:
-            pass
-
-
-class Changed(Cut):
-    """The right length, one bit flipped."""
-
-    def do_GET(self) -> None:
-        content = bytearray(Path(self.translate_path(self.path)).read_bytes())
-        content[len(content) // 2] ^= 1
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(content)
-
-
-class Missing(Cut):
-    def do_GET(self) -> None:
-        self.send_error(404)
-
-
-FIRST = "train-images-idx3-ubyte.gz"
-OTHERWISE = f"what came is not {FIRST} as published, by length or SHA-256"
-
-
-@pytest.mark.parametrize(
-    ("handler", "reason"), [(Cut, OTHERWISE), (Endless, OTHERWISE), (Changed, OTHERWISE), (Missing, "HTTP Error 404")]
-)
-def test_what_is_not_the_published_file_is_refused(
-    tmp_path: Path, handler: type[SimpleHTTPRequestHandler], reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cut short, endless, changed or absent: the line gives the mirror and why, no file stays; a good mirror serves."""
-    offered(tmp_path / "server", "mnist")
-    folder = tmp_path / "data" / "mnist"
-    with serving(tmp_path / "server", handler) as bad, serving(tmp_path / "server") as good:
-        publish(monkeypatch, "mnist", None, bad)
-        with pytest.raises(DataError) as caught:
-            decode_published("mnist", folder, None)
-        start = f"`data.name`: '{folder}' holds no whole copy of mnist and it cannot be downloaded ("
-        assert str(caught.value).startswith(f"{start}{bad[7:-1]}: {reason}")
-        assert left(tmp_path / "data") == ["cache"]
-        publish(monkeypatch, "mnist", None, bad, good)
-        assert len(decode_published("mnist", folder, None).train.labels) == 20
-    assert sorted(file.name for file in (folder / "MNIST" / "raw").iterdir()) == sorted(archives_of("mnist"))
 
 
 def refuse(*_: object, **__: object) -> None:
@@ -181,17 +86,6 @@ def test_a_tampered_archive_is_refused_unopened(tmp_path: Path, monkeypatch: pyt
     assert file.read_bytes() == content
 
 
-def test_a_temporary_file_of_a_killed_download_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a kill left behind is neither used nor kept."""
-    part = tmp_path / "data" / f".cifar10-{TAR}.part"
-    part.parent.mkdir()
-    part.write_bytes(archives_of("cifar10")[TAR][:1000])
-    with serving(offered(tmp_path / "server", "cifar10")) as url:
-        publish(monkeypatch, "cifar10", None, url)
-        decode_published("cifar10", tmp_path / "data" / "cifar10", None)
-    assert left(tmp_path / "data") == ["cache", "cifar10", f"cifar10/{TAR}"]
-
-
 def changed_member(**changes: object) -> bytes:
     """The archive with its test batch replaced by something else under the same name."""
     made = io.BytesIO()
@@ -208,7 +102,11 @@ def changed_member(**changes: object) -> bytes:
 
 
 WITHOUT = {name: content for name, content in cifar10_files().items() if not name.endswith("test_batch")}
+
+
 INCOMPLETE = re.escape("Dataset not found or corrupted. You can use download=True to download it")
+
+
 BAD_TARS: dict[str, tuple[Callable[[], bytes], str]] = {
     "no gzip": (lambda: b"x" * 100, "file could not be opened successfully.*"),
     "truncated": (lambda: tar_gz(cifar10_files())[:-2000], "Compressed file ended.*|unexpected end of data"),
@@ -371,6 +269,8 @@ def test_an_unpacked_pickle_of_another_content_is_not_unpickled(
 
 
 GOOD = np.zeros((2, 3072), np.uint8)
+
+
 BAD_BATCHES: list[tuple[object, str]] = [
     ([1, 2], "list indices must be integers or slices, not str"),
     ({b"data": GOOD, b"labels": [0]}, "2 images, 1 labels"),

@@ -1,7 +1,11 @@
 """What runs print into a pipe or a file: whole lines, that no terminal has to obey."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
+import harness.execution.progress
 from harness.execution.progress import Progress
 from harness.plans.experiment import Design
 from harness.plans.plan import Plan
@@ -35,3 +39,20 @@ def test_a_pipe_gets_lines_and_nothing_else(
         lines = [line for line in out.splitlines() if "  epoch " in line]
         assert len(lines) == 2
         assert out.endswith("\n")
+
+
+def test_the_time_left_counts_what_this_command_made(
+    plan: Plan, events: list[Event], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three runs of eight epochs, one made before, one taken up after seven: an epoch of 60 s leaves eight like it."""
+    clock = iter([0.0, 60.0])
+    monkeypatch.setattr(harness.execution.progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    eight = plan.runs[0].recipe.model_copy(update={"epochs": 8})
+    long = replace(plan, runs=tuple(spec.model_copy(update={"recipe": eight}) for spec in plan.runs))
+    show = Progress(long)
+    show.skip(long.runs[0])
+    show.start([long.runs[1]])
+    for step in range(36, 41):
+        show.event(long.runs[1], StepDone(step, total=40))
+    show.event(long.runs[1], events[2].model_copy(update={"epoch": 8, "step": 40}))
+    assert capsys.readouterr().out.rstrip().endswith("left about 08:00")

@@ -10,17 +10,15 @@ import pytest
 
 from harness.data.load import HELD_OUT, load
 from harness.execution import studies
-from harness.execution.execute import Outcome
-from harness.execution.run import run_folder
 from harness.execution.studies import Studies
 from harness.execution.tune import tune
 from harness.plans.experiment import Design
 from harness.plans.plan import Plan
 from harness.plans.spec import Circumstances, Data, Model, RunSpec
 from harness.plans.tuning import FIRST_TRIAL_SEED, Choice, LogUniform, Range, Trial, Tuning
-from harness.records.events import Diverged, EpochDone, Event, Failed, Scores
+from harness.records.events import Diverged, Event, Failed, Scores
 from harness.values import HarnessError
-from tests.harness.runs import begun, write
+from tests.harness.execution.conftest import StandIn
 
 SPACE: dict[str, Range] = {"optimizer.lr": LogUniform(1e-4, 1.0)}
 Score = Callable[[RunSpec], float | None]
@@ -35,37 +33,20 @@ AT_OWN = near(0.05)
 
 
 @dataclass
-class Maker:
-    """In the place of training: writes what a run of that score leaves; None diverges."""
+class Maker(StandIn):
+    """Runs have the validation accuracy that `score` gives; with None they diverge."""
 
-    root: Path
-    template: list[Event]
-    score: Score
-    stop_after: int | None = None
+    score: Score = field(kw_only=True)
     fails: str | None = None
-    made: list[RunSpec] = field(default_factory=list)
-
-    def __call__(self, plan: Plan) -> Outcome:
-        for spec in plan.runs:
-            folder = run_folder(self.root, spec)
-            if (folder / "journal.jsonl").exists():
-                continue
-            if len(self.made) == self.stop_after:
-                return Outcome(signal=2)
-            self.made.append(spec)
-            write(folder, self.events(spec, plan.design))
-        return Outcome()
 
     def events(self, spec: RunSpec, design: Design) -> list[Event]:
-        started = begun(self.template).model_copy(update={"spec": spec, "design": design})
         if spec.variant == self.fails:
-            return [started, Failed(time=1.0, error="out of memory")]
+            return [self.begun(spec, design), Failed(time=1.0, error="out of memory")]
         score = self.score(spec)
         if score is None:
-            return [started, Diverged(time=1.0, step=3, where="train")]
-        scores = {"validation": Scores(loss=1.0, accuracy=score), "test": Scores(loss=1.0, accuracy=1 - score)}
-        later = [e.model_copy(update=scores) if isinstance(e, EpochDone) else e for e in self.template[2:]]
-        return [started, *later]
+            return [self.begun(spec, design), Diverged(time=1.0, step=3, where="train")]
+        validation, test = Scores(loss=1.0, accuracy=score), Scores(loss=1.0, accuracy=1 - score)
+        return self.scored(spec, design, validation=validation, test=test)
 
 
 @pytest.fixture
@@ -81,7 +62,7 @@ def plan(spec: RunSpec, circumstances: Circumstances, design: Design) -> Plan:
 
 @pytest.fixture
 def maker(tmp_path: Path, events: list[Event]) -> Callable[..., Maker]:
-    return lambda score=AT_OWN, **more: Maker(tmp_path, events, score, **more)
+    return lambda score=AT_OWN, **more: Maker(tmp_path, events, score=score, **more)
 
 
 def trials(plan: Plan, variant: str) -> tuple[Trial, ...]:
@@ -139,7 +120,7 @@ def test_held_out_images_stand_in_the_place_of_test_images(tmp_path: Path) -> No
 
 def test_tuning_goes_on_where_it_stopped(plan: Plan, maker: Callable[..., Maker], tmp_path: Path) -> None:
     """Stopped after every third trial it makes the trials of a tuning that was never stopped, each once."""
-    calm, _ = tune(plan, tmp_path / "calm", Maker(tmp_path / "calm", maker().template, near(0.05)))
+    calm, _ = tune(plan, tmp_path / "calm", Maker(tmp_path / "calm", maker().template, score=near(0.05)))
     made: list[RunSpec] = []
     for _ in range(2):
         make = maker(stop_after=3)

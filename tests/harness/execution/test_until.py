@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 
 from harness.execution.execute import Outcome
-from harness.execution.run import run_folder
 from harness.execution.until import until
 from harness.plans.experiment import Design
 from harness.plans.looks import Look
 from harness.plans.plan import Plan
 from harness.plans.spec import Circumstances, Model, RunSpec
 from harness.records import looks
-from harness.records.events import Diverged, EpochDone, Event, Scores
+from harness.records.events import Diverged, Event, Scores
 from harness.tracking.tracker import Summary
 from harness.values import SpecError
-from tests.harness.runs import begun, write
+from tests.harness.execution.conftest import StandIn
 
 LOOKS = (7, 10, 14)
 NOISE = (0.0, 0.4, -0.3, 0.6, -0.5, 0.2, -0.1, 0.3, -0.4, 0.5, -0.2, 0.1, 0.45, -0.35)
@@ -27,40 +26,27 @@ EFFECTS = {"batch": (0.0, 0.0), "group": (-2.0, 0.3), "layer": (0.1, 1.2), "chw"
 
 
 @dataclass
-class Maker:
-    """In the place of training: every run has the accuracy that its variant and seed say."""
+class Maker(StandIn):
+    """Every run has the accuracy that its variant and seed say; the plan is kept as `make run` keeps it."""
 
-    root: Path
-    template: list[Event]
-    stop_after: int | None = None
     diverging: tuple[str, int] | None = None
-    made: list[RunSpec] = field(default_factory=list)
     asked: list[list[tuple[str, int]]] = field(default_factory=list)
 
     def __call__(self, plan: Plan) -> Outcome:
         self.asked.append([(spec.variant, spec.seed) for spec in plan.runs])
-        for spec in plan.runs:
-            folder = run_folder(self.root, spec)
-            if (folder / "journal.jsonl").exists():
-                continue
-            if len(self.made) == self.stop_after:
-                return Outcome(signal=2)
-            self.made.append(spec)
-            write(folder, self.events(spec, plan.design))
-        plan_file = self.root / "runs" / plan.design.experiment / "plan.json"
-        plan_file.write_text(Summary(design=plan.design, runs=()).model_dump_json())
-        return Outcome()
+        outcome = super().__call__(plan)
+        if outcome == Outcome():
+            plan_file = self.root / "runs" / plan.design.experiment / "plan.json"
+            plan_file.write_text(Summary(design=plan.design, runs=()).model_dump_json())
+        return outcome
 
     def events(self, spec: RunSpec, design: Design) -> list[Event]:
-        started = begun(self.template).model_copy(update={"spec": spec, "design": design})
         if (spec.variant, spec.seed) == self.diverging:
-            return [started, Diverged(time=1.0, step=3, where="train")]
+            return [self.begun(spec, design), Diverged(time=1.0, step=3, where="train")]
         effect, reach = EFFECTS[spec.variant]
         own = NOISE[(5 * spec.seed + 3) % len(NOISE)]
         accuracy = round((70 + NOISE[spec.seed] + effect + reach * own) / 100, 4)
-        scores = {"test": Scores(loss=1.0, accuracy=accuracy)}
-        later = [e.model_copy(update=scores) if isinstance(e, EpochDone) else e for e in self.template[2:]]
-        return [started, *later]
+        return self.scored(spec, design, test=Scores(loss=1.0, accuracy=accuracy))
 
 
 @pytest.fixture

@@ -10,10 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +23,11 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from harness.tracking import store
 from harness.tracking.store import TrackingError, Unreachable, connect, hurried
+from tests.harness.tracking.conftest import REFUSED, refusal, silence
 
 PROJECT = Path(__file__).resolve().parents[3]
-REFUSED = f"[Errno {errno.ECONNREFUSED}] Connection refused"
+
+
 OPEN_AT_ONCE = """
 import sys, time
 from pathlib import Path
@@ -47,44 +46,6 @@ print(tracker.experiment_id("shared") != "")
 """
 
 
-@contextmanager
-def server(answer: bytes) -> Iterator[str]:
-    """Something on a port that gives this answer to whoever calls, or none."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            caller, _ = listening.accept()
-            with caller:
-                caller.recv(1000)
-                caller.sendall(answer)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        thread.join(10)
-
-
-def refusal(root: Path, uri: str) -> str:
-    """The one line, which must come at once: MLflow alone would try for 100 seconds."""
-    clock = time.monotonic()
-    with pytest.raises(TrackingError) as raised:
-        connect(root, uri)
-    assert time.monotonic() - clock < 60
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
-
-
-def silence(root: Path, uri: str) -> str:
-    """What is said of a server that does not answer, which must take no longer than that."""
-    opened = connect(root, uri)
-    clock = time.monotonic()
-    with pytest.raises(Unreachable) as raised:
-        opened.require_answer()
-    assert time.monotonic() - clock < 10
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
-
-
 def test_a_database_that_fails_is_not_talked_about(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What it raises is for us to say, in one line: MLflow would log its traceback besides."""
     client = connect(tmp_path, store.local_uri(tmp_path)).client
@@ -93,57 +54,6 @@ def test_a_database_that_fails_is_not_talked_about(tmp_path: Path, capfd: pytest
     with pytest.raises(MlflowException, match="no such table"):
         client.search_runs(["0"])
     assert capfd.readouterr().err == ""
-
-
-def test_a_server_that_is_down_says_so_at_once(tmp_path: Path) -> None:
-    """MLflow alone would try a closed port for minutes. Opening asks nothing: runs can be made without it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    said = silence(tmp_path, f"http://127.0.0.1:{port}")
-    assert said == f"the tracking server 'http://127.0.0.1:{port}' does not answer ({REFUSED})"
-
-
-def test_a_server_that_hangs_says_so_in_time(tmp_path: Path) -> None:
-    """It takes the call and is silent."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert "timed out" in silence(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH-2.0-OpenSSH_9.6"),
-        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "Service Unavailable"),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", "it answered 204"),
-        (b"", "closed connection"),
-    ],
-    ids=["ssh", "unavailable", "empty", "hangs up"],
-)
-def test_what_is_not_a_healthy_server_does_not_answer(tmp_path: Path, answer: bytes, reason: str) -> None:
-    """Another protocol, an error, a closed connection: the reason is in the line."""
-    with server(answer) as uri:
-        assert reason in silence(tmp_path, uri)
-
-
-@pytest.mark.parametrize("uri", ["http://localhost:abc", "http://", "http://[::1", "http://localhost:0"])
-def test_an_address_that_is_none_is_refused(tmp_path: Path, uri: str) -> None:
-    """A mistyped port or host is a line, before anything is trained: no server will ever be there."""
-    rule = f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r}"
-    assert refusal(tmp_path, uri) == rule
-
-
-def test_a_password_in_the_address_is_refused_and_not_shown(tmp_path: Path) -> None:
-    """Neither the question after its health nor a line about it may carry a password; MLflow has variables for it."""
-    said = refusal(tmp_path, "http://user:secret@127.0.0.1:5000")
-    assert said.startswith("`MLFLOW_TRACKING_URI` must not hold a user or password; set MLFLOW_TRACKING_USERNAME and ")
-    assert "secret" not in said
-
-
-@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "databricks", "sqlite:mlflow.db"])
-def test_what_is_neither_database_nor_server_is_refused(tmp_path: Path, uri: str) -> None:
-    """MLflow's folders are gone, and a relative database would depend on where the command was typed."""
-    rule = f"`MLFLOW_TRACKING_URI` must be a database or a server (sqlite:///…, http://…); got {uri!r}"
-    assert refusal(tmp_path, uri) == rule
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -166,25 +76,6 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_a_database_without_its_driver_is_refused(tmp_path: Path) -> None:
     """MySQL's driver is not among the packages: the line names it."""
     assert "No module named 'MySQLdb'" in refusal(tmp_path, "mysql://user@127.0.0.1/mlflow")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "postgresql://me:s3cret@db.example/x",
-        "'mysql+pymysql://me:s3cret/@odd@host:1/x' cannot",
-        "postgresql://host/x?user=me&password=s3cret&sslmode=on",
-        "connection failed: host=db password='s3cret' dbname=x",
-        "MLFLOW_TRACKING_TOKEN=s3cret",
-    ],
-)
-def test_no_message_holds_a_password(text: str) -> None:
-    """Whoever wrote it: what else it says stays."""
-    said = str(TrackingError(f"before {text} after"))
-    assert "s3cret" not in said
-    assert "***" in said
-    assert said.startswith("before ")
-    assert said.endswith(" after")
 
 
 @pytest.mark.parametrize(
