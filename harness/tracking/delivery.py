@@ -16,6 +16,7 @@ from filelock import FileLock
 from harness.records import journal
 from harness.records.events import EpochDone, Event, Finished, Started
 from harness.tracking import rows
+from harness.tracking.changed import Changed, changed, refuse_changed
 from harness.tracking.copies import Copies
 from harness.tracking.listing import DIGESTS, Listed
 from harness.tracking.places import Allowance
@@ -93,6 +94,8 @@ class Delivery:
         events = journal.read(folder)
         started = begun(events)
         if started is None:
+            if not events and receipt.state in FINAL:
+                raise changed(folder, receipt.run_id)
             return None
         if self._known.get(folder) != started.time:
             found = self._find(run_key(folder, started.spec), started, receipt)
@@ -159,10 +162,11 @@ class Delivery:
             self._send_parameters(created, started)
             return replace(begun, run_id=created)
         if run.state in FINAL and state_of(folder, events) not in ENDS:
-            raise TrackingError(
+            raise Changed(
                 f"the journal of run {key} has lost its end, since MLflow has the run as {run.state}; put "
                 f"{journal.NAME} back from the artifacts of run {run.id}, or remove the run's folder and make it again"
             )
+        refuse_changed(folder, run, started, receipt)
         whole = run.state not in ENDS or run.epochs == epochs(events)
         believed = (receipt.attempt, receipt.run_id, receipt.state) == (started.time, run.id, run.state)
         if believed and whole and receipt.events <= len(events):

@@ -6,7 +6,7 @@ slow or hanging therefore loses nothing, and delays a run by only a small share 
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from harness.records import journal
 from harness.records.holding import is_held
 from harness.tracking import store
 from harness.tracking.address import is_server
+from harness.tracking.changed import Changed
 from harness.tracking.delivery import DELETED, Delivered, Delivery
 from harness.tracking.forget import complete
 from harness.tracking.places import Allowance
@@ -32,6 +33,8 @@ _ATTEMPTS, _PAUSE_SECONDS, _VAIN_SECONDS = 3, 1.0, 60.0
 _COMPARED_BYTES = 1 << 30
 """Maximum number of bytes that one `make sync` downloads from a server to compare artifacts by content, starting with
 those not compared for longest; the others are compared by size."""
+_NAMED = 10
+"""How many of several runs with the same problem are named."""
 _PLAN = "plan.json"
 
 Say = Callable[[str], None]
@@ -95,8 +98,8 @@ class Courier:
         """Deliver everything that is left, with retries; returns the folders whose events MLflow still lacks."""
         asked = [*(folder for folder in self._waiting if (folder / _PLAN).exists()), *folders]
         self._making.update(asked)
-        left, error = self._sweep(dict.fromkeys([*asked, *self._waiting]), lambda delivered: None)
-        if error is not None:
+        left = self._sweep(dict.fromkeys([*asked, *self._waiting]), lambda delivered: None)
+        if (error := self._say_changed(left)) is not None:
             self._warn(error)
         return [folder for folder in asked if folder in left and ((folder / _PLAN).exists() or lacking(folder))]
 
@@ -117,14 +120,15 @@ class Courier:
         if is_server(self._tracker.store.uri):
             self._delivery.allowed = Allowance(_COMPARED_BYTES)
             runs.sort(key=lambda folder: Receipt.read(folder).compared)
-        left, error = self._sweep([*plans, *runs], tell)
+        left = self._sweep([*plans, *runs], tell)
         with suppress(TrackingError):  # completed by a later call
             complete(self._tracker, self._root)
         if deleted:
             self._say(f"{len(deleted)} deleted in MLflow and not restored (make run does): {', '.join(deleted)}")
         if self._delivery.allowed.refused:
             self._say(f"{self._delivery.allowed.refused} runs' artifacts on the server were compared by size alone")
-        rest = f", {len(left)} not delivered: {error}" if error else ""
+        error = self._say_changed(left)
+        rest = (f", {len(left)} not delivered" if left else "") + (f": {error}" if error else "")
         self._say(f"{len(runs)} runs here: {changed} brought up to date{rest}")
         return len(left)
 
@@ -155,32 +159,37 @@ class Courier:
     def _pause_since(self, began: float) -> None:
         self._not_before = time.monotonic() + _SHARE * (time.monotonic() - began)
 
-    def _sweep(
-        self, folders: Iterable[Path], tell: Callable[[Delivered], None]
-    ) -> tuple[list[Path], TrackingError | None]:
-        """Try each folder several times; returns those that could not be delivered, and the last error."""
-        left, problem, vain = list(folders), None, 0.0
+    def _say_changed(self, left: Mapping[Path, TrackingError]) -> TrackingError | None:
+        """Name the runs whose journals were changed after delivery; returns the last other error."""
+        changed = [error for error in left.values() if isinstance(error, Changed)]
+        for error in changed[:_NAMED]:
+            self._say(str(error))
+        if len(changed) > _NAMED:
+            self._say(f"{len(changed) - _NAMED} further journals were changed")
+        return next((error for error in reversed(list(left.values())) if not isinstance(error, Changed)), None)
+
+    def _sweep(self, folders: Iterable[Path], tell: Callable[[Delivered], None]) -> Mapping[Path, TrackingError]:
+        """Try each folder several times; returns those that could not be delivered, each with its error."""
+        waiting, problems, last, vain = list(folders), dict[Path, TrackingError](), TrackingError(""), 0.0
         for attempt in range(1, _ATTEMPTS + 1):
-            for folder in left.copy():
+            for folder in [each for each in waiting if not isinstance(problems.get(each), Changed)]:
                 began = time.monotonic()
                 try:
                     self._tracker.store.require_answer()
                     delivered = self._deliver(folder)
-                    left.remove(folder)
+                    waiting.remove(folder)
                     if delivered:
                         tell(delivered)
                 except TrackingError as error:
-                    problem = error
+                    problems[folder] = last = error
                     vain += time.monotonic() - began
-                    if vain > _VAIN_SECONDS:
-                        return left, problem
-                    if isinstance(error, Unreachable):
+                    if isinstance(error, Unreachable) or vain > _VAIN_SECONDS:
                         break
-            if not left:
+            if vain > _VAIN_SECONDS or all(isinstance(problems.get(each), Changed) for each in waiting):
                 break
             if attempt < _ATTEMPTS:
                 time.sleep(_PAUSE_SECONDS)
-        return left, problem if left else None
+        return {folder: problems.get(folder, last) for folder in waiting}
 
     def _deliver(self, folder: Path) -> Delivered | None:
         if not (folder / _PLAN).exists():
@@ -195,7 +204,8 @@ class Courier:
     def _warn(self, error: TrackingError) -> None:
         if not self._warned:
             self._warned = True
-            self._say(f"warning: {error}; events are kept in runs/ and delivered later")
+            later = "" if isinstance(error, Changed) else "; events are kept in runs/ and delivered later"
+            self._say(f"warning: {error}{later}")
 
 
 def _run_folders(root: Path) -> list[Path]:

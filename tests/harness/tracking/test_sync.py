@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 import harness.tracking.sync
 from harness.plans.experiment import Design
 from harness.records.events import Event
-from harness.tracking.delivery import Delivery
+from harness.tracking.delivery import Delivered, Delivery
 from harness.tracking.store import TrackingError
 from harness.tracking.sync import Courier
 from harness.tracking.tracker import PlannedRun, Summary, Tracker
@@ -137,6 +137,39 @@ def test_sync_goes_on_after_a_run_that_cannot_be_delivered(
         assert courier.sync() == 2
     assert said[0] == f"{folders[1].name}: 5 events delivered, finished"
     assert said[1].startswith("2 runs here: 1 brought up to date, 2 not delivered: MLflow cannot be ")
+
+
+def test_sync_names_every_journal_that_was_changed_and_tries_it_once(
+    courier: Courier,
+    project: Tracker,
+    named: list[Event],
+    tmp_path: Path,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside a run that is delivered; the others' lines say what to do, and the last how many there are."""
+    folders = [run_folder(tmp_path, named, seed, 5) for seed in (0, 1, 2)]
+    for folder in folders[:2]:
+        Delivery(project).deliver(folder)
+        path = folder / "journal.jsonl"
+        path.write_bytes(path.read_bytes().replace(b'"loss":0.75', b'"loss":0.25'))
+    tried, deliver = list[Path](), Delivery.deliver
+
+    def count(self: Delivery, folder: Path, take_back: bool = True) -> Delivered | None:
+        tried.append(folder)
+        return deliver(self, folder, take_back)
+
+    monkeypatch.setattr(Delivery, "deliver", count)
+    assert courier.sync() == 2
+    assert tried == folders
+    assert said[0] == f"{folders[2].name}: 5 events delivered, finished"
+    assert [line.partition(" was changed after")[0] for line in said[1:3]] == [
+        str(folder / "journal.jsonl") for folder in folders[:2]
+    ]
+    assert said[3:] == ["3 runs here: 1 brought up to date, 2 not delivered"]
+    said.clear()
+    assert courier.finish(folders) == []
+    assert len(said) == 2
 
 
 def test_a_store_that_fails_costs_one_warning_and_no_fact(
