@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -19,15 +20,28 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
+_ECHOED = (re.compile(r"""(?<![\w=])('[^']*'|"[^"]*"|`[^`]*`)(?!\w)"""), re.compile(r"\S+"))
+"""What a message repeats of its input: what stands in quotes (but for NAME="…", which is to be typed), and words."""
+_LONGEST, _HEAD, _TAIL = 400, 100, 30
+"""Characters of what is repeated whole; and of what is longer, those shown of its beginning and of its end."""
+
+
 class HarnessError(ValueError):
     """A problem that the user can fix, reported in one line: the field, its rule, the value given and the next step.
 
-    Control characters are escaped, because values may come from untrusted files.
+    Control characters are escaped and overlong values are shortened, because values may come from untrusted files.
     """
 
     def __str__(self) -> str:
         line = " ".join(super().__str__().splitlines())
-        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
+        shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
+        for echoed in _ECHOED:
+            shown = echoed.sub(lambda found: _shortened(found[0]), shown)
+        return shown
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_HEAD]}…{text[-_TAIL:]}"
 
 
 class SpecError(HarnessError):
@@ -42,6 +56,23 @@ def first_line(error: BaseException) -> str:
 def in_one_line(error: BaseException) -> str:
     """An error's whole message on one line, or the name of its type if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def require_unicode(what: str, name: str) -> None:
+    """Refuse a file's name that is not UTF-8: it can stand in no record, address or table.
+
+    Raises:
+        SpecError: it is not.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise SpecError(f"{what} must have a name in UTF-8; got {name!r}: rename it") from error
+
+
+def not_unicode(error: UnicodeEncodeError) -> str:
+    """What to do about a file's name that was met somewhere and is not UTF-8, in one line."""
+    return f"{error.object!r} is not UTF-8, or names a file that is not; rename it and run again"
 
 
 def refused_by_system(error: OSError) -> str:

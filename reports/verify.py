@@ -106,9 +106,17 @@ def _compare_text(old: Path, new: Path) -> None:
     before, after = _lines(old), _lines(new)
     for number, (was, now) in enumerate(zip(before, after, strict=False), 1):
         if was != now:
+            was, now = _around_difference(was, now)
             raise HarnessError(f"{old.parent.name}/{old.name} line {number} was {was!r} and is now {now!r}")
     if len(before) != len(after):
         raise HarnessError(f"{old.parent.name}/{old.name} had {len(before)} lines and has {len(after)}")
+
+
+def _around_difference(was: str, now: str) -> tuple[str, str]:
+    """Two lines, or of long ones the part in which they begin to differ."""
+    differs = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), min(len(was), len(now)))
+    part = slice(max(0, differs - 50), differs + 100)
+    return was[part], now[part]
 
 
 def _lines(file: Path) -> list[str]:

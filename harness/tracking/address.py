@@ -19,8 +19,8 @@ _SECRET = re.compile(r"(?i)\b(\w*(?:password|passwd|pwd|secret|token))=(?:'[^']*
 class TrackingError(HarnessError):
     """The tracking store cannot be used. Users and passwords in the message are masked, whatever its origin."""
 
-    def __str__(self) -> str:
-        return masked(super().__str__())
+    def __init__(self, message: str):
+        super().__init__(masked(message))  # before a long one is cut: half an address is not known as one
 
 
 class Unreachable(TrackingError):

@@ -39,6 +39,33 @@ def test_an_error_is_one_line_that_no_terminal_obeys(problem: str, said: str) ->
     assert str(HarnessError(problem)) == said
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a b " * 2000, "é" * 401, "/f" * 2000])
+@pytest.mark.parametrize("around", ["no experiment {!r}; there are 'a', 'b'", "`{}` is not a field", "(got {!r})"])
+def test_what_is_longer_than_any_name_is_repeated_by_its_ends_alone(name: str, around: str) -> None:
+    """EXP, RUN, VARIANTS, SET and DATA are echoed by refusals; a paste of a whole file is not."""
+    said = str(HarnessError(around.format(name)))
+    assert len(said) < 200
+    assert name[:90] in said
+    assert name[-25:].strip() in said
+    before, after = around.split("{}" if "{}" in around else "{!r}")
+    assert said.startswith(before)
+    assert said.endswith(after)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "'" + "p/" * 190 + "' is not a folder",
+        "many words " * 100,
+        "the runs' records differ; " + "it's said " * 40 + "of the other's",
+        'go on with ALLOW="' + "environment.torch " * 30 + '"',
+    ],
+)
+def test_a_long_message_of_short_names_is_whole(whole: str) -> None:
+    """Apostrophes are no quotes, and what is to be typed stays as it must be typed."""
+    assert str(HarnessError(whole)) == whole
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
