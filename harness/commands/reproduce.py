@@ -12,12 +12,16 @@ from harness.execution.stopping import Stop
 from harness.plans.plan import Plan
 from harness.records import journal
 from harness.records.events import MEASURED, EpochDone, Event, Failed, Finished, LRFound, Started
+from harness.records.holding import hold
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker
 from harness.training.build import device_data
 from harness.training.device import detect
 from harness.training.evaluate import Interrupted
 from harness.values import HarnessError
+
+_LONGEST = 255
+"""Characters of a file's name."""
 
 
 def recorded(name: str, root: Path) -> list[Event]:
@@ -26,7 +30,7 @@ def recorded(name: str, root: Path) -> list[Event]:
     Raises:
         HarnessError: there is no such run, or it did not finish.
     """
-    if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
+    if len(name) > _LONGEST or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
         raise HarnessError(f"RUN must be a run's key in runs/ or its id in MLflow; got {name!r}")
     local = next(iter((root / "runs").glob(f"*/{name}")), None)
     events = journal.read(local) if local else _in_mlflow(name, root)
@@ -118,16 +122,29 @@ def _short(value: Any) -> str:
 
 
 def reproduce(name: str, root: Path, workers: int) -> int:
-    """Replay and compare, and print the result; returns the exit status: 0 equal, 1 not, 130 or 143 stopped."""
-    before, stop = recorded(name, root), Stop()
+    """Replay and compare, and print the result; returns the exit status: 0 equal, 1 not, 130 or 143 stopped.
+
+    Raises:
+        HarnessError: see `recorded` and `replay`; also when another process replays this run.
+    """
+    before = recorded(name, root)
+    started = before[0]
+    assert isinstance(started, Started)
+    key = started.spec.key
+    with hold(root / "runs" / "reproduced" / "held" / key) as held:  # during the comparison too, unlike `run`
+        if held is None:
+            raise HarnessError(f"run {key} is being replayed by another process; wait for it, then run again")
+        return _compared(before, started, root, workers)
+
+
+def _compared(before: list[Event], started: Started, root: Path, workers: int) -> int:
+    stop = Stop()
     try:
         now = replay(before, root, workers, stop)
     except Interrupted:
         assert stop.signal is not None
         print("stopped; the same command goes on from here")
         return 128 + stop.signal
-    started = before[0]
-    assert isinstance(started, Started)
     if now and isinstance(now[-1], Failed):
         print(f"not reproduced: the replay failed: {now[-1].error}")
         return 1

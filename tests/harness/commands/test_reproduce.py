@@ -15,6 +15,7 @@ from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.spec import Circumstances, Data, RunSpec
 from harness.records import journal
 from harness.records.events import Diverged, EpochDone, Event, Finished, Started
+from harness.records.holding import hold
 from harness.tracking.delivery import Delivery
 from harness.tracking.tracker import Tracker
 from harness.training.build import device_data
@@ -132,6 +133,18 @@ def test_a_stopped_replay_goes_on(
     out = capsys.readouterr().out
     assert "epoch  2/2" in out
     assert "epoch  1/2" not in out
+
+
+def test_two_copies_of_the_command_do_not_take_each_other_s_replay_away(project: Project) -> None:
+    """The second says who has it, and leaves the first one's folder alone, also while that only compares."""
+    replayed = project.root / "runs" / "reproduced"
+    write(replayed / "replays" / project.spec.key, journal.read(project.folder))
+    with hold(replayed / "held" / project.spec.key) as held:
+        assert held
+        with pytest.raises(HarnessError, match=rf"^run {project.spec.key} is being replayed by another process; wait"):
+            reproduce(project.spec.key, project.root, workers=0)
+    assert journal.read(replayed / "replays" / project.spec.key)
+    assert reproduce(project.spec.key, project.root, workers=0) == 0
 
 
 def test_a_replay_that_fails_is_one_line(
