@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from harness.environment import project
-from harness.values import HarnessError, SpecError, refused_by_system
+from harness.values import HarnessError, SpecError, not_unicode, refused_by_system, require_unicode
 
 ROOT = project()
 OWN_FILES: tuple[str, ...] = ("data", "new", "ui", "server", "migrate", "predict", "export", "plan", "prune", "explain")
@@ -70,12 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "forget": _forget,
     }
     try:
+        require_unicode("the project's folder", str(ROOT))
         chosen = parser().parse_args(arguments)
         if chosen.command in OWN_FILES:
             return importlib.import_module(f"harness.commands.{chosen.command}").act(chosen, ROOT)
         return actions[chosen.command](chosen)
     except HarnessError as error:
         return _refuse(error)
+    except UnicodeEncodeError as error:
+        return _refuse(HarnessError(not_unicode(error)))
     except ValueError as error:
         registry = sys.modules.get("models.registry")  # not imported here, because it imports torch
         if registry and isinstance(error, registry.ModelError):  # a file in models/ that was refused on import

@@ -14,7 +14,7 @@ from harness.environment import project
 from harness.plans import catalog
 from harness.tracking.store import TrackingError, Unreachable
 from harness.tracking.tracker import Tracker
-from harness.values import HarnessError, refused_by_system
+from harness.values import HarnessError, not_unicode, refused_by_system, require_unicode
 from reports import compare, comparison_tables, designed, frames, prose, tables, terminal
 from reports.build import build
 from reports.external import Asked, read
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     allowed = os.environ.get("ALLOW", "").split()
     try:
+        require_unicode("the project's folder", str(ROOT))
         if chosen.command == "check":
             return _check(update=_asked("UPDATE"))
         if chosen.command in ("compare", "plan"):
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
+    except UnicodeEncodeError as error:
+        print("error:", HarnessError(not_unicode(error)), file=sys.stderr)
     except OSError as error:
         print("error:", HarnessError(refused_by_system(error)), file=sys.stderr)
     return 2

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.predictions import probabilities
+from harness.artifacts.spreadsheet import spelt_out
 from harness.artifacts.weights import Trained
 from harness.data.decode import decode_folder
 from harness.data.folders import IMAGE_ENDINGS, File, Folder
@@ -74,7 +75,7 @@ def table(made: Predictions) -> "pd.DataFrame":
     chances = np.take_along_axis(made.probabilities, order, axis=1)
     return pd.DataFrame(
         {
-            "file": made.files,
+            "file": [spelt_out(name) for name in made.files],
             "predicted": [made.classes[at] for at in order[:, 0]],
             "confidence": chances[:, 0].round(4),
             "second": [made.classes[at] for at in order[:, 1]],

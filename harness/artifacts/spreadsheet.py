@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 _FORMULA = re.compile("(^|[;\t\r\n])(?=[=+\\-@\t\r\n＝＋－＠])")
 
 
+def spelt_out(name: str) -> str:
+    """A file name as text; bytes that are not valid UTF-8, which Linux allows in names, are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def write_csv(frame: "pd.DataFrame", file: Path) -> None:
     """Write a table without its index."""
     safe = frame.rename(columns=_safe)

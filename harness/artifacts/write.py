@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.artifacts.predictions import misclassified
-from harness.artifacts.spreadsheet import write_csv
+from harness.artifacts.spreadsheet import spelt_out, write_csv
 from harness.artifacts.weights import save_weights
 from harness.augmentation.normaliser import Normaliser
 from harness.data.load import Dataset
@@ -90,11 +90,6 @@ def write_artifacts(folder: Path, run: Leaves, stop: ShouldStop = lambda: False)
     part.rename(folder)
     fsync_folder(folder.parent)
     return written
-
-
-def spelt_out(name: str) -> str:
-    """A file name as text; bytes that are not valid UTF-8, which Linux allows in names, are escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _figures(run: Leaves) -> "dict[str, Figure]":

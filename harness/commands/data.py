@@ -57,7 +57,7 @@ def _data(chosen: argparse.Namespace) -> Data:
             )
     fields = {field.removeprefix("data."): value for field, value in changes.items()}
     try:
-        return Data.model_validate_json(json.dumps({"name": chosen.data} | fields))
+        return Data.model_validate_json(json.dumps({"name": overrides.plain("data.name", chosen.data)} | fields))
     except ValidationError as error:
         raise SpecError(overrides.explain(error).replace("`name`", "`data.name`")) from error
 

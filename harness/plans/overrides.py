@@ -39,7 +39,7 @@ def apply(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     tree = recipe.model_dump(mode="json")
     # `optimizer` before `optimizer.lr`, and `optimizer.name` before its siblings, because the former reset the latter
     for dotted in sorted(changes, key=lambda dotted: (dotted.count("."), not dotted.endswith(".name"))):
-        _set(tree, dotted, _plain(dotted, changes[dotted]))
+        _set(tree, dotted, plain(dotted, changes[dotted]))
     try:
         return Recipe.model_validate_json(json.dumps(tree))
     except ValidationError as error:
@@ -52,7 +52,7 @@ def around(circumstances: Circumstances, changes: Mapping[str, Any]) -> Circumst
     Raises:
         SpecError: a value breaks its field's rule.
     """
-    tree = circumstances.model_dump(mode="json") | {name: _plain(name, value) for name, value in changes.items()}
+    tree = circumstances.model_dump(mode="json") | {name: plain(name, value) for name, value in changes.items()}
     try:
         return Circumstances.model_validate_json(json.dumps(tree))
     except ValidationError as error:
@@ -152,8 +152,15 @@ def _near_field(title: str, location: Sequence[str | int]) -> str:
     return nearest(str(location[-1]), fields) or (f"; its fields: {', '.join(fields)}" if fields else "")
 
 
-def _plain(dotted: str, value: Any) -> Any:
-    """Convert a value to plain JSON types: a `Transform` or other frozen value becomes a dict, a tuple a list."""
+def plain(dotted: str, value: Any) -> Any:
+    """Convert a value to plain JSON types: a `Transform` or other frozen value becomes a dict, a tuple a list.
+
+    Args:
+        dotted: the name of the field, for the message.
+
+    Raises:
+        SpecError: JSON cannot hold the value.
+    """
 
     def fields(value: object) -> dict[str, Any]:
         if isinstance(value, BaseModel):
@@ -162,8 +169,10 @@ def _plain(dotted: str, value: Any) -> Any:
 
     try:
         text = json.dumps(value, default=fields, ensure_ascii=False)
-        text.encode()  # fails if the text is not valid Unicode, such as a file name in another encoding
+        text.encode()
         return json.loads(text)
+    except UnicodeEncodeError as error:
+        raise SpecError(f"`{dotted}` must be in UTF-8; got {_short(value)}: rename what it names") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError(f"`{dotted}` must be a number, text, true, false, null or a list of these: {error}") from error
 

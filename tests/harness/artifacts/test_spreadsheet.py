@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.artifacts.spreadsheet import write_csv
+from harness.artifacts.spreadsheet import spelt_out, write_csv
 
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 NAMES = ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "a;=1", "a,=1", 'a";=1', "'=1", "-0.5", "plain"]
@@ -42,3 +42,9 @@ def test_pandas_reads_what_was_written(tmp_path: Path) -> None:
         {"n": [-1, 2], "x": [-0.5, None], "mixed": [-0.25, None], "'-y": ["'-1", "b"], "ok": [True, True]}
     )
     pd.testing.assert_frame_equal(back, expected)
+
+
+def test_a_name_that_is_not_utf8_is_spelt_out() -> None:
+    """A run that gets such an image wrong would otherwise fail at its very end, for want of a CSV file."""
+    assert spelt_out("cat/\udcff.png") == "cat/\\udcff.png"
+    assert spelt_out("cat/é.png") == "cat/é.png"

@@ -198,12 +198,6 @@ def test_artifacts_are_replaced_at_once_or_not_at_all(
         assert synced[-3:] == [part / "figures", part, tmp_path]
 
 
-def test_a_name_that_is_not_utf8_is_spelt_out() -> None:
-    """A run that gets such an image wrong would otherwise fail at its very end, for want of a CSV file."""
-    assert write.spelt_out("cat/\udcff.png") == "cat/\\udcff.png"
-    assert write.spelt_out("cat/é.png") == "cat/é.png"
-
-
 def test_a_range_test_has_a_figure(leaves: Leaves, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the events hold one, and only there: every figure's name, in the order in which they are drawn."""
     for name in ("curves", "learning_rate", "confusion_matrix", "per_class_accuracy", "grid", "misclassified"):

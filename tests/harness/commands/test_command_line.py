@@ -173,6 +173,56 @@ def test_other_commands_refuse_alike(refuse: Refuse, arguments: list[str], said:
     assert line in [said.replace("{choices}", each) for each in choices]
 
 
+ODD = "/tmp/" + os.fsdecode(b"caf\xe9")
+"""A path as a system with another encoding has it."""
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "quickstart"], ["sync"], ["list"], ["data", "--data=digits"]], ids=" ".join
+)
+def test_a_project_folder_that_is_not_utf8_is_one_line(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name would stand in addresses, records and pages; nothing is made there."""
+    monkeypatch.setattr(command_line, "ROOT", Path(ODD))
+    assert main(command) == 2
+    said = r"the project's folder must have a name in UTF-8; got '/tmp/caf\udce9': rename it"
+    assert _one_line(capsys.readouterr().err) == said
+    assert not Path(ODD).exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv", "npz"])
+@pytest.mark.parametrize("command", [["run", "quickstart"], ["data"]], ids=lambda command: command[0])
+def test_data_whose_path_is_not_utf8_are_one_line(refuse: Refuse, command: list[str], kind: str) -> None:
+    said = refuse(*command, f"--data={kind}:{ODD}")
+    assert said == rf"`data.name` must be in UTF-8; got '{kind}:/tmp/caf\udce9': rename what it names"
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["run", LONG], ["run", LONG + "/" + LONG], ["run", "a " * 2500]),
+        *(["run", "quickstart", f"--variants={LONG}"], ["run", "quickstart", "--variants=" + "ab," * 1700]),
+        *(["run", "quickstart", f"--set={LONG}={LONG}"], ["run", "quickstart", f"--set=epochs={LONG}"]),
+        *(["run", "quickstart", f"--set={LONG}"], ["run", "quickstart", f"--set=model.name={LONG}"]),
+        *(["run", "quickstart", f"--set=model.{LONG}=1"], ["run", "quickstart", f"--seeds={LONG}"]),
+        *(["run", "quickstart", f"--{LONG}"], [LONG], ["run", "quickstart", f"--jobs={LONG}"]),
+        *(["run", "quickstart", f"--seeds={'7,' * 2500}"], ["run", "quickstart", f"--slurm={LONG}"]),
+        *(["run", "quickstart", f"--data={kind}{LONG}"] for kind in ("", "folder:", "csv:", "npz:", "torchvision/")),
+        *(["data", f"--data={kind}{LONG}"] for kind in ("", "folder:", "csv:", "npz:", "torchvision/")),
+        *([verb, LONG] for verb in ("reproduce", "predict", "export", "explain", "plan", "prune", "forget", "new")),
+        ["list", f"--model={LONG}"],
+    ],
+    ids=lambda arguments: " ".join(each[:22] for each in arguments),
+)  # fmt: skip
+def test_a_name_of_thousands_of_characters_is_not_repeated_whole(refuse: Refuse, arguments: list[str]) -> None:
+    """One line that a screen holds, whichever command reads the name."""
+    assert len(refuse(*arguments)) < 900
+
+
 @pytest.mark.parametrize("arguments", [["run", "quickstart"], ["sync"]], ids=" ".join)
 def test_a_store_that_can_never_answer_is_refused(
     refuse: Refuse, arguments: list[str], monkeypatch: pytest.MonkeyPatch

@@ -152,8 +152,7 @@ REFUSED = [
     ("data.mean=[1,1]", "`data`: mean and std must be given together, one number a channel"),
     ("data.std=[0]", "`data.std.0` must be greater than 0; got 0"),
     ("data.title=\udcff",
-     "`data.title` must be a number, text, true, false, null or a list of these: 'utf-8' codec can't encode character "
-     "'\\udcff' in position 1: surrogates not allowed"),
+     "`data.title` must be in UTF-8; got '\\udcff': rename what it names"),
     ("augmentation=none", "`augmentation` must be a valid array; got 'none'"),
     ("augmentation=[{}]", "`augmentation.0.name` must be given"),
     ("epoch=1", "`epoch` is not a field; did you mean 'epochs'?"),
