@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from harness.records import arrays
 from harness.records.events import EVENT
 from harness.records.packed import pack
 from harness.records.record import Record
@@ -110,8 +111,9 @@ def kept_runs(published: Path) -> tuple[Selection, ...]:
 def rebuild(published: Path, folder: Path) -> None:
     """Rebuild a published report from its data in another folder."""
     data, publication = published / "data", _publication(published)
-    images = [_kept_images(data / name) for name in publication.experiments]
-    build(kept_runs(published), folder, publication.allowed, images)
+    runs = kept_runs(published)
+    images = [_kept_images(data / name, kept) for name, kept in zip(publication.experiments, runs, strict=True)]
+    build(runs, folder, publication.allowed, images)
 
 
 def _publication(published: Path) -> Publication:
@@ -138,8 +140,12 @@ def _keep_images(images: Images | None, folder: Path) -> None:
         np.savez_compressed(folder / "images.npz", index=np.array(shown), pixels=images.take(shown))
 
 
-def _kept_images(folder: Path) -> Images | None:
-    if not (folder / "images.npz").exists():
+def _kept_images(folder: Path, kept: Selection) -> Images | None:
+    """The test images beside an experiment's runs, read only if they are no more and no larger than those runs had."""
+    if not (folder / "images.npz").exists() or not kept.records:
         return None
-    with np.load(folder / "images.npz", allow_pickle=False) as file:
-        return Images(dict(zip(file["index"].tolist(), file["pixels"], strict=True)))
+    data = kept.records[0].started.data
+    channels, height, width = data.shape
+    shapes = {"index": (), "pixels": (height, width, channels)}
+    read = arrays.read_rows(folder / "images.npz", shapes, data.test_images)
+    return Images(dict(zip(read["index"].tolist(), read["pixels"].astype(np.uint8), strict=True)))

@@ -31,8 +31,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     cached = open_cached(run.data.checksum, root)
     if cached is None:
         raise HarnessError(f"the test images of {run.data.label!r} are not in data/cache; make any run on them first")
-    with np.load(run.predictions, allow_pickle=False) as kept:
-        wrong = misclassified(kept["logits"], kept["labels"], run.data.classes).head(explain.SHOWN)
+    wrong = misclassified(*run.answers(), run.data.classes).head(explain.SHOWN)
     if wrong.empty:
         print("nothing to explain: every test image is classified correctly")
         return 0

@@ -1,13 +1,19 @@
 """Find a finished run and its network by the run's key or MLflow id."""
 
 import re
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.commands.reproduce import recorded
+from harness.records import arrays
 from harness.records.events import DataFacts, Event, Started
 from harness.tracking.tracker import Tracker
-from harness.values import HarnessError
+from harness.values import HarnessError, first_line
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,23 @@ class FinishedRun:
     def data(self) -> DataFacts:
         started = next(event for event in self.events if isinstance(event, Started))
         return started.data
+
+    def answers(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Test logits, (test images, classes), and labels, (test images,).
+
+        Raises:
+            HarnessError: the file is damaged, or holds anything else than the run recorded.
+        """
+        images, classes = self.data.test_images, len(self.data.classes)
+        try:
+            found = arrays.read(self.predictions, {"logits": (images, classes), "labels": (images,)})
+        except HarnessError:
+            raise
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise HarnessError(
+                f"{self.predictions} is damaged ({first_line(error)}); make sync puts it back if MLflow has it"
+            ) from error
+        return found["logits"].astype(np.float32), found["labels"].astype(np.int64)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from harness.data.folders import DataError, LeftOut
@@ -93,6 +94,9 @@ def _decode(file: Path, names: tuple[tuple[str, str], tuple[str, str]], data: Da
 
 def _array(file: Path, name: str) -> NDArray[Any]:
     try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.getinfo(f"{name}.npy").file_size > psutil.virtual_memory().available:
+                raise MemoryError  # before a small file has unpacked to what the system would kill for
         with np.load(file, allow_pickle=False) as arrays:
             return arrays[name]
     except MemoryError as error:

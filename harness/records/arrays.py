@@ -37,6 +37,24 @@ def read(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, NDArr
         return {name: _array(path, archive, name, shape) for name, shape in expected.items()}
 
 
+def read_rows(path: Path, expected: Mapping[str, tuple[int, ...]], at_most: int) -> dict[str, NDArray[np.generic]]:
+    """As `read`, of arrays that have one more axis, the first: as long for all of them, and `at_most` so long.
+
+    Raises:
+        HarnessError: as `read`, and where there are more rows.
+    """
+    with zipfile.ZipFile(path) as archive:
+        name = next(iter(expected))
+        if f"{name}.npy" not in archive.namelist():
+            raise HarnessError(f"{path} must hold the arrays {', '.join(expected)} and nothing else")
+        with archive.open(f"{name}.npy") as file:
+            shape, _ = _header(file)
+    rows = shape[0] if shape else 0
+    if rows > at_most:
+        raise HarnessError(f"{path} must hold at most {at_most} rows, as recorded; it holds {rows}")
+    return read(path, {name: (rows, *each) for name, each in expected.items()})
+
+
 def _array(path: Path, archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
     member = archive.getinfo(f"{name}.npy")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,24 @@ def load_latest(folder: Path, run: str, at_most: int) -> dict[str, Any] | None:
             continue
         content = path.read_bytes()
         if hashlib.sha256(content[32:]).digest() == content[:32]:
-            with contextlib.suppress(pickle.UnpicklingError):  # intact but not plain data, so not written here
-                saved = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+            with contextlib.suppress(pickle.UnpicklingError, zipfile.BadZipFile):  # intact, but not written here
+                saved = _plain(content[32:])
                 if isinstance(saved, dict) and saved.get("run") == run:
                     return saved["state"]
         path.rename(path.with_suffix(".damaged"))
     return None
+
+
+def _plain(payload: bytes) -> Any:
+    """Load what `torch.save` wrote. It compresses nothing, so a compressed file is refused: it could need any memory.
+
+    Raises:
+        UnpicklingError, BadZipFile: the payload is compressed, no archive, or not plain data.
+    """
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise pickle.UnpicklingError("compressed")
+    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
 
 
 def exists(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from reports.select import Selection
 from tests.reports import records
 from tests.reports.test_frames import with_validation
 
-IMAGES = Images(np.random.default_rng(0).integers(0, 256, (records.IMAGES, 8, 8, 3), dtype=np.uint8))
+IMAGES = Images(np.random.default_rng(0).integers(0, 256, (records.IMAGES, 32, 32, 3), dtype=np.uint8))
 
 
 def test_a_report_answers_and_cites_its_runs(tmp_path: Path) -> None:

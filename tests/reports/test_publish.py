@@ -6,6 +6,7 @@ import pytest
 
 from harness.plans.spec import RunSpec
 from harness.records.events import Diverged
+from harness.values import HarnessError
 from reports.guard import NotComparable
 from reports.publish import kept_runs, publish
 from reports.select import Selection
@@ -84,3 +85,21 @@ def test_a_published_report_never_shrinks(tmp_path: Path) -> None:
     alone = records.arranged([records.record(tmp_path, "batch", 9)], records.design(("batch",), seeds=(9,)))
     publish([alone], folder, (), [None])
     assert {record.variant for record in kept_runs(folder)[0].records} == {"batch"}
+
+
+def test_no_more_pictures_are_read_than_the_runs_had_test_images(tmp_path: Path) -> None:
+    """A published report may come from anyone: what would unpack to a gigabyte is refused before it does."""
+    selection = records.selection(tmp_path)
+    publish([selection], tmp_path / "made", (), [IMAGES])
+    (file,) = (tmp_path / "made" / "data").glob("*/images.npz")
+    with np.load(file) as kept:
+        index, pixels = kept["index"], kept["pixels"]
+    check(tmp_path / "made")
+    images = selection.records[0].started.data.test_images
+    many = np.broadcast_to(pixels[:1], (images + 1, *pixels.shape[1:]))
+    np.savez_compressed(file, index=np.arange(len(many)), pixels=many)
+    with pytest.raises(HarnessError, match=rf"images.npz must hold at most {images} rows, as recorded; it holds"):
+        check(tmp_path / "made")
+    np.savez_compressed(file, index=index, pixels=np.zeros((len(index), 4000, 4000, 3), np.uint8))
+    with pytest.raises(HarnessError, match=r"pixels in .*images.npz must be \(.*\), as recorded; it unpacks to \d{9}"):
+        check(tmp_path / "made")

@@ -1,6 +1,7 @@
 """What is made of a finished run, from the command line: predictions of new images, and its network for elsewhere."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 import models
 from harness.__main__ import main
 from harness.artifacts.weights import load_model, save_weights
+from harness.commands.finished import find
 from harness.data.load import Dataset
 from harness.records.events import Event
 from harness.records.journal import Journal
+from harness.values import HarnessError
 
 KEY = "tiny-plain-s0-0123456789ab"
 
@@ -41,13 +44,14 @@ def project(tmp_path: Path, events: list[Event], dataset: Dataset, monkeypatch: 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Grey and colour, two sizes, a folder in the folder, and a file that is no image."""
+    """Grey and colour, two sizes, a folder in the folder, a name that is not UTF-8, and a file that is no image."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "b.png")
     Image.fromarray(pixels[:12, :12, 0]).save(folder / "a.png")
     Image.fromarray(pixels[::-1].copy()).save(folder / "more" / "=c.JPG", format="JPEG")
+    Image.fromarray(pixels[:8]).save(folder / "more" / os.fsdecode(b"\xff.png"))
     (folder / "notes.txt").write_text("no image")
     return folder
 
@@ -57,7 +61,7 @@ def test_predictions_are_those_of_the_network(project: Path, photos: Path, capsy
     assert main(["predict", KEY, f"--images={photos}"]) == 0
     folder = project / "reports" / "out" / f"predict-{KEY}"
     found = pd.read_csv(folder / "predictions.csv")
-    assert list(found["file"]) == ["a.png", "b.png", "more/=c.JPG"]
+    assert list(found["file"]) == ["a.png", "b.png", "more/=c.JPG", r"more/\udcff.png"]
     trained = load_model(project / "runs" / "tiny" / KEY / "artifacts" / "weights.safetensors")
     image = np.asarray(Image.open(photos / "b.png").resize((12, 12), Image.Resampling.BILINEAR))
     chances = torch.from_numpy(trained.logits(image[None])).double().softmax(1)[0]
@@ -66,7 +70,7 @@ def test_predictions_are_those_of_the_network(project: Path, photos: Path, capsy
     assert (found["confidence"] >= found["second_confidence"]).all()
     with Image.open(folder / "contact_sheet.png") as sheet:
         assert sheet.format == "PNG"
-    assert capsys.readouterr().out.startswith("3 images, resized to 12x12 where they were not: ")
+    assert capsys.readouterr().out.startswith("4 images, resized to 12x12 where they were not: ")
 
 
 @pytest.mark.parametrize(
@@ -120,3 +124,16 @@ def test_a_run_without_its_weights_says_how_to_go_on(project: Path, capsys: pyte
     assert main(["predict", KEY, f"--images={project}"]) == 2
     said = f"error: runs/tiny/{KEY}/artifacts/weights.safetensors is missing; make sync puts it back if MLflow has it\n"
     assert capsys.readouterr().err == said
+
+
+def test_predictions_are_read_only_as_their_run_recorded_them(project: Path) -> None:
+    """24 test images of three classes; a file of other shapes, or one that was cut short, is one line."""
+    file = project / "runs" / "tiny" / KEY / "artifacts" / "predictions.npz"
+    with pytest.raises(HarnessError, match=r"logits in .*predictions.npz must be numbers, \(24, 3\), as recorded; it"):
+        find(KEY, project).answers()
+    np.savez_compressed(file, logits=np.ones((24, 3), np.float32), labels=np.arange(24) % 3)
+    logits, labels = find(KEY, project).answers()
+    assert (logits.shape, labels.shape) == ((24, 3), (24,))
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(HarnessError, match=r"predictions.npz is damaged \(.*\); make sync puts it back if"):
+        find(KEY, project).answers()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from harness.data.load import DataError, Dataset, LeftOut, load
@@ -119,3 +120,14 @@ def test_what_is_no_npz_is_one_line(tmp_path: Path) -> None:
         load(Data(name="npz:some.npz"), tmp_path)
     with pytest.raises(DataError, match=r"does not exist; did you mean 'some\.npz'\?"):
         load(Data(name="npz:sone.npz"), tmp_path)
+
+
+def test_what_unpacks_to_more_than_the_free_memory_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine is taken for one with a kilobyte left: on a real one the system would kill the command."""
+    free = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(DataError, match=r"^`data.name`: x_train of '.*some.npz' does not fit into memory$"):
+        read(tmp_path, keras(x_train=pixels(200, 8, 8), y_train=np.arange(200) % 3))

@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,18 @@ def test_nothing_but_data_is_unpickled(tmp_path: Path) -> None:
     assert load(folder) is None
     assert not target.exists()
     assert [path.name for path in folder.iterdir()] == ["step-000000001.damaged"]
+
+
+def test_a_checkpoint_that_unpacks_to_more_than_itself_is_set_aside(tmp_path: Path) -> None:
+    """Its checksum and its run are right; `torch.save` compresses nothing, so one that is compressed is not ours."""
+    path = save(tmp_path, {"step": 9, "weights": torch.zeros(1 << 20)}, 9)
+    assert load(tmp_path) is not None
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes()[32:])) as old, zipfile.ZipFile(packed, "w") as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member), zipfile.ZIP_DEFLATED)
+    payload = packed.getvalue()
+    assert len(payload) < path.stat().st_size / 100
+    path.write_bytes(hashlib.sha256(payload).digest() + payload)
+    assert load(tmp_path) is None
+    assert _names(tmp_path) == [f"{path.stem}.damaged"]
