@@ -48,6 +48,8 @@ class Picture:
     caption: str
     panels: tuple[Path, ...] = ()
     """Further panels, shown beside the first if there is room, otherwise below it."""
+    photographs: bool = False
+    """True if the file shows images themselves, which a dark page must not invert."""
 
     @property
     def files(self) -> tuple[Path, ...]:

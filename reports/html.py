@@ -77,7 +77,8 @@ def _view(at: int, block: Block, folder: Path, used: set[str], runs: RunIds) -> 
             return _table(block, runs[at])
         case Picture():
             panels = [_picture(folder / file) for file in block.files]
-            return {"kind": "picture", "caption": block.caption, "panels": panels}
+            shown_as = "photographs" if block.photographs else "plot"
+            return {"kind": "picture", "caption": block.caption, "panels": panels, "shown_as": shown_as}
 
 
 def _slug(text: str) -> str:

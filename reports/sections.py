@@ -50,14 +50,18 @@ class Report:
     def heading(self, text: str, deeper: int = 0) -> None:
         self.blocks.append(Heading(text, self.level + deeper))
 
-    def draw(self, name: str, figure: Figure, caption: str, *more: Figure) -> None:
-        """Save a figure, or several panels of one, beside the report and add it to the blocks."""
+    def draw(self, name: str, figure: Figure, caption: str, *more: Figure, photographs: bool = False) -> None:
+        """Save a figure, or several panels of one, beside the report and add it to the blocks.
+
+        Args:
+            photographs: see `Picture`.
+        """
         files = []
         for number, panel in enumerate((figure, *more), 1):
             files.append(Path("figures") / f"{self.prefix}{name}{f'_{number}' if more else ''}.png")
             (self.folder / files[-1]).parent.mkdir(parents=True, exist_ok=True)
             save(panel, self.folder / files[-1], self.also, small=True)
-        self.blocks.append(Picture(files[0], caption, tuple(files[1:])))
+        self.blocks.append(Picture(files[0], caption, tuple(files[1:]), photographs))
 
     def add(self, *blocks: Block) -> None:
         self.blocks += blocks
@@ -181,7 +185,7 @@ def _grids(report: Report, images: Images, found: dict[str, Flips], never: error
                 alone = all(len(selection.variants[side]) == 1 for side in pair)
                 who = (f"{wrong} gets", right) if alone else (f"most runs of {wrong} get", f"most of {right}")
                 said = f"{title} that {who[0]} wrong and {who[1]} right, clearest first"
-                report.draw(f"{name}_{variant}", figure, said)
+                report.draw(f"{name}_{variant}", figure, said, photographs=True)
     unstable = grids.most_unstable(selection)
     for name, chosen, title, said in (
         ("unstable", unstable, "Unstable", "on which seeds of one variant disagree"),
@@ -190,7 +194,7 @@ def _grids(report: Report, images: Images, found: dict[str, Flips], never: error
         title = f"{title}: {prose.count(len(chosen), 'image')}"
         if len(chosen):
             figure = grids.image_grid(images, chosen, selection, variants, title)
-            report.draw(name, figure, f"{title} {said}")
+            report.draw(name, figure, f"{title} {said}", photographs=True)
 
 
 def _by_class(report: Report, found: dict[str, Flips]) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def sample() -> Document:
             Text("Not decided.", (1, 2, 3, 10)),
             Table(("name", "value"), [(f"v{i}", value) for i, value in enumerate(VALUES)]),
             Picture(Path("wide.png"), f"A wide figure {ATTACK}"),
-            Picture(Path("small.png"), "A small figure"),
+            Picture(Path("small.png"), "A small figure", photographs=True),
             Picture(Path("panel.png"), "Three panels", (Path("panel.png"), Path("panel.png"))),
             Table(("test", "p"), [("McNemar", "0.5")], "Folded away.", "Another question"),
             Table(
@@ -210,13 +211,24 @@ def test_dark_is_dark_and_paper_is_white(page: Page):
     assert page.evaluate(shade) == "rgb(255, 255, 255)"
 
 
-def test_figures_stand_on_a_light_card_that_a_dark_page_dims(page: Page):
-    """Drawn on white, they are neither black on black nor glaring."""
-    card = page.locator(".zoom").nth(0)
-    look = "card => [getComputedStyle(card).backgroundColor, getComputedStyle(card).filter]"
-    assert card.evaluate(look) == ["rgb(255, 255, 255)", "none"]
+def test_plots_are_drawn_dark_on_a_dark_page_and_photographs_stay_as_they_are(page: Page):
+    """What a reader sees of plain colours: a plot's white and black change places, its hues stay; also enlarged."""
+
+    def seen(which: int) -> tuple[int, ...]:
+        shot = Image.open(BytesIO(page.locator(".zoom img").nth(which).screenshot())).convert("RGB")
+        return shot.getpixel((20, 20))  # pyright: ignore[reportReturnType] three channels
+
+    assert seen(0) == (0, 128, 128)
     page.emulate_media(color_scheme="dark")
-    assert card.evaluate(look) == ["rgb(255, 255, 255)", "brightness(0.86)"]
+    teal, navy, grey = seen(0), seen(1), seen(2)
+    assert min(teal[1:]) > 128 > teal[0], "lighter, and still teal"
+    assert navy == pytest.approx((0, 0, 110), abs=2), "dimmed, as photographs are"
+    assert grey == pytest.approx((127, 127, 127), abs=3)
+    page.locator(".zoom").nth(0).click()
+    assert page.locator("dialog img").evaluate("image => getComputedStyle(image).filter").startswith("invert")
+    assert page.locator("dialog").evaluate("box => getComputedStyle(box).backgroundColor") == "rgb(21, 24, 28)"
+    page.emulate_media(color_scheme="dark", media="print")
+    assert seen(0) == (0, 128, 128)
 
 
 def test_panels_stand_in_a_row_or_under_each_other(page: Page):
