@@ -16,6 +16,9 @@ _SPAWN = multiprocessing.get_context("spawn")
 _ENDING_SECONDS = 5.0
 """Time allowed for a worker to exit after its pipe was closed."""
 
+_LEAVING_SECONDS = 3.0
+"""For an idle worker to end by itself: its interpreter gives back semaphores that it shares, as tqdm's."""
+
 
 class Processes:
     """A fixed number of worker processes; one that dies is replaced when there is work for it.
@@ -50,10 +53,16 @@ class Processes:
             busy[pipe].receive()  # pyright: ignore[reportArgumentType] these are the connections that went in
 
     def close(self) -> None:
-        for worker in filter(None, self._workers):
+        """End the workers: an idle one is let go, so that it can give back what it holds; any other is killed."""
+        workers = [worker for worker in self._workers if worker]
+        for worker in workers:
+            if worker.future:
+                worker.process.kill()
+            worker.pipe.close()  # which an idle one takes for the end
+        for worker in workers:
+            worker.process.join(_LEAVING_SECONDS)
             worker.process.kill()
             worker.process.join()
-            worker.pipe.close()
         self._workers = [None] * self.room
 
 
