@@ -5,6 +5,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 
@@ -17,7 +18,7 @@ _ENDING_SECONDS = 5.0
 """Time allowed for a worker to exit after its pipe was closed."""
 
 _LEAVING_SECONDS = 3.0
-"""For an idle worker to end by itself: its interpreter gives back semaphores that it shares, as tqdm's."""
+"""For idle workers to end by themselves: their interpreters give back semaphores that they share, such as tqdm's."""
 
 
 class Processes:
@@ -59,8 +60,9 @@ class Processes:
             if worker.future:
                 worker.process.kill()
             worker.pipe.close()  # which an idle one takes for the end
+        until = time.monotonic() + _LEAVING_SECONDS
         for worker in workers:
-            worker.process.join(_LEAVING_SECONDS)
+            worker.process.join(max(0.0, until - time.monotonic()))
             worker.process.kill()
             worker.process.join()
         self._workers = [None] * self.room

@@ -68,6 +68,24 @@ def test_what_a_function_raises_arrives(two: Processes) -> None:
         done(two, two.submit(work.fail, "what it says"))
 
 
+def test_idle_workers_give_back_what_they_share(tmp_path: Path) -> None:
+    """Killed, they would leave semaphores, and Python would warn of them when the program ends."""
+    program = (
+        "from harness.execution.engines.processes import Processes\n"
+        "from tests.harness.execution.engines import work\n"
+        "if __name__ == '__main__':\n"
+        "    engine = Processes(1)\n    future = engine.submit(work.share, 'shared')\n"
+        "    while not future.done():\n        engine.poll(1)\n"
+        "    engine.close()\n    print(future.result())\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    root = Path(__file__).parents[4]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    command = [sys.executable, tmp_path / "program.py"]
+    ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("shared\n", "")
+
+
 def test_workers_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
     """SIGKILL leaves it no time to say so."""
     said = tmp_path / "said"

@@ -1,9 +1,12 @@
 """Functions that workers import: small ones, so that starting a worker is all that a test waits for."""
 
+import multiprocessing
 import os
 import signal
 import time
 from pathlib import Path
+
+_SHARED: list[object] = []
 
 
 def who(payload: str) -> str:
@@ -19,6 +22,12 @@ def die(payload: str) -> str:
 
 def fail(payload: str) -> str:
     raise ValueError(payload)
+
+
+def share(payload: str) -> str:
+    """Keeps a semaphore that other processes could use, as tqdm does."""
+    _SHARED.append(multiprocessing.Lock())
+    return payload
 
 
 def wait_for_ever(path: str) -> str:
