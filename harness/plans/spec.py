@@ -54,7 +54,8 @@ class Data(Values):
         if any(name.startswith(place) and len(name) > len(place) for place in PLACES):
             return name
         if name not in DATASETS:
-            meant = f"; did you mean 'folder:{name}'?" if "/" in name else nearest(name, DATASETS)
+            kind = next((kind for kind in ("csv", "npz") if name.lower().endswith(f".{kind}")), "folder")
+            meant = f"; did you mean '{kind}:{name}'?" if "/" in name or kind != "folder" else nearest(name, DATASETS)
             forms = "folder:PATH, csv:PATH, npz:PATH or torchvision/<name>"
             raise ValueError(f"must be one of {', '.join(DATASETS)}, {forms}{meant}")
         return name
