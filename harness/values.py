@@ -21,9 +21,9 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 _ECHOED = (re.compile(r"""(?<![\w=])('[^']*'|"[^"]*"|`[^`]*`)(?!\w)"""), re.compile(r"\S+"))
-"""What a message repeats of its input: what stands in quotes (but for NAME="…", which is to be typed), and words."""
+"""Parts of a message that may repeat input: quoted text (except NAME="…", which is a command to type), then words."""
 _LONGEST, _HEAD, _TAIL = 400, 100, 30
-"""Characters of what is repeated whole; and of what is longer, those shown of its beginning and of its end."""
+"""The most characters shown in full, and how many are shown of the start and the end of a longer text."""
 
 
 class HarnessError(ValueError):
@@ -59,10 +59,13 @@ def in_one_line(error: BaseException) -> str:
 
 
 def require_unicode(what: str, name: str) -> None:
-    """Refuse a file's name that is not UTF-8: it can stand in no record, address or table.
+    """Check that a file name is valid UTF-8; records, addresses and tables cannot hold any other.
+
+    Args:
+        what: what has the name, for the message.
 
     Raises:
-        SpecError: it is not.
+        SpecError: the name is not valid UTF-8.
     """
     try:
         name.encode()
@@ -71,7 +74,7 @@ def require_unicode(what: str, name: str) -> None:
 
 
 def not_unicode(error: UnicodeEncodeError) -> str:
-    """What to do about a file's name that was met somewhere and is not UTF-8, in one line."""
+    """Describe, in one line, a file name that is not valid UTF-8 and was found only when it was to be written."""
     return f"{error.object!r} is not UTF-8, or names a file that is not; rename it and run again"
 
 

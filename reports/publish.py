@@ -141,7 +141,7 @@ def _keep_images(images: Images | None, folder: Path) -> None:
 
 
 def _kept_images(folder: Path, kept: Selection) -> Images | None:
-    """The test images beside an experiment's runs, read only if they are no more and no larger than those runs had."""
+    """The published test images of an experiment, if any: at most as many as its runs had, of the same size."""
     if not (folder / "images.npz").exists() or not kept.records:
         return None
     data = kept.records[0].started.data

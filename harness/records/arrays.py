@@ -38,10 +38,15 @@ def read(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, NDArr
 
 
 def read_rows(path: Path, expected: Mapping[str, tuple[int, ...]], at_most: int) -> dict[str, NDArray[np.generic]]:
-    """As `read`, of arrays that have one more axis, the first: as long for all of them, and `at_most` so long.
+    """Like `read`, for arrays with a number of rows that is not recorded: the same for all, and bounded.
+
+    Args:
+        expected: every array's name → its shape without the first axis.
+        at_most: the largest number of rows allowed.
 
     Raises:
-        HarnessError: as `read`, and where there are more rows.
+        HarnessError: as for `read`, or there are more rows.
+        ValueError, EOFError, zipfile.BadZipFile, zlib.error: the file is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         name = next(iter(expected))

@@ -1,4 +1,4 @@
-"""Journals that were changed after their run had ended for good and was delivered."""
+"""Detects journals that were changed after their run had finished or diverged and was delivered."""
 
 from pathlib import Path
 
@@ -11,14 +11,18 @@ from harness.tracking.store import TrackingError
 
 
 class Changed(TrackingError):
-    """What is recorded of a run here is no longer what was delivered; trying again does not help."""
+    """The journal in `runs/` is not the one that was delivered. Another attempt to deliver it cannot help."""
 
 
 def refuse_changed(folder: Path, run: Listed, started: Started, receipt: Receipt) -> None:
-    """Compare a run's journal with the one that was delivered, by the receipt or, where that is lost, by the store.
+    """Compare a run's journal with the SHA-256 of the delivered one, from the receipt or, if that is lost, the store.
+
+    Args:
+        folder: the run's, in `runs/`.
+        run: the run as the store lists it.
 
     Raises:
-        Changed: the run has ended for good, and its journal is another one.
+        Changed: the run has finished or diverged, and its journal differs.
     """
     sent = (receipt.artifacts or {}).get(journal.NAME) if receipt.attempt == started.time else None
     delivered = sent[2] if sent else run.digests.get(journal.NAME)
@@ -27,7 +31,7 @@ def refuse_changed(folder: Path, run: Listed, started: Started, receipt: Receipt
 
 
 def changed(folder: Path, run_id: str | None) -> Changed:
-    """What is to be said of a run's journal, and what to do."""
+    """The error for a changed journal, with the two ways to resolve it."""
     return Changed(
         f"{folder / journal.NAME} was changed after the run had ended and was delivered; MLflow keeps what it has: put "
         f"{journal.NAME} back from the artifacts of run {run_id}, or delete the run with make forget RUN={folder.name} "

@@ -18,7 +18,7 @@ _ENDING_SECONDS = 5.0
 """Time allowed for a worker to exit after its pipe was closed."""
 
 _LEAVING_SECONDS = 3.0
-"""For idle workers to end by themselves: their interpreters give back semaphores that they share, such as tqdm's."""
+"""Time for idle workers to exit by themselves, which releases their named semaphores (tqdm makes some)."""
 
 
 class Processes:
@@ -54,12 +54,12 @@ class Processes:
             busy[pipe].receive()  # pyright: ignore[reportArgumentType] these are the connections that went in
 
     def close(self) -> None:
-        """End the workers: an idle one is let go, so that it can give back what it holds; any other is killed."""
+        """End the workers: idle ones exit by themselves and release their semaphores; busy ones are killed."""
         workers = [worker for worker in self._workers if worker]
         for worker in workers:
             if worker.future:
                 worker.process.kill()
-            worker.pipe.close()  # which an idle one takes for the end
+            worker.pipe.close()  # an idle worker exits at the end of its pipe
         until = time.monotonic() + _LEAVING_SECONDS
         for worker in workers:
             worker.process.join(max(0.0, until - time.monotonic()))
