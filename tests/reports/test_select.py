@@ -84,3 +84,6 @@ def test_only_runs_that_are_whole_in_mlflow_are_taken(tmp_path: Path) -> None:
         1: "not whole in MLflow: 1 epochs, 2 in its journal; make sync",
         2: "running",
     }
+    assert selection.further == 0
+    tracker.record_summary(Summary(design=records.design(), runs=planned[1:], asked=2.0))
+    assert select(tracker, "norms").further == 1
