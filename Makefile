@@ -1,7 +1,7 @@
-# Every target that needs packages sets up its own environment first. Variables reach the program as environment
-# variables, quoted by the shell, never as text that make or the shell would read.
+# Every target that needs packages sets up its environment first. Variables are passed to the program as environment
+# variables, quoted by the shell, so that neither make nor the shell interprets them.
 GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS JOBS RAY RAY_GPU SLURM MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES UNTIL MAX_SEEDS ROPE
-# What one target alone reads: typed with another, VARIANT or SEED would be VARIANTS or SEEDS mistyped.
+# Variables that only one target reads; with any other target, VARIANT or SEED is a typing error of VARIANTS or SEEDS.
 READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER
 READ_predict := IMAGES
 READ_new := FROM
@@ -18,8 +18,8 @@ $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 PYTHON ?= python3
 PY := .venv/bin/python
 export NO_ALBUMENTATIONS_UPDATE := 1
-# Huge pages for a step's tensors; glibc reads it only when a process starts. keep_freed_memory in
-# harness/training/device.py sets the rest.
+# Huge pages for a step's tensors; glibc reads this variable only when a process starts. keep_freed_memory in
+# harness/training/device.py sets the other options.
 run plan reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
@@ -35,9 +35,9 @@ help: ## Show the targets
 	else $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; fi
 	@touch $@
 
-extras: .venv/requirements-extras.stamp ## Install what only some commands need: Ray, submitit for Slurm
+extras: .venv/requirements-extras.stamp ## Install packages that only some commands need, such as Ray and submitit
 
-run: .venv/requirements.stamp ## Train, log and report: make run EXP=quickstart [DATA= SEEDS= VARIANTS=a,b SET="epochs=2" JOBS=auto]
+run: .venv/requirements.stamp ## Train, record and report: make run EXP=quickstart [DATA= SEEDS= VARIANTS=a,b SET="epochs=2" JOBS=auto]
 	@$(PY) -m harness run --data="$$DATA" --seeds="$$SEEDS" --until="$$UNTIL" --max-seeds="$$MAX_SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" --allow="$$ALLOW" \
 	--jobs="$$JOBS" --ray="$$RAY" --ray-gpu="$$RAY_GPU" --slurm="$$SLURM" -- "$$EXP"; \
 	status=$$?; if [ $$status -le 1 ]; then $(PY) -m reports write -- "$$EXP" || exit $$?; fi; exit $$status
@@ -48,103 +48,103 @@ report: .venv/requirements.stamp ## Write reports/out/<name>/report.md from reco
 results: .venv/requirements.stamp ## Show an experiment's tables in the terminal: make results EXP=quickstart
 	@$(PY) -m reports results -- "$$EXP"
 
-compare: .venv/requirements.stamp ## Judge results trained elsewhere: make compare CSV=results.csv [METRIC= BASELINE= MARGIN= LOWER=1], or MLFLOW=
+compare: .venv/requirements.stamp ## Compare results of another program: make compare CSV=results.csv [METRIC= BASELINE= MARGIN= LOWER=1], or MLFLOW=
 	@$(PY) -m reports compare --csv="$$CSV" --mlflow="$$MLFLOW" --variant="$$VARIANT" --seed="$$SEED" --metric="$$METRIC" \
 	--baseline="$$BASELINE" --margin="$$MARGIN" --unit="$$UNIT" --lower="$$LOWER"
 
-sync: .venv/requirements.stamp ## Deliver to MLflow what runs/ has and it lacks
+sync: .venv/requirements.stamp ## Deliver to MLflow what it lacks of runs/
 	@$(PY) -m harness sync
 
-ui: .venv/requirements.stamp ## Browse the runs in MLflow's own pages on 127.0.0.1 [PORT=5000]
+ui: .venv/requirements.stamp ## Serve MLflow's pages of the runs on 127.0.0.1 [PORT=5000]
 	@$(PY) -m harness ui --port="$$PORT"
 
-server: .venv/requirements.stamp ## A team's MLflow server: make server BACKEND=postgresql://… ARTIFACTS=… [AUTH=1 HOSTS=name PORT=5000]
+server: .venv/requirements.stamp ## Run a team's MLflow server: make server BACKEND=postgresql://… ARTIFACTS=… [AUTH=1 HOSTS=name PORT=5000]
 	@$(PY) -m harness server
 
-migrate: .venv/requirements.stamp ## Copy all runs between tracking stores, compared, resumable: make migrate FROM=… TO=…
+migrate: .venv/requirements.stamp ## Copy all runs to another tracking store and compare them; resumable: make migrate FROM=… TO=…
 	@$(PY) -m harness migrate
 
 list: .venv/requirements.stamp ## Show every model and experiment, or one model's layers: make list MODEL=resnet
 	@$(PY) -m harness list --model="$$MODEL"
 
-new: .venv/requirements.stamp ## Write an experiment's file, from one that is there: make new EXP=my_question [FROM=norm_comparison]
+new: .venv/requirements.stamp ## Create an experiment's file from an existing one: make new EXP=my_question [FROM=norm_comparison]
 	@$(PY) -m harness new --from="$$FROM" -- "$$EXP"
 
-data: .venv/requirements.stamp ## Show what a data set holds, with a sample of its images: make data DATA=folder:PATH [SET=data.image_size=32]
+data: .venv/requirements.stamp ## Describe a data set, with a sample of its images: make data DATA=folder:PATH [SET=data.image_size=32]
 	@$(PY) -m harness data --data="$$DATA" --set="$$SET"
 
-plan: .venv/requirements.stamp ## What would run, how long it takes here, and what it could show: make plan EXP=quickstart [SEEDS= SET=]
+plan: .venv/requirements.stamp ## Show what would run, its time on this machine, and what it could show: make plan EXP=quickstart [SEEDS= SET=]
 	@$(PY) -m harness plan --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP" && \
 	$(PY) -m reports plan --seeds="$$SEEDS" --variants="$$VARIANTS" -- "$$EXP"
 
-prune: .venv/requirements.stamp ## Which runs could go, and how much room that makes: make prune EXP=quickstart [VARIANT= OLDER=days] [YES=1 deletes]
+prune: .venv/requirements.stamp ## Show which runs could be deleted and the space this frees: make prune EXP=quickstart [VARIANT= OLDER=days] [YES=1 deletes]
 	@$(PY) -m harness prune --variant="$$VARIANT" --older="$$OLDER" --yes="$$YES" -- "$$EXP"
 
-predict: .venv/requirements.stamp ## What a run's network says of a folder of images: make predict RUN=<key> IMAGES=photos
+predict: .venv/requirements.stamp ## Classify a folder of images with a run's network: make predict RUN=<key> IMAGES=photos
 	@$(PY) -m harness predict --images="$$IMAGES" -- "$$RUN"
 
-explain: .venv/requirements.stamp ## Where a run's network looked on images it gets wrong (Grad-CAM): make explain RUN=<key>
+explain: .venv/requirements.stamp ## Draw Grad-CAM heat maps of images that a run's network misclassifies: make explain RUN=<key>
 	@$(PY) -m harness explain -- "$$RUN"
 
-export: .venv/requirements.stamp ## A run's network as ONNX, .pt2, safetensors and an MLflow model: make export RUN=<key>
+export: .venv/requirements.stamp ## Export a run's network as ONNX, .pt2, safetensors and an MLflow model: make export RUN=<key>
 	@$(PY) -m harness export -- "$$RUN"
 
-lr-find: .venv/requirements.stamp ## Show an experiment's LR range tests alone: make lr-find EXP=resnet_onecycle
+lr-find: .venv/requirements.stamp ## Carry out an experiment's LR range tests without training: make lr-find EXP=resnet_onecycle
 	@$(PY) -m harness lr-find --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP"
 
-reproduce: .venv/requirements.stamp ## Replay a recorded run and compare, bit for bit: make reproduce RUN=<key or MLflow id>
+reproduce: .venv/requirements.stamp ## Make a recorded run again and compare it, bit for bit: make reproduce RUN=<key or MLflow id>
 	@$(PY) -m harness reproduce --workers="$$WORKERS" -- "$$RUN"
 
-forget: .venv/requirements.stamp ## Delete runs, in runs/ and in MLflow: make forget RUN="<key> <key>"
+forget: .venv/requirements.stamp ## Delete runs in runs/ and in MLflow: make forget RUN="<key> <key>"
 	@$(PY) -m harness forget -- "$$RUN"
 
 test: .venv/requirements-dev.stamp ## Run the tests
 	@$(PY) -m pytest
 
-lint: .venv/requirements-dev.stamp ## Style, types and import floors
+lint: .venv/requirements-dev.stamp ## Check style, types and import layers
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
 	.venv/bin/lint-imports
 
-pictures: .venv/requirements-dev.stamp ## Take README's pictures of MLflow's pages anew, from quickstart's runs
+pictures: .venv/requirements-dev.stamp ## Take README's pictures of MLflow's pages again, from quickstart's runs
 	@$(PY) -m tests.pictures
 
-house: .venv/requirements-dev.stamp ## The rooms of the code and what they import, drawn from the imports themselves
+house: .venv/requirements-dev.stamp ## Draw the packages of the code and their imports
 	@$(PY) -m tests.house
 
-check: lint test ## Everything that must be green: lint and test
+check: lint test ## Everything that must pass: lint and test
 
-publish: .venv/requirements.stamp ## Keep a report with the data it was built from in reports/published/: make publish EXP=...
+publish: .venv/requirements.stamp ## Store a report with the data it was built from in reports/published/: make publish EXP=...
 	@$(PY) -m reports publish -- "$$EXP"
 
-report-check: .venv/requirements.stamp ## Rebuild every published report from its data; fails if a number no longer follows [UPDATE=1 rewrites]
+report-check: .venv/requirements.stamp ## Rebuild every published report from its data; fails if anything differs [UPDATE=1 rewrites]
 	@$(PY) -m reports check
 
 simulate: .venv/requirements-dev.stamp ## Simulate errors, coverage and power of the statistics into docs/simulations.md; ten minutes
 	@$(PY) -m tests.simulations
 
-bench: .venv/requirements-bench.stamp ## Speed beside what people use instead, into reports/out/bench; a quarter of an hour [GPU=1 DATA=]
+bench: .venv/requirements-bench.stamp ## Compare the speed with other training loops, into reports/out/bench; a quarter of an hour [GPU=1 DATA=]
 	@$(PY) -m tests.bench --gpu="$$GPU" --data="$$DATA"
 
-bench-grid: .venv/requirements-dev.stamp ## Many runs at once beside one after the other: overhead, and what JOBS=auto gains
+bench-grid: .venv/requirements-dev.stamp ## Compare concurrent runs with serial ones: overhead, and speed-up by JOBS=auto
 	@$(PY) -m tests.bench.grid
 
-test-engines: .venv/requirements-dev.stamp ## The tests of Ray and Slurm, which take minutes to start
+test-engines: .venv/requirements-dev.stamp ## Run the tests of Ray and Slurm, which take minutes to start
 	@$(PY) -m pytest -m engines -n 0
 
-bench-growth: .venv/requirements-dev.stamp ## What 10, 100 and 1,000 runs cost to plan, deliver and report, into docs/growth.md; half an hour
+bench-growth: .venv/requirements-dev.stamp ## Measure planning, delivery and reports of 10, 100 and 1,000 runs, into docs/growth.md; half an hour
 	@$(PY) -m tests.bench.growth
 
-test-example: .venv/requirements-dev.stamp ## Execute docs/example.ipynb, every cell
+test-example: .venv/requirements-dev.stamp ## Execute every cell of docs/example.ipynb
 	@$(PY) -m pytest -m example -n 0
 
-chaos: .venv/requirements-dev.stamp ## Kill it, damage it, fill its disk, into reports/out/chaos (hours) [SECTIONS="kills disk"]
+chaos: .venv/requirements-dev.stamp ## Kill and damage runs and fill the disk, into reports/out/chaos; hours [SECTIONS="kills disk"]
 	@$(PY) -m tests.chaos "$$SECTIONS"
 
-zoo: .venv/requirements-dev.stamp ## Train fifteen networks of torchvision and timm for an epoch on digits; ten minutes
+zoo: .venv/requirements-dev.stamp ## Train fifteen networks of torchvision and timm for one epoch on digits; ten minutes
 	@$(PY) -m pytest -m zoo -n 0 -s -q tests/harness/execution/test_models_from_outside.py
 
-clean: ## Remove the environment and caches; recorded runs, data and reports stay
+clean: ## Remove the environment and caches, but not recorded runs, data and reports
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -230,8 +230,8 @@ def test_what_else_differs_is_weighed(tmp_path: Path) -> None:
     )
     block = replace(threads, field="environment.code", block=True)
     assert prose.what_differs(selection, [commit, block]).text == (
-        "The variants differ in model.norm. Seeds differ in environment.code, alike for all variants of each, so pairs "
-        "stay pairs (blocks)."
+        "The variants differ in model.norm. Seeds differ in environment.code, the same for all variants of each, so "
+        "pairs remain comparable (blocks)."
     )
     assert prose.what_differs(selection, [block, threads]).text.endswith(
         "but also in threads, which could explain a difference."

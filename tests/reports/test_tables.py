@@ -24,7 +24,7 @@ def test_results_carry_their_spread_gap_and_best_on_test(tmp_path: Path) -> None
     assert row["test accuracy %"] == f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
     assert row["gap, points"] == "+1.00"
     assert row["best on test %"] == "99.00"
-    assert "so too high to be a result" in table.caption
+    assert "which is biased upwards" in table.caption
     assert "validation accuracy %" not in row
 
 
@@ -47,8 +47,8 @@ def test_validation_results_come_first_where_there_are_any(tmp_path: Path) -> No
         ((0.2, 0.2), " Train loss includes label smoothing, test loss does not."),
         (
             (0.2, 0.0),
-            " Train loss includes label smoothing, test loss does not; as its rates differ, the variants' train losses "
-            "do not compare.",
+            " Train loss includes label smoothing, test loss does not; as it differs, the variants' train losses are "
+            "not comparable.",
         ),
     ],
 )
