@@ -28,6 +28,24 @@ def test_what_has_no_result_is_counted(tmp_path: Path) -> None:
     assert "> **Note:** 1 of 2 runs have no result." in note(selection, "7")
 
 
+def test_a_verdict_stands_under_the_banners_of_its_report(tmp_path: Path) -> None:
+    """What was allowed to differ, and a margin chosen after the runs; MLflow's page shows no verdict without them."""
+    others = records.CIRCUMSTANCES.model_copy(update={"threads": 2})
+    made = [
+        records.record(tmp_path, variant, seed, records.started(variant, seed, circumstances=around))
+        for variant, around in (("batch", records.CIRCUMSTANCES), ("group", others))
+        for seed in (0, 1, 2)
+    ]
+    now = records.design().model_copy(update={"smallest_difference_points": 0.2})
+    lines = note(records.arranged(made, now), "7", ("circumstances.threads",)).splitlines()
+    assert lines[2] == (
+        "> **Note:** Compared all the same, because it was allowed: circumstances.threads: 1 (3 runs); 2 (3 runs)"
+    )
+    assert lines[4].startswith(
+        "> **Note:** The design changed after runs were recorded: smallest difference points 0.5"
+    )
+
+
 def test_without_results_it_says_so(tmp_path: Path) -> None:
     """No answer is made up."""
     assert note(records.arranged([], records.design()), "7") == "Which norm?\n\n> **Note:** No run has a result yet."

@@ -57,6 +57,19 @@ def test_a_failing_run_leaves_the_others_alone(
     assert "[2/3] plain seed 1  epoch  1/2  train " in said
 
 
+def test_a_design_that_can_show_nothing_says_so_before_it_trains(
+    go: Callable[..., Outcome], plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five seeds of two variants cost hours and decide nothing, whatever their results; six can."""
+    for seeds, said in ((5, "5 seeds"), (1, "1 seed"), (6, None)):
+        design = plan.design.model_copy(update={"variants": ("plain", "other"), "seeds": tuple(range(seeds))})
+        go(plan=replace(plan, design=design, runs=plan.runs[:1]))
+        first = capsys.readouterr().out.splitlines()[0]
+        note = f"note: {said} cannot show any difference between 2 variants; 6 can"
+        assert (first == note) == (said is not None), first
+        assert first == note or first.startswith("[1/1] plain seed 0")
+
+
 def test_a_diverged_run_counts_as_failed_and_is_not_made_again(
     go: Callable[..., Outcome], plan: Plan, tmp_path: Path, capsys: Any
 ) -> None:
