@@ -38,9 +38,7 @@ def test_a_verdict_stands_under_the_banners_of_its_report(tmp_path: Path) -> Non
     ]
     now = records.design().model_copy(update={"smallest_difference_points": 0.2})
     lines = note(records.arranged(made, now), "7", ("circumstances.threads",)).splitlines()
-    assert lines[2] == (
-        "> **Note:** Compared all the same, because it was allowed: circumstances.threads: 1 (3 runs); 2 (3 runs)"
-    )
+    assert lines[2] == ("> **Note:** Compared nevertheless, as allowed: circumstances.threads: 1 (3 runs); 2 (3 runs)")
     assert lines[4].startswith(
         "> **Note:** The design changed after runs were recorded: smallest difference points 0.5"
     )
