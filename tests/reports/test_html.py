@@ -43,7 +43,7 @@ ATTRIBUTES = {
     "th": {"scope", "class", "data-value", "data-absent"},
     "td": {"class", "data-value", "data-absent"},
     "button": {"type", "class", "title"},
-    "img": {"src", "alt", "width", "height"},
+    "img": {"src", "alt", "width", "height", "class"},
     "dialog": {"aria-label"},
 }
 A_PICTURE = Path("figures/a.png")
