@@ -49,9 +49,14 @@ def seeds(text: str) -> int | tuple[int, ...] | None:
     Raises:
         SpecError: the text is neither.
     """
-    if "," not in text:
-        return whole_number(text, "SEEDS")
-    found = [whole_number(part.strip(), "SEEDS") for part in text.split(",") if part.strip()]
+    try:
+        if "," not in text:
+            return whole_number(text, "SEEDS")
+        found = [whole_number(part.strip(), "SEEDS") for part in text.split(",") if part.strip()]
+    except SpecError as error:
+        raise SpecError(
+            f"SEEDS must be how many, as SEEDS=5, or which, as SEEDS=0,1,7, in numbers below a billion; got {text!r}"
+        ) from error
     return tuple(seed for seed in found if seed is not None)
 
 

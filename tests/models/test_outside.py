@@ -155,7 +155,7 @@ def test_a_function_or_class_by_its_import_path_is_a_model_like_any_other() -> N
     assert models.build("my_nets.flat:Flat", **SIZES)(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
     assert models.options("my_nets.flat:Flat")["wide"] is False
     assert "my_nets.flat:Flat" not in models.names()
-    said = r"^`model\.name`: my_nets\.flat:Flat must give logits \(images, 7\); of 2 images it gives \(2, 14\)$"
+    said = r"my_nets\.flat:Flat must give logits \(images, 7\) and nothing else; of 2 images it gives \(2, 14\)$"
     with pytest.raises(models.ModelError, match=said):
         models.check("my_nets.flat:Flat", SIZES | {"wide": True})
 

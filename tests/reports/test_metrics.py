@@ -64,6 +64,18 @@ def test_a_metric_that_cannot_be_imported_is_said_to_be_missing(
     assert (metrics.table(made).caption or "").endswith(said)
 
 
+def test_a_metric_that_gives_no_number_is_left_out_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = selection(tmp_path, "test_accuracy", seeds=(0,))
+    mine = registry.Metric("mine", lambda logits, targets: float("nan"), True, True, 2)
+    monkeypatch.setitem(registry._METRICS, "mine", mine)
+    table = metrics.table(made)
+    assert "mine %" not in {row[0] for row in table.rows}
+    assert "mine" not in metrics.frame(made).columns
+    assert (table.caption or "").endswith(f" Left out: {mine.problem(3)}.")
+
+
 def test_a_fraction_as_the_primary_metric_is_in_percent_and_points(tmp_path: Path) -> None:
     made = selection(tmp_path, "test_macro_f1")
     measured = frames.measured(made)
