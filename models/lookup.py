@@ -29,7 +29,7 @@ def builder(name: str) -> Callable[..., nn.Module]:
     """
     if name not in registry.names():
         if not outside.is_outside(name):
-            near = registry._nearest(name, names())
+            near = registry._nearest(name, names()) or outside.listed_as(name)
             broken = f"; not imported: {'; '.join(families.BROKEN.values())}" if families.BROKEN else ""
             raise ModelError(f"`model.name` must be one of {', '.join(names())}, {FORMS}; got {name!r}{near}{broken}")
         registry.register(outside.find(name))
@@ -47,9 +47,9 @@ def options(name: str) -> dict[str, bool | int | float | str]:
 
 
 def check(name: str, options: Mapping[str, object]) -> None:
-    """Check that `build` would accept a model and its options, and that it returns logits; the random state is unchanged.
+    """Check that `build` would accept a model and its options, and that the model returns logits.
 
-    With image_size among the options the model is applied to two black images, on torch's meta device if it can be.
+    The random state is unchanged. With image_size among the options the model is applied to two black images, on torch's meta device if it can be.
     Without, a model in `models/` is built on the meta device, and of a model from outside only the names and types of
     its options are checked.
 

@@ -152,7 +152,7 @@ def planned(chosen: argparse.Namespace, root: Path, jobs: Jobs | None = None) ->
         machine,
         data=chosen.data or None,
         seeds=seeds(chosen.seeds),
-        variants=[name for name in chosen.variants.split(",") if name],
+        variants=[name.strip() for name in chosen.variants.split(",") if name.strip()],
         changes=changes,
         looks=looks(chosen, experiment),
     )

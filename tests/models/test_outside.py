@@ -79,6 +79,7 @@ def test_timms_dropout_is_an_option() -> None:
     [
         ("torchvision/resnet81", {}, "`model.name` must be one of the 80 classifiers that torchvision lists; got "
          "'torchvision/resnet81'; did you mean 'torchvision/resnet18' or "),
+        ("mobilenet_v2", {}, "; got 'mobilenet_v2'; did you mean 'torchvision/mobilenet_v2'?"),
         ("timm/fasterrcnn", {}, "classifiers that timm lists; got 'timm/fasterrcnn'"),
         ("torchvision/resnet18", {"depth": 3}, "`model.depth` is not an option of torchvision/resnet18 (stem, "
          "in_channels, image_size, classes)"),

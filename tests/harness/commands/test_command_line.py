@@ -79,7 +79,8 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     [
         (["quickstrat"], "EXP must name a file in experiments/; got 'quickstrat'; did you mean 'quickstart'?"),
         (["../quickstart"], "EXP must name a file in experiments/; got '../quickstart'; did you mean 'quickstart'?"),
-        (["quickstart", "--variants=bacth"], "'bacth' is not a variant of 'quickstart'; did you mean 'batch'?"),
+        (["quickstart", "--variants=layer, bacth"], "VARIANTS must be variants of 'quickstart', separated by commas; "
+         "got 'bacth'; did you mean 'batch'?"),
         (["quickstart", "--seeds=0..9"], "SEEDS must be how many, as SEEDS=5, or which, as SEEDS=0,1,7, in numbers "
          "below a billion; got '0..9'"),
         (["quickstart", "--workers=two"], "WORKERS must be a whole number below a billion; got 'two'"),
