@@ -49,9 +49,9 @@ def options(name: str) -> dict[str, bool | int | float | str]:
 def check(name: str, options: Mapping[str, object]) -> None:
     """Check that `build` would accept a model and its options, and that the model returns logits.
 
-    The random state is unchanged. With image_size among the options the model is applied to two black images, on torch's meta device if it can be.
-    Without, a model in `models/` is built on the meta device, and of a model from outside only the names and types of
-    its options are checked.
+    The random state is unchanged. With image_size among the options the model is applied to two black images, on
+    torch's meta device if it can be. Without, a model in `models/` is built on the meta device, and of a model from
+    outside only the names and types of its options are checked.
 
     Raises:
         ModelError: an unknown model or option, a wrong type, a value outside its range or choices, or a network that
