@@ -11,7 +11,7 @@ READ_prune := VARIANT OLDER YES
 GIVEN += $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal)))
 export $(GIVEN)
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,there are $(GIVEN))
+near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,there are $(GIVEN); a field of the recipe is set as in SET="optimizer.lr=0.1")
 $(foreach name,$(filter-out $(GIVEN) PYTHON,$(TYPED)),$(error $(name) is not read by make $(MAKECMDGOALS); $(call near,$(name))))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 

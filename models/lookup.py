@@ -5,6 +5,7 @@ A model from outside is registered under its full name when it is first requeste
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ def builder(name: str) -> Callable[..., nn.Module]:
     """
     if name not in registry.names():
         if not outside.is_outside(name):
-            near = registry._nearest(name, names())
+            near = registry._nearest(name, names()) or outside.listed_as(name)
             broken = f"; not imported: {'; '.join(families.BROKEN.values())}" if families.BROKEN else ""
             raise ModelError(f"`model.name` must be one of {', '.join(names())}, {FORMS}; got {name!r}{near}{broken}")
         registry.register(outside.find(name))
@@ -46,20 +47,21 @@ def options(name: str) -> dict[str, bool | int | float | str]:
 
 
 def check(name: str, options: Mapping[str, object]) -> None:
-    """Check that `build` would accept a model and its options; the random state is unchanged.
+    """Check that `build` would accept a model and its options, and that the model returns logits.
 
-    A model in `models/` is built on torch's meta device. A model from outside is built and applied to two black images
-    if image_size is among the options; otherwise only the names of its options are checked.
+    The random state is unchanged. With image_size among the options the model is applied to two black images, on
+    torch's meta device if it can be. Without, a model in `models/` is built on the meta device, and of a model from
+    outside only the names and types of its options are checked.
 
     Raises:
-        ModelError: an unknown model or option, a wrong type, a value outside its range or choices, or a network from
-            outside that does not return logits for images of that shape.
+        ModelError: an unknown model or option, a wrong type, a value outside its range or choices, or a network that
+            does not return logits for images of that shape.
     """
     builder(name)
-    if not outside.is_outside(name):
-        registry.check(name, options)
-    elif "image_size" in options:
+    if "image_size" in options:
         _try(name, tuple(sorted(options.items())))
+    elif not outside.is_outside(name):
+        registry.check(name, options)
     else:
         known = registry._parameters(builder(name))
         for option, value in options.items():
@@ -84,18 +86,38 @@ def build(name: str, /, **options: object) -> nn.Module:
 @functools.lru_cache(maxsize=64)
 def _try(name: str, options: tuple[tuple[str, object], ...]) -> None:
     full = registry.options(name) | dict(options)
-    channels, size, classes = (int(str(full[each])) for each in ("in_channels", "image_size", "classes"))
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            logits = registry.build(name, **dict(options)).eval()(torch.zeros(2, channels, size, size))
+        logits = _shown_two_images(name, dict(options), full)
     except ModelError:
         raise
     except Exception as error:  # external code may raise anything
-        said = (str(error).strip().splitlines() or [""])[0]
+        said = (str(error).strip().splitlines() or ["no message"])[0]
         raise ModelError(
-            f"`model.name`: {name} cannot be built for, or shown, images of {channels}x{size}x{size} "
-            f"({type(error).__name__}: {said}); set data.image_size, or take another model"
+            f"`model.name`: {name} cannot be built for, or shown, images of "
+            f"{full['in_channels']}x{full['image_size']}x{full['image_size']} ({type(error).__name__}: {said}); "
+            "set data.image_size, mend the model, or take another"
         ) from error
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if shape != (2, classes):
-        raise ModelError(f"`model.name`: {name} must give logits (images, {classes}); of 2 images it gives {shape}")
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+    if shape != (2, full["classes"]):
+        raise ModelError(
+            f"`model.name`: {name} must give logits (images, {full['classes']}) and nothing else; of 2 images it gives "
+            f"{shape}"
+        )
+
+
+def _shown_two_images(name: str, options: Mapping[str, object], full: Mapping[str, Any]) -> object:
+    """Apply a network to two black images: on the meta device, or on the CPU where its code needs the values."""
+
+    def show() -> object:
+        network = registry.build(name, **options).eval()
+        return network(torch.zeros(2, full["in_channels"], full["image_size"], full["image_size"]))
+
+    with torch.no_grad():
+        try:
+            with torch.device("meta"):
+                return show()
+        except ModelError:
+            raise
+        except Exception:  # the CPU tells whether it is the network's fault
+            with torch.random.fork_rng(devices=[]):
+                return show()

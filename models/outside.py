@@ -106,6 +106,13 @@ def _require_listed(package: str, architecture: str, known: list[str]) -> None:
         )
 
 
+def listed_as(name: str) -> str:
+    """Where a bare name is one of torchvision's: "; did you mean 'torchvision/resnet18'?", else nothing."""
+    from torchvision import models as zoo
+
+    return f"; did you mean 'torchvision/{name}'?" if name in zoo.list_models(module=zoo) else ""
+
+
 def _imported(name: str) -> Builder:
     if not _IMPORT_PATH.fullmatch(name):
         raise ModelError(f"`model.name` must be an import path such as my_package.nets:make; got {name!r}")

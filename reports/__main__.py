@@ -7,10 +7,10 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from harness.data.cache import open_cached
 from harness.environment import project
+from harness.environment.files import typed_path
 from harness.plans import catalog
 from harness.tracking.store import TrackingError, Unreachable
 from harness.tracking.tracker import Tracker
@@ -148,7 +148,7 @@ def _compare(chosen: argparse.Namespace) -> int:
 
 def _table(chosen: argparse.Namespace) -> Table:
     if chosen.csv:
-        return from_csv(Path(chosen.csv))
+        return from_csv(typed_path(chosen.csv, "CSV"))
     tracker = Tracker(ROOT)
     tracker.store.require_answer()
     return from_mlflow(tracker, chosen.mlflow)

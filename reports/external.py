@@ -142,8 +142,8 @@ def _metric(table: Table, given: str, others: Sequence[str]) -> str:
         return _column(table, "METRIC", given)
     candidates = [name for name in table.columns if name not in others and not name.startswith(("params.", "tags."))]
     numeric = [name for name in candidates if all(_number(row.get(name, "")) is not None for row in table.rows)]
-    if len(numeric) == 1:
-        return numeric[0]
+    if len(numeric or candidates) == 1:  # of a single column each cell that is no number is named
+        return (numeric or candidates)[0]
     why = (
         f"several could be it: {_named(numeric)}" if numeric else f"no column is of numbers alone: {_named(candidates)}"
     )

@@ -28,10 +28,13 @@ def from_csv(path: Path) -> Table:
     Raises:
         HarnessError: the file cannot be read, has no rows, or has two columns with the same name.
     """
+    _refuse_other_separators(path)
     try:
         frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:  # pandas' errors and UnicodeDecodeError are ValueErrors
-        raise HarnessError(f"CSV {str(path)!r} cannot be read: {first_line(error)}") from error
+        raise HarnessError(
+            f"CSV {str(path)!r} cannot be read: {first_line(error).removeprefix('Error tokenizing data. C error: ')}"
+        ) from error
     columns = tuple(str(name).strip() for name in frame.iloc[0])
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise HarnessError(f"CSV {path.name} has {twice[0]!r} as the name of several columns; name each once")
@@ -40,6 +43,20 @@ def from_csv(path: Path) -> Table:
         raise HarnessError(f"CSV {path.name} has no rows under its line of names; a row a run is needed")
     rows = tuple(dict(zip(columns, row, strict=True)) for row in cells)
     return Table(path.stem, columns, rows, tuple(f"{path.name} line {n}" for n in range(2, len(rows) + 2)))
+
+
+def _refuse_other_separators(path: Path) -> None:
+    """Refuse the separators that spreadsheets write in languages with a decimal comma."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline(1000).strip()
+    except (OSError, ValueError):
+        return  # reading the whole file gives the reason
+    if "," not in first and any(sign in first for sign in ";\t"):
+        raise HarnessError(
+            f"CSV {path.name} must have commas between cells and points in numbers; its first line is {first!r}: "
+            "export it again"
+        )
 
 
 def from_mlflow(tracker: Tracker, experiment: str) -> Table:

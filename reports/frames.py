@@ -38,8 +38,12 @@ def chosen(record: Record) -> EpochDone | None:
 
 
 def runs_frame(selection: Selection) -> pd.DataFrame:
-    """One row per run, the content of `runs.csv`; accuracies are fractions."""
-    return pd.DataFrame([_run(number, record) for number, record in enumerate(selection.records, 1)])
+    """One row per run, the content of `runs.csv`; accuracies are fractions. The primary metric has a column."""
+    frame = pd.DataFrame([_run(number, record) for number, record in enumerate(selection.records, 1)])
+    primary = selection.design.primary_metric
+    if primary not in frame.columns and len(frame):
+        frame.insert(3, primary, [result(record, primary) for record in selection.records])
+    return frame
 
 
 def _run(number: int, record: Record) -> dict[str, object]:

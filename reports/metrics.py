@@ -15,8 +15,14 @@ from reports.tables import rounded, spread
 
 def others(selection: Selection) -> tuple[Metric, ...]:
     """The metrics that apply to this number of classes, except the primary one."""
+    return tuple(metric for metric, problem in _tried(selection) if not problem)
+
+
+def _tried(selection: Selection) -> list[tuple[Metric, str | None]]:
+    """Each metric except the primary one, with the reason why it is left out, or None."""
     classes, primary = len(selection.records[0].started.data.classes), selection.design.primary_metric
-    return tuple(m for m in metrics.every() if m.least_classes <= classes and f"test_{m.name}" != primary)
+    found = [m for m in metrics.every() if m.least_classes <= classes and f"test_{m.name}" != primary]
+    return [(metric, metric.problem(classes)) for metric in found]
 
 
 def frame(selection: Selection) -> pd.DataFrame:
@@ -41,6 +47,7 @@ def table(selection: Selection) -> Table:
         "exclude 0 by chance. Differences: variant minus baseline, paired by seed; those of percentages are points. "
         "Balanced, macro and worst: over classes, each with the same weight; classes without test images do not count."
     )
+    caption += "".join(f" Left out: {problem}." for _, problem in _tried(selection) if problem)
     if metrics.BROKEN:
         caption += f" Left out, because it cannot be imported: {'; '.join(metrics.BROKEN.values())}."
     columns = ("metric", "better", "variant", "mean ± standard deviation", "difference", "95% interval")

@@ -4,14 +4,16 @@ import math
 
 import pandas as pd
 
+from harness.records.results import scale
 from reports import guard
 from reports.document import Cell, Table
-from reports.frames import held_out, runs_frame, summary_frame
+from reports.frames import held_out, runs_frame, summary_frame, unit
 from reports.select import Selection
 
 
 def variants_table(selection: Selection) -> Table:
     """Results after the last epoch: mean ± standard deviation over seeds."""
+    primary = _own_column(selection)
     measures = [
         ("test accuracy %", "test_accuracy", 2),
         ("test loss", "test_loss", 4),
@@ -29,14 +31,29 @@ def variants_table(selection: Selection) -> Table:
         (
             row["variant"],
             int(row["n"]),
+            *([_mean(selection, row["mean"], row["std"])] if primary else []),
             *(spread(row[f"{column}_mean"], row[f"{column}_std"], digits) for _, column, digits in measures),
             f"{row['train_accuracy_mean'] - row['test_accuracy_mean']:+.2f}",
             f"{row['best_test_accuracy_mean']:.2f}",
         )
         for _, row in summary_frame(selection).iterrows()
     ]
-    columns = ("variant", "seeds", *(title for title, _, _ in measures), "gap, points", "best on test %")
+    columns = ("variant", "seeds", *primary, *(title for title, _, _ in measures), "gap, points", "best on test %")
     return Table(columns, rows, caption)
+
+
+def _own_column(selection: Selection) -> tuple[str, ...]:
+    """The title of the primary metric's column, where it is none of the accuracies that every table has."""
+    name = selection.design.primary_metric
+    if name in ("test_accuracy", "validation_accuracy"):
+        return ()
+    return (f"{name.replace('_', ' ')} {unit(name).sign} (primary)".replace("  ", " "),)
+
+
+def _mean(selection: Selection, mean: float, std: float | None) -> str:
+    if unit(selection.design.primary_metric).sign:
+        return spread(mean, std, 2)
+    return rounded(mean, std) if std is not None else f"{mean:.4g}"
 
 
 def smoothing(selection: Selection) -> str:
@@ -83,15 +100,16 @@ def published_table(selection: Selection) -> Table:
 
 def runs_table(selection: Selection) -> Table:
     """All runs, numbered R1, R2, … as in the sentences that refer to them."""
-    validation = held_out(selection)
-    rows = []
+    validation, primary = held_out(selection), _own_column(selection)
+    rows, name = [], selection.design.primary_metric
     for record, (_, row) in zip(selection.records, runs_frame(selection).iterrows(), strict=True):
         cells: list[Cell] = [row["run"], record.variant, record.seed]
+        cells += [_mean(selection, scale(name) * row[name], None)] if primary else []
         cells += [f"{100 * row['validation_accuracy']:.2f}"] if validation else []
         cells += [f"{100 * row['test_accuracy']:.2f}", rounded(row["train_seconds"], None), record.key]
         rows.append((*cells, (record.started.environment["commit"] or "none")[:9]))
     accuracies = ("validation accuracy %", "test accuracy %") if validation else ("test accuracy %",)
-    columns = ("run", "variant", "seed", *accuracies, "seconds", "run key (tag run_key in MLflow)", "commit")
+    columns = ("run", "variant", "seed", *primary, *accuracies, "seconds", "run key (tag run_key in MLflow)", "commit")
     return Table(columns, rows)
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import models
 from harness.__main__ import parser
+from harness.evidence import metrics
+from harness.plans.spec import Experiment
 from harness.values import SpecError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +81,18 @@ def test_every_relative_link_leads_to_a_file(document: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)\s#]+)", text)
     missing = [link for link in links if not (document.parent / link).exists()]
     assert missing == []
+
+
+def test_readmes_experiment_model_and_metric_are_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of Python can be pasted: the model gives logits, of grey images too; the metric judges."""
+    monkeypatch.setattr(models.registry, "_BUILDERS", dict(models.registry._BUILDERS))
+    monkeypatch.setattr(metrics.registry, "_METRICS", dict(metrics.registry._METRICS))
+    pasted: dict[str, object] = {"__name__": __name__}
+    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE):
+        exec(block, pasted)  # noqa: S102 our own README
+    assert isinstance(pasted["EXPERIMENT"], Experiment)
+    models.check("wide_cnn", {"width": 8, "in_channels": 1, "image_size": 28, "classes": 7})
+    assert metrics.of_primary("test_top2_accuracy").problem(3) is None
 
 
 def test_every_target_that_trains_or_deletes_names_its_test() -> None:

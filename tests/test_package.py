@@ -53,7 +53,9 @@ def test_a_new_folder_becomes_a_project(installed: Path, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["experiments"]
     said = _call(installed, tmp_path, "run", "EXP=mine", "SEEDS=x")
     assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr == "error: SEEDS must be a whole number below a billion; got 'x'\n"
+    assert said.stderr == (
+        "error: SEEDS must be how many, as SEEDS=5, or which, as SEEDS=0,1,7, in numbers below a billion; got 'x'\n"
+    )
     said = _call(installed, tmp_path, "run", "quickstart")
     assert said.stderr == "error: EXP must name a file in experiments/; got 'quickstart'; there are mine\n"
 

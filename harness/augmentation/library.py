@@ -94,7 +94,7 @@ def _create(transform: Transform, known: dict[str, Any]) -> Any:
             f"`augmentation` must not hold {name}: the harness normalises last, with data.mean and data.std; remove it"
         )
     if name not in known:
-        raise AugmentError(f"{name!r} is not a transform of albumentations 2.0.8{nearest(name, known)}")
+        raise AugmentError(f"`augmentation`: {name!r} is not a transform of albumentations 2.0.8{nearest(name, known)}")
     arguments = list(inspect.signature(known[name]).parameters)
     for argument in given:
         if argument not in arguments:

@@ -49,9 +49,14 @@ def seeds(text: str) -> int | tuple[int, ...] | None:
     Raises:
         SpecError: the text is neither.
     """
-    if "," not in text:
-        return whole_number(text, "SEEDS")
-    found = [whole_number(part.strip(), "SEEDS") for part in text.split(",") if part.strip()]
+    try:
+        if "," not in text:
+            return whole_number(text, "SEEDS")
+        found = [whole_number(part.strip(), "SEEDS") for part in text.split(",") if part.strip()]
+    except SpecError as error:
+        raise SpecError(
+            f"SEEDS must be how many, as SEEDS=5, or which, as SEEDS=0,1,7, in numbers below a billion; got {text!r}"
+        ) from error
     return tuple(seed for seed in found if seed is not None)
 
 
@@ -147,7 +152,7 @@ def planned(chosen: argparse.Namespace, root: Path, jobs: Jobs | None = None) ->
         machine,
         data=chosen.data or None,
         seeds=seeds(chosen.seeds),
-        variants=[name for name in chosen.variants.split(",") if name],
+        variants=[name.strip() for name in chosen.variants.split(",") if name.strip()],
         changes=changes,
         looks=looks(chosen, experiment),
     )

@@ -69,7 +69,8 @@ def described(plan: "Plan", made: Sequence["RunSpec"]) -> list[str]:
     if plan.tune:
         said.append(f"tuned first: {plan.tune.trials} trials of each variant, which are not timed here")
     same = flatten(next(iter(recipes.values())))
-    said.append(f"each: {same['epochs']} epochs of {same['data.name']} in batches of {same['batch_size']}")
+    epochs = f"{same['epochs']} epoch{'s' * (same['epochs'] > 1)}"
+    said.append(f"each: {epochs} of {same['data.name']} in batches of {same['batch_size']}")
     return said
 
 
@@ -80,7 +81,7 @@ def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast
     around = plan.circumstances
     on_gpu = around.device.startswith("cuda")
     said = [
-        f"{variant}: {1000 * each.step_seconds:.3g} ms a step, {each.seconds:.3g} s a run"
+        f"{variant}: {_digits(1000 * each.step_seconds)} ms a step, {_digits(each.seconds)} s a run"
         for variant, each in found.items()
     ]
     at_once = around.jobs if isinstance(around.jobs, int) else 1
@@ -90,10 +91,16 @@ def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast
     order = "one run after the other" if at_once == 1 else f"{at_once} runs at once"
     said.append(f"time: about {lasting(total)} on {where}, {order}; the report comes on top")
     hours = total / 3600 * (1 if on_gpu else cores)
-    said.append(f"cost: about {hours:.2g} {'GPU' if on_gpu else 'core'} hours")
+    number = _digits(hours, 2)
+    said.append(f"cost: about {number} {'GPU' if on_gpu else 'core'} hour{'s' * (number != '1')}")
     size = sum(found[spec.variant].bytes for spec in missing)
-    said.append(f"disk: about {size / 1e6:.3g} MB in runs/, and at most as much again in MLflow's artifacts")
+    said.append(f"disk: about {_digits(size / 1e6)} MB in runs/, and at most as much again in MLflow's artifacts")
     return said
+
+
+def _digits(value: float, digits: int = 3) -> str:
+    """To so many significant digits, without an exponent: 0.0512; 9,870."""
+    return f"{float(f'{value:.{digits}g}'):,.12g}"
 
 
 def lasting(seconds: float) -> str:

@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from harness.environment.files import typed_path
 from harness.values import HarnessError
 
 HELP = "classify a folder of images with a run's network"
@@ -31,7 +32,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     from harness.artifacts.weights import load_model
 
     height, _, channels = run.shape
-    made = predict_folder(load_model(run.weights), Path(chosen.images), height, channels)
+    made = predict_folder(load_model(run.weights), typed_path(chosen.images, "IMAGES"), height, channels)
     folder = out_folder(root, "predict", run.key)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(table(made), folder / "predictions.csv")

@@ -38,7 +38,8 @@ def origin(data: Data, path: Path) -> Origin:
     if form is None or not ({*form["test"]} <= names or {*form["val"]} <= names):
         raise DataError(
             f"`data.name`: {str(file)!r} must hold x_train, y_train, x_test and y_test, or train_images, train_labels, "
-            f"test_images and test_labels; it holds {', '.join(sorted(names)) or 'nothing'}"
+            f"test_images and test_labels; it holds {', '.join(sorted(names)) or 'nothing'}: name "
+            "them so with numpy.savez"
         )
     tested = "test" if {*form["test"]} <= names else "val"
     spare = form["val"][0] if tested == "test" and form["val"][0] in names else None
@@ -76,9 +77,12 @@ def _length(file: Path, name: str) -> int:
 
 def _decode(file: Path, names: tuple[tuple[str, str], tuple[str, str]], data: Data) -> Decoded:
     read = [(_images(file, images, data.image_size), _labels(file, labels)) for images, labels in names]
-    for (pixels, labels), (images, _) in zip(read, names, strict=True):
+    for (pixels, labels), (images, of_images) in zip(read, names, strict=True):
         if len(pixels) != len(labels):
-            raise DataError(f"`data.name`: {images} of {str(file)!r} has {len(pixels)} images and {len(labels)} labels")
+            raise DataError(
+                f"`data.name`: {str(file)!r} must have a label for each image; {images} has {len(pixels)} images, "
+                f"{of_images} {len(labels)} labels: write both again"
+            )
     (train, train_labels), (test, test_labels) = read
     if train.shape[1:] != test.shape[1:]:
         raise DataError(

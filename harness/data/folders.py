@@ -156,6 +156,7 @@ def _class_names(listing: _Listing, split: str) -> dict[str, str]:
     if not (root / split).is_dir():
         raise DataError(
             f"`data.name`: {str(root)!r} has no folder {split!r}; images belong in train/<class>/ and test/<class>/"
+            f"{_meant(root, split)}"
         )
     _refuse_outside(root, root / split)
     names: dict[str, str] = {}
@@ -173,6 +174,21 @@ def _class_names(listing: _Listing, split: str) -> dict[str, str]:
                 )
             names[_composed(entry.name)] = entry.name
     return names
+
+
+def _meant(root: Path, split: str) -> str:
+    """The folder that holds a split, where it is the one above or below, or is spelt in capitals."""
+    below = [entry.name for entry in _scan(root, ".", check_links=False) if entry.is_dir()]
+    if spelt := next((name for name in below if name.lower() == split), None):
+        return f": rename {spelt!r} to {split!r}"
+    if root.name in ("train", "test", *_INSTEAD):
+        return f"; did you mean {str(root.parent)!r}?"
+    holding = [name for name in below if (root / name / split).is_dir()]
+    if holding:
+        return f"; did you mean {str(root / holding[0])!r}?"
+    if below:
+        return "; where nothing parts them yet, csv:PATH takes a table of paths and labels and draws the test images"
+    return ""
 
 
 def _refuse_unprintable(root: Path, name: str) -> None:

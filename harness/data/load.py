@@ -16,6 +16,7 @@ from harness.data.duplicates import Duplicates
 from harness.data.folders import DataError, LeftOut, left_out_line
 from harness.data.origin import Origin
 from harness.data.split import Split, stratified
+from harness.environment.files import typed_path
 from harness.plans.spec import Data
 
 __all__ = ["Cached", "DataError", "Dataset", "Duplicates", "LeftOut", "Split", "load", "open_cached"]
@@ -118,17 +119,10 @@ def origin(data: Data, root: Path) -> Origin:
     """
     for start, find in _BY_PATH.items():
         if data.name.startswith(start):
-            return find(data, root / _expand(data.name.removeprefix(start)))
+            return find(data, root / typed_path(data.name.removeprefix(start), "`data.name`"))
     if data.name.startswith("torchvision/"):
         return vision.origin(data, root)
     return digits.origin(data, root) if data.name == "digits" else vision.published_origin(data.name, data, root)
-
-
-def _expand(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"`data.name`: {path!r} begins with a user who has no home folder; give the path") from error
 
 
 def _normalisation(data: Data, cached: Cached) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -57,11 +57,18 @@ def _rows(table: Path) -> list[_Row]:
                 if needed not in columns:
                     raise DataError(
                         f"`data.name`: {str(table)!r} must have the columns path and label; it has "
-                        f"{', '.join(columns) or 'none'}{nearest(needed, columns)}"
+                        f"{', '.join(columns) or 'none'}{_renamed(needed, columns)}"
                     )
             return [_row(table, reader.line_num, each, columns) for each in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"`data.name`: {str(table)!r} is not a CSV file in UTF-8 ({error}); export it again") from error
+
+
+def _renamed(needed: str, columns: Mapping[str, str]) -> str:
+    """What to do with a first line that lacks a column."""
+    if any(sign in name for name in columns for sign in ";\t"):
+        return ": part the cells with commas"
+    return nearest(needed, columns) or ": name them in its first line"
 
 
 def _row(table: Path, line: int, cells: Mapping[str, str | None], columns: Mapping[str, str]) -> _Row:
@@ -123,8 +130,9 @@ def _files(table: Path, rows: list[_Row], labels: list[int]) -> list[File]:
         files.append(File(row.path, label, stat.st_size, stat.st_mtime_ns))
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
+        parted = ", with / between folders" if any("\\" in row.path for row in rows) else ""
         raise DataError(
             f"`data.name`: {len(missing)} of {len(rows)} files that {str(table)!r} names do not exist: {named}; paths "
-            "are relative to the table"
+            f"are relative to the table{parted}"
         )
     return files

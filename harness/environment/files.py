@@ -7,6 +7,20 @@ from pathlib import Path
 
 import psutil
 
+from harness.values import HarnessError
+
+
+def typed_path(text: str, option: str) -> Path:
+    """A path as it was typed, with ~ as the home folder: not every shell expands it behind a variable's `=`.
+
+    Raises:
+        HarnessError: ~ and the name of a user who has no home folder; `option` names what was typed.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise HarnessError(f"{option}: {text!r} begins with a user who has no home folder; give the path") from error
+
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     """Replace the file at `path` atomically and durably: readers, also after a crash, see the old or the new content.

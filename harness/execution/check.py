@@ -58,12 +58,15 @@ def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def _check_metric(primary: str, dataset: Dataset) -> None:
-    least, classes = metrics.of_primary(primary).least_classes, len(dataset.classes)
+    metric, classes = metrics.of_primary(primary), len(dataset.classes)
+    least = metric.least_classes
     if classes < least:
         raise SpecError(
             f"`primary_metric` {primary!r} says nothing below {least} classes; {dataset.label!r} has {classes}: take "
             "another"
         )
+    if problem := metric.problem(classes):
+        raise SpecError(f"`primary_metric` {primary!r}: {problem}")
 
 
 def _check_model(name: str, options: Mapping[str, object]) -> None:

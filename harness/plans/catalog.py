@@ -46,13 +46,24 @@ def load(name: str, root: Path) -> Experiment:
     except ValidationError as error:
         raise SpecError(f"{_place(error, path, root)}: {explain(error)}") from error
     except (Exception, SystemExit) as error:  # the file is user code and may raise anything
-        raise SpecError(f"{_place(error, path, root)}: {type(error).__name__}: {in_one_line(error)}") from error
+        raise SpecError(
+            f"{_place(error, path, root)}: {type(error).__name__}: {in_one_line(error)}{_hint(error)}"
+        ) from error
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
         raise SpecError(f"{where} must define EXPERIMENT = Experiment(...)")
     if experiment.name != name:
         raise SpecError(f"{where}: `name` must be the file's, {name!r}; got {experiment.name!r}")
     return experiment
+
+
+def _hint(error: BaseException) -> str:
+    """What puts right two slips that Python words for those who know it."""
+    if isinstance(error, NameError) and error.name in sys.modules["harness"].__all__:
+        return f"; begin the file with: from harness import {error.name}"
+    if isinstance(error, TypeError) and "positional argument" in str(error):
+        return '; give values by their names, as Data(name="digits")'
+    return ""
 
 
 def _place(error: BaseException, path: Path, root: Path) -> str:

@@ -20,6 +20,14 @@ from harness.values import SpecError, Values, nearest
 _KINDS = {"optimizer": kinds(Optimizer), "schedule": kinds(Schedule)}
 _UNION_ARM = re.compile(r"(bool|int|float|str|none|constrained-\w+|literal\[.*|tuple\[.*)")
 """Parts of an error's path that pydantic adds to say which member of a union it tried."""
+_IN_WORDS = {
+    r"^(auto|cpu|mps|cuda(:\d+)?)$": "be auto, cpu, mps, cuda or cuda:<number>",
+    r"^[a-z0-9][a-z0-9_]{0,63}$": "be small letters, digits and underscores, 64 at most",
+    r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$": "be a field's dotted name, as optimizer.lr",
+}
+"""Pattern of a field → its rule in words."""
+_VARIABLES = ("seeds", "variants", "workers", "max_seeds", "until")
+"""Set by variables of the command line, not by SET."""
 _SHOWN = 100
 """At most this many characters of a refused value are repeated in a message."""
 
@@ -77,6 +85,8 @@ def parse(text: str) -> dict[str, Any]:
         name, equals, value = part.partition("=")
         if not equals or not name:
             raise SpecError(f"SET must be field=value, separated by spaces; got {part!r}")
+        if re.search(r",\s*[a-z_.]+=", value):
+            raise SpecError(f"SET must be field=value, separated by spaces, not commas; got {part!r}")
         if name in found:
             raise SpecError(f"SET gives `{name}` twice; keep one")
         try:
@@ -118,7 +128,7 @@ def _path(error: ErrorDetails) -> list[str]:
     """The path of the field at fault, without pydantic's additions: union tags, union members and what follows them."""
     path: list[str] = []
     for part in map(str, error["loc"]):
-        if path and _UNION_ARM.fullmatch(part):
+        if path and (_UNION_ARM.fullmatch(part) or part == "[key]"):
             break
         if not (path and part in _KINDS.get(path[-1], {})):
             path.append(part)
@@ -127,7 +137,18 @@ def _path(error: ErrorDetails) -> list[str]:
 
 def _rule(error: ErrorDetails) -> str:
     rule = re.sub(r"^\w+ should", "must", error["msg"].removeprefix("Value error, "))
-    return rule.replace("must match pattern", "must match").removesuffix(" after validation, not 0")
+    if error["type"] == "string_pattern_mismatch":
+        return f"must {_IN_WORDS.get(error.get('ctx', {})['pattern'], rule.removeprefix('must '))}"
+    if error["type"] == "tuple_type" and "array" not in rule:  # an array is JSON's, of the command line
+        return f"must be a tuple, as {_as_tuple(error['input'])}"
+    return rule.removesuffix(" after validation, not 0").replace("a valid array", "a list, as [] where there is none")
+
+
+def _as_tuple(value: Any) -> str:
+    """What was given, as the tuple that was meant."""
+    if isinstance(value, BaseModel):
+        return f"({type(value).__name__}(...),)"
+    return _short(tuple(value) if isinstance(value, list | set | range) else (value,))
 
 
 def _short(value: Any) -> str:
@@ -190,6 +211,8 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
         if not isinstance(node, dict):
             whole = ".".join(parents[: depth + 1])
             raise SpecError(f"`{dotted}` is not a field: `{whole}` has no parts; set it whole")
+    if dotted in _VARIABLES:
+        raise SpecError(f"`{dotted}` is not a field of the recipe; it is set by {dotted.upper()}=, outside SET")
     if last not in node and parents != ["model"]:  # options of a model are checked against its builder's arguments
         known = [".".join([*parents, name]) for name in node] + ([] if parents else list(Circumstances.model_fields))
         inner = [f"{name}.{last}" for name, part in tree.items() if isinstance(part, dict) and last in part]

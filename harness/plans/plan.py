@@ -203,7 +203,9 @@ def _choose(experiment: Experiment, variants: Sequence[str]) -> tuple[str, ...]:
     for name in variants:
         if name not in experiment.variants:
             hint = nearest(name, experiment.variants) or f"; it has {', '.join(experiment.variants)}"
-            raise SpecError(f"{name!r} is not a variant of {experiment.name!r}{hint}")
+            raise SpecError(
+                f"VARIANTS must be variants of {experiment.name!r}, separated by commas; got {name!r}{hint}"
+            )
     return tuple(dict.fromkeys(variants)) or tuple(experiment.variants)
 
 

@@ -24,8 +24,8 @@ def refuse(
             the primary metric is not measured; or the LR range test or the tuning cannot be carried out.
     """
     _refuse_stacked_search(recipes, circumstances)
-    _refuse_unknown_factor(experiment, recipes)
     _refuse_duplicates(experiment, recipes)
+    _refuse_unknown_factor(experiment, recipes)
     _refuse_other_differences(experiment, recipes)
     _refuse_unmeasured(experiment, recipes)
     _refuse_held_out(experiment, recipes)

@@ -27,6 +27,14 @@ PLACES = ("folder:", "csv:", "npz:", "torchvision/")
 """Prefixes of data set names, followed by a path or by torchvision's name of a data set."""
 
 
+def _place_meant(name: str) -> str:
+    """The form of `data.name` that was probably meant, as a question; "" where none is near."""
+    kind = next((kind for kind in ("csv", "npz") if name.lower().endswith(f".{kind}")), "folder")
+    if "/" in name or kind != "folder":
+        return f"; did you mean '{kind}:{name}'?"
+    return nearest(name.lower(), DATASETS)
+
+
 class Data(Values):
     """A data set. `name` is one of DATASETS, `folder:PATH` (`PATH/train/<class>/*`, `PATH/test/<class>/*`), `csv:PATH`
     (columns path, label[, split]), `npz:PATH` (x_train, y_train, x_test, y_test) or `torchvision/<name>`."""
@@ -54,8 +62,11 @@ class Data(Values):
         if any(name.startswith(place) and len(name) > len(place) for place in PLACES):
             return name
         if name not in DATASETS:
-            kind = next((kind for kind in ("csv", "npz") if name.lower().endswith(f".{kind}")), "folder")
-            meant = f"; did you mean '{kind}:{name}'?" if "/" in name or kind != "folder" else nearest(name, DATASETS)
+            start, colon, path = name.partition(":")
+            if path and f"{start.lower()}{colon}" in PLACES:
+                meant = f"; did you mean '{start.lower()}:{path}'?"
+            else:
+                meant = _place_meant(name)
             forms = "folder:PATH, csv:PATH, npz:PATH or torchvision/<name>"
             raise ValueError(f"must be one of {', '.join(DATASETS)}, {forms}{meant}")
         return name

@@ -11,7 +11,7 @@ def result(record: Record, name: str) -> float:
     Accuracy and loss are read from the journal; other metrics are computed from the run's test logits.
 
     Raises:
-        HarnessError: there is no such metric, or it needs held-out images that the run does not have.
+        HarnessError: there is no such metric, it gives no number, or it needs held-out images, which the run lacks.
     """
     metric, last = metrics.of_primary(name), record.epochs[-1]
     scores = last.validation if name == metrics.VALIDATION else last.test
@@ -22,7 +22,7 @@ def result(record: Record, name: str) -> float:
         )
     if metric.name in ("accuracy", "loss"):
         return scores.accuracy if metric.name == "accuracy" else scores.loss
-    return metric.compute(record.logits, record.labels)
+    return metric.value(record.logits, record.labels)
 
 
 def scale(name: str) -> float:

@@ -79,6 +79,7 @@ def test_timms_dropout_is_an_option() -> None:
     [
         ("torchvision/resnet81", {}, "`model.name` must be one of the 80 classifiers that torchvision lists; got "
          "'torchvision/resnet81'; did you mean 'torchvision/resnet18' or "),
+        ("mobilenet_v2", {}, "; got 'mobilenet_v2'; did you mean 'torchvision/mobilenet_v2'?"),
         ("timm/fasterrcnn", {}, "classifiers that timm lists; got 'timm/fasterrcnn'"),
         ("torchvision/resnet18", {"depth": 3}, "`model.depth` is not an option of torchvision/resnet18 (stem, "
          "in_channels, image_size, classes)"),
@@ -155,7 +156,7 @@ def test_a_function_or_class_by_its_import_path_is_a_model_like_any_other() -> N
     assert models.build("my_nets.flat:Flat", **SIZES)(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
     assert models.options("my_nets.flat:Flat")["wide"] is False
     assert "my_nets.flat:Flat" not in models.names()
-    said = r"^`model\.name`: my_nets\.flat:Flat must give logits \(images, 7\); of 2 images it gives \(2, 14\)$"
+    said = r"my_nets\.flat:Flat must give logits \(images, 7\) and nothing else; of 2 images it gives \(2, 14\)$"
     with pytest.raises(models.ModelError, match=said):
         models.check("my_nets.flat:Flat", SIZES | {"wide": True})
 

@@ -136,3 +136,55 @@ def test_builders_whose_options_could_not_be_checked_are_refused_in_one_line():
         with pytest.raises(models.ModelError) as caught:
             models.register(builder)
         assert str(caught.value) == f"model {builder.__name__!r} in {__name__}{said}"
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_model_that_gives_no_logits_or_fails_is_refused_once_the_images_size_is_known():
+    """As a first model goes wrong: a pair in place of logits, too few classes, layers that do not fit each other, a
+    builder that fails. Nothing is left in the random numbers."""
+
+    class Pair(nn.Module):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return images, images
+
+    def paired(in_channels: int = 3, image_size: int = 32, classes: int = 10) -> nn.Module:
+        return Pair()
+
+    def narrow(in_channels: int = 3, image_size: int = 32, classes: int = 10) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, 10))
+
+    def unfitting(in_channels: int = 3, image_size: int = 32, classes: int = 10) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))
+
+    def failing(in_channels: int = 3, image_size: int = 32, classes: int = 10) -> nn.Module:
+        raise KeyError
+
+    state, sizes = torch.get_rng_state(), {"in_channels": 1, "image_size": 8, "classes": 7}
+    for builder, said in (
+        (paired, "must give logits (images, 7) and nothing else; of 2 images it gives a tuple"),
+        (narrow, "must give logits (images, 7) and nothing else; of 2 images it gives (2, 10)"),
+        (unfitting, "cannot be built for, or shown, images of 1x8x8 (RuntimeError: mat1 and mat2 shapes cannot be "),
+        (failing, "cannot be built for, or shown, images of 1x8x8 (KeyError: no message); set data.image_size, mend"),
+    ):
+        models.register(builder)
+        with pytest.raises(models.ModelError) as caught:
+            models.check(builder.__name__, sizes)
+        assert str(caught.value).startswith(f"`model.name`: {builder.__name__} {said}")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_model_that_looks_at_numbers_is_shown_real_ones():
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(images.flatten(1)) * (1 if images.sum().item() else 2)
+
+    def counting(in_channels: int = 1, image_size: int = 2, classes: int = 2) -> nn.Module:
+        return Counting()
+
+    models.register(counting)
+    models.check("counting", {"image_size": 2})

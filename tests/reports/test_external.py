@@ -62,7 +62,13 @@ def test_other_columns_names_and_a_metric_of_its_own_unit(tmp_path: Path) -> Non
          "MARGIN must be the smallest difference that matters, a number above 0 in the unit of bleu; none was given"),
         ("variant,seed,a,b\nx,0,1,2\n", {}, "METRIC must say which column holds the result; several could be it: a, b"),
         ("variant,seed,a\nx,0,y\n", {},
-         "METRIC must say which column holds the result; no column is of numbers alone: a"),
+         "results.csv line 2 (variant x, seed 0): `a` must be a finite number; got 'y': repeat that run, or remove it"),
+        ("variant,seed,a,b\nx,0,y,z\n", {},
+         "METRIC must say which column holds the result; no column is of numbers alone: a, b"),
+        ("variant;seed;acc\na;0;0,5\n", {},
+         "CSV results.csv must have commas between cells and points in numbers; its first line is 'variant;seed;acc': "
+         "export it again"),
+        ("variant,seed,acc\na,0,0.5,7\n", {}, "CSV '{path}' cannot be read: Expected 3 fields in line 2, saw 4"),
         ("variant,seed,a,a\nx,0,1,2\n", {},
          "CSV results.csv has 'a' as the name of several columns; name each once"),
         ("name,seed,a\nx,0,1\n", {},
@@ -78,7 +84,7 @@ def test_other_columns_names_and_a_metric_of_its_own_unit(tmp_path: Path) -> Non
 def test_each_way_to_be_wrong_is_one_line(tmp_path: Path, text: str, asked: dict[str, str], said: str) -> None:
     with pytest.raises(HarnessError) as caught:
         _read(tmp_path, text, **asked)
-    assert str(caught.value) == said
+    assert str(caught.value) == said.replace("{path}", str(tmp_path / "results.csv"))
 
 
 def test_a_file_that_is_no_table_is_one_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.evidence.metrics import registry
-from reports import frames, metrics, note, prose
+from reports import frames, metrics, note, prose, tables
 from reports.build import build
 from reports.select import Selection
 from reports.statistics import summarize
@@ -64,6 +64,18 @@ def test_a_metric_that_cannot_be_imported_is_said_to_be_missing(
     assert (metrics.table(made).caption or "").endswith(said)
 
 
+def test_a_metric_that_gives_no_number_is_left_out_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = selection(tmp_path, "test_accuracy", seeds=(0,))
+    mine = registry.Metric("mine", lambda logits, targets: float("nan"), True, True, 2)
+    monkeypatch.setitem(registry._METRICS, "mine", mine)
+    table = metrics.table(made)
+    assert "mine %" not in {row[0] for row in table.rows}
+    assert "mine" not in metrics.frame(made).columns
+    assert (table.caption or "").endswith(f" Left out: {mine.problem(3)}.")
+
+
 def test_a_fraction_as_the_primary_metric_is_in_percent_and_points(tmp_path: Path) -> None:
     made = selection(tmp_path, "test_macro_f1")
     measured = frames.measured(made)
@@ -95,6 +107,26 @@ def _with_loss(record: records.Record):
     last = record.epochs[-1]
     loss = 0.9 + 0.02 * record.seed + (0.1 + 1e-4 * record.seed - 2.5e-4 if record.variant == "batch" else 0)
     return last.model_copy(update={"test": last.test.model_copy(update={"loss": loss})})
+
+
+@pytest.mark.parametrize(
+    ("primary", "title"), [("test_macro_f1", "test macro f1 % (primary)"), ("test_loss", "test loss (primary)")]
+)
+def test_the_tables_of_variants_and_runs_and_runs_csv_have_the_primary_metric(
+    tmp_path: Path, primary: str, title: str
+) -> None:
+    """A reader of the verdict finds the numbers that it is about."""
+    made = selection(tmp_path, primary, smallest=0.01)
+    values = frames.results(made)["group"]
+    runs, variants = tables.runs_table(made), tables.variants_table(made)
+    assert (runs.columns[3], variants.columns[2]) == (title, title)
+    shown = {row[2]: float(str(row[3])) for row in runs.rows if row[1] == "group"}
+    assert shown == pytest.approx(values, abs=0.006)
+    (row,) = [row for row in variants.rows if row[0] == "group"]
+    assert float(str(row[2]).split(" ± ")[0]) == pytest.approx(np.mean(list(values.values())), abs=0.006)
+    kept = frames.runs_frame(made)
+    of_group = kept[kept["variant"] == "group"][primary]
+    assert (100 * of_group if "%" in title else of_group).tolist() == pytest.approx(list(values.values()))
 
 
 @pytest.mark.parametrize("primary", ["test_loss", "test_worst_class_accuracy"])

@@ -1,6 +1,7 @@
 """The registry of metrics, and the names that an experiment's `primary_metric` may have."""
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.values import SpecError, nearest
+from harness.values import SpecError, first_line, nearest
 
 Logits = NDArray[np.floating]
 Targets = NDArray[np.integer]
@@ -16,6 +17,8 @@ Compute = Callable[[Logits, Targets], float]
 
 VALIDATION = "validation_accuracy"
 """The only primary metric not computed from test logits: runs record it after every epoch on the held-out images."""
+
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,40 @@ class Metric:
     def words(self) -> str:
         """The name in sentences: "macro f1"."""
         return self.name.replace("_", " ")
+
+    def value(self, logits: Logits, targets: Targets) -> float:
+        """What it gives, checked: logits (N, C) and targets (N,) → a finite number, of a fraction 0..1.
+
+        Raises:
+            SpecError: it fails, or gives something else.
+        """
+        try:
+            found = self.compute(logits, targets)
+            number = float(found) if np.ndim(found) == 0 else math.nan
+        except Exception as error:  # whatever the user's own code raises
+            raise SpecError(f"{self._where} fails ({type(error).__name__}: {first_line(error)}); mend it") from error
+        if not math.isfinite(number):
+            given = f"an array of shape {np.shape(found)}" if np.ndim(found) else repr(found)
+            raise SpecError(f"{self._where} must give one finite number; it gives {given}: mend it")
+        if self.fraction and not -_ROUNDING <= number <= 1 + _ROUNDING:
+            raise SpecError(
+                f"{self._where} must give 0..1, as it is a fraction; it gives {number:g}: divide it, or register it "
+                "with fraction=False"
+            )
+        return number
+
+    def problem(self, classes: int) -> str | None:
+        """Why it cannot judge so many classes, found on made-up logits; None where it can."""
+        logits = np.random.default_rng(0).normal(size=(4 * classes, classes)).astype(np.float32)
+        try:
+            self.value(logits, np.arange(4 * classes) % classes)
+        except SpecError as error:
+            return str(error)
+        return None
+
+    @property
+    def _where(self) -> str:
+        return f"metric {self.name!r} ({self.compute.__module__.replace('.', '/')}.py)"
 
 
 _METRICS: dict[str, Metric] = {}

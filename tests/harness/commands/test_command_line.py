@@ -79,8 +79,10 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     [
         (["quickstrat"], "EXP must name a file in experiments/; got 'quickstrat'; did you mean 'quickstart'?"),
         (["../quickstart"], "EXP must name a file in experiments/; got '../quickstart'; did you mean 'quickstart'?"),
-        (["quickstart", "--variants=bacth"], "'bacth' is not a variant of 'quickstart'; did you mean 'batch'?"),
-        (["quickstart", "--seeds=x"], "SEEDS must be a whole number below a billion; got 'x'"),
+        (["quickstart", "--variants=layer, bacth"], "VARIANTS must be variants of 'quickstart', separated by commas; "
+         "got 'bacth'; did you mean 'batch'?"),
+        (["quickstart", "--seeds=0..9"], "SEEDS must be how many, as SEEDS=5, or which, as SEEDS=0,1,7, in numbers "
+         "below a billion; got '0..9'"),
         (["quickstart", "--workers=two"], "WORKERS must be a whole number below a billion; got 'two'"),
         (["quickstart", "--seeds=0"], "SEEDS must be 1..1000; got 0"),
         (["quickstart", "--seeds=,"], "SEEDS must be different numbers below 2147483648; got none"),
@@ -390,5 +392,5 @@ def test_whole_numbers() -> None:
 def test_seeds_are_a_number_or_a_list() -> None:
     """SEEDS=3 is how many, SEEDS=0,1,7 which."""
     assert [seeds(text) for text in ("", "3", "0,1,7", "5,")] == [None, 3, (0, 1, 7), (5,)]
-    with pytest.raises(SpecError, match=r"^SEEDS must be a whole number below a billion; got 'x'$"):
+    with pytest.raises(SpecError, match=r"^SEEDS must be how many, .*; got '0,x'$"):
         seeds("0,x")

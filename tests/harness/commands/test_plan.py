@@ -1,5 +1,6 @@
 """make plan: a forecast by short runs, which leave nothing behind, and what it is made of."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def test_costs_are_the_sum_of_the_missing_runs(planned: Plan, spec: RunSpec) -> 
         "disk: about 4 MB in runs/, and at most as much again in MLflow's artifacts",
     ]
     assert plan.costs(planned, [], {}) == ["time: none; every run is made"]
+
+
+def test_long_steps_have_no_exponent_and_one_hour_is_one(planned: Plan, spec: RunSpec) -> None:
+    slow = replace(FOUND, step_seconds=9.871, other_seconds=3600 - plan.START_SECONDS - 1184.52, steps=120, epochs=0)
+    said = plan.costs(planned, planned.runs[:1], {spec.variant: slow})
+    assert said[0] == "plain: 9,870 ms a step, 3,590 s a run"
+    assert said[2] == "cost: about 1 core hour"
 
 
 def test_what_would_run_is_described(planned: Plan, spec: RunSpec) -> None:

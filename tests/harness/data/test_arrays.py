@@ -75,13 +75,14 @@ def test_images_are_resized_where_that_is_asked(tmp_path: Path) -> None:
     ("arrays", "said"),
     [
         (keras(x_train=None), "must hold x_train, y_train, x_test and y_test, or train_images, train_labels, "
-         "test_images and test_labels; it holds x_test, y_test, y_train"),
+         "test_images and test_labels; it holds x_test, y_test, y_train: name them so"),
         (keras(x_train=pixels(9, 8, 8) / np.float32(255)), "x_train of '{file}' must be uint8 from 0 to 255; got "
          "float32 from 0 to 1: scale it, round it, .astype('uint8')"),
         (keras(x_train=pixels(9, 3, 8, 8)), "must be (N, H, W, channels); got (9, 3, 8, 8): transpose it, "
          ".transpose(0, 2, 3, 1)"),
         (keras(x_train=pixels(9, 8, 8, 4)), "must be (N, H, W) or (N, H, W, 1 or 3), with images in it; got (9, "),
-        (keras(x_train=pixels(8, 8, 8)), "x_train of '{file}' has 8 images and 9 labels"),
+        (keras(x_train=pixels(8, 8, 8)),
+         "'{file}' must have a label for each image; x_train has 8 images, y_train 9 labels"),
         (keras(y_train=np.eye(3)[np.arange(9) % 3]), "y_train of '{file}' must be whole numbers or texts, one an "
          "image; got float64 of shape (9, 3): .argmax(1) makes numbers of rows"),
         (keras(y_train=np.arange(9) % 3 - 1), "labels must be 0 or more; y_train of '{file}' has -1"),

@@ -57,7 +57,13 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
         "'SET' is a file; folder:PATH must be a folder with train/<class>/ and test/<class>/: unpack it, or export its "
         "images",
     ),
-    "no test": (lambda f: shutil.rmtree(f / "test"), NO_SPLIT.format("test")),
+    "no test": (
+        lambda f: shutil.rmtree(f / "test"),
+        NO_SPLIT.format("test")
+        + "; where nothing parts them yet, csv:PATH takes a table of paths and labels and draws "
+        "the test images",
+    ),
+    "capitals": (lambda f: (f / "train").rename(f / "Train"), NO_SPLIT.format("train") + ": rename 'Train' to 'train'"),
     "empty": (lambda f: (shutil.rmtree(f), f.mkdir()), NO_SPLIT.format("train")),
     "no classes": (lambda f: [shutil.rmtree(c) for c in f.glob("*/*")], FEW.format(0)),
     "one class": (lambda f: [shutil.rmtree(c) for c in f.glob("*/a")], FEW.format(1)),
@@ -87,6 +93,14 @@ def test_bad_folder_is_one_line(folder: Path, kind: str) -> None:
     with pytest.raises(DataError) as caught:
         list_folder(folder)
     assert str(caught.value) == "`data.name`: " + message.replace("SET", str(folder))
+
+
+def test_the_folder_above_or_below_is_offered(folder: Path) -> None:
+    """One level off is the commonest slip."""
+    for given in (folder.parent, folder / "train"):
+        with pytest.raises(DataError) as caught:
+            list_folder(given)
+        assert str(caught.value).endswith(f"; did you mean {str(folder)!r}?")
 
 
 def test_a_path_that_no_system_takes_is_one_line(folder: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from harness.data.load import DataError, Duplicates, LeftOut, load
 from harness.plans.spec import Data
+from harness.values import HarnessError
 
 
 def make_folder(path: Path, train: int = 10) -> Path:
@@ -48,7 +49,7 @@ def test_home_folder_is_expanded(folder: Path, tmp_path: Path, monkeypatch: pyte
     """folder:~/pets is the one in the user's home; a user without a home is one line."""
     monkeypatch.setenv("HOME", str(folder.parent))
     assert load(Data(name="folder:~/pets"), tmp_path / "project").classes == ("cat", "dog")
-    with pytest.raises(DataError, match=r"'~nobody_here/x' begins with a user who has no home folder"):
+    with pytest.raises(HarnessError, match=r"'~nobody_here/x' begins with a user who has no home folder"):
         load(Data(name="folder:~nobody_here/x"), tmp_path)
 
 

@@ -84,7 +84,9 @@ GOOD = ["files/00.png,a,train", "files/01.png,b,train", "files/02.png,a,test", "
 @pytest.mark.parametrize(
     ("rows", "header", "said"),
     [
-        (GOOD, "file,label,split", "must have the columns path and label; it has file, label, split"),
+        (GOOD, "file,label,split", "must have the columns path and label; it has file, label, split: name them in its "
+         "first line"),
+        (GOOD, "path;label;split", "it has path;label;split: part the cells with commas"),
         (GOOD, "path,lable,split", "it has path, lable, split; did you mean 'lable'?"),
         ([*GOOD, "files/04.png,,train"], None, "every row needs a label of printable characters; line 6 of "),
         ([*GOOD, "files/04.png,a\u202eb,train"], None, "line 6 of '{table}' has 'a\\u202eb'"),
@@ -94,6 +96,7 @@ GOOD = ["files/00.png,a,train", "files/01.png,b,train", "files/02.png,a,test", "
          "did you mean 'train'"),
         ([*GOOD, "files/99.png,a,train"], None, "1 of 5 files that '{table}' names do not exist: 'files/99.png' (line "
          "6); paths are relative to the table"),
+        ([*GOOD, r"files\99.png,a,train"], None, "paths are relative to the table, with / between folders"),
         ([*GOOD, "../other.png,a,train"], None, "paths must stay inside the table's folder; '../other.png' (line 6 of"),
         ([*GOOD, "/etc/hostname,a,train"], None, "paths must stay inside the table's folder; '/etc/hostname' (line 6"),
         ([*GOOD, "files/04.png,c,test"], None, "every class needs training images; '{table}' has none of class 'c'"),

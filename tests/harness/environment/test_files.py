@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.environment.files import put, write_whole
+from harness.environment.files import put, typed_path, write_whole
+from harness.values import HarnessError
 
 
 def test_parts_follow_each_other_and_take_the_old_files_place(tmp_path: Path) -> None:
@@ -84,3 +85,10 @@ def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path)
     (tmp_path / f"file.{dead.pid}.tmp").write_text("hal")
     put(tmp_path / "file.x.tmp", tmp_path / "file", link_from=1)
     assert {path.name for path in tmp_path.iterdir()} == {"file", *stays}
+
+
+def test_a_typed_home_folder_is_expanded_and_a_strangers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert typed_path("~/a b", "IMAGES") == Path("/home/me/a b")
+    with pytest.raises(HarnessError, match=r"^IMAGES: '~nobody_here/x' begins with a user who has no home folder"):
+        typed_path("~nobody_here/x", "IMAGES")

@@ -9,6 +9,7 @@ import pytest
 
 import harness.execution.check
 from harness.data.load import Dataset, Split
+from harness.evidence.metrics import registry
 from harness.execution.check import check
 from harness.plans.experiment import Design
 from harness.plans.hyperparameters import OneCycle
@@ -74,6 +75,15 @@ def test_what_cannot_run_is_found_before_the_first_run(
     with pytest.raises(HarnessError, match=said):
         check(replace(plan, runs=(*plan.runs, bad), circumstances=here), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_primary_metric_that_gives_no_number_is_found_before_the_first_run(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = registry.Metric("accuracy", lambda logits, targets: float("nan"), True, True, 2)
+    monkeypatch.setitem(registry._METRICS, "accuracy", broken)
+    with pytest.raises(HarnessError, match=r"^`primary_metric` 'test_accuracy': metric 'accuracy' .* it gives nan"):
+        check(plan, tmp_path)
 
 
 def test_variants_are_compared_on_the_same_test_images(

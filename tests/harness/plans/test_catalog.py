@@ -96,6 +96,13 @@ def test_no_experiments_at_all(tmp_path: Path) -> None:
          " line 7: `epochs` must be greater than or equal to 1; got 0"),
         ("bad_import", "from harness import Nothing\n",
          " line 1: ImportError: cannot import name 'Nothing' from 'harness' ({harness})"),
+        ("no_import", "x = 1\nEXPERIMENT = Experiment()\n",
+         " line 2: NameError: name 'Experiment' is not defined; begin the file with: from harness import Experiment"),
+        ("unnamed", "from harness import Data\n\nData('digits')\n",
+         " line 3: TypeError: BaseModel.__init__() takes 1 positional argument but 2 were given; give values by their "
+         'names, as Data(name="digits")'),
+        ("no_tuple", FILE.format(name="no_tuple", epochs=1).replace("seeds=(0,)", "seeds=[0, 1]"),
+         " line 4: `seeds` must be a tuple, as (0, 1); got [0, 1]"),
         ("raises", "\n\nraise RuntimeError('first\\nsecond')\n", " line 3: RuntimeError: first second"),
         ("exits", "import sys\nsys.exit(0)\n", " line 2: SystemExit: 0"),
         ("divides", "def f():\n    return 1 / 0\n\n\nf()\n", " line 2: ZeroDivisionError: division by zero"),

@@ -171,7 +171,7 @@ def test_an_unknown_variant_is_refused(name: str, hint: str) -> None:
     """With the nearest names, or all of them."""
     with pytest.raises(SpecError) as caught:
         plan(EXPERIMENT, CPU, variants=["batch", name])
-    assert str(caught.value) == f"{name!r} is not a variant of 'norms'{hint}"
+    assert str(caught.value) == f"VARIANTS must be variants of 'norms', separated by commas; got {name!r}{hint}"
 
 
 def test_a_variant_that_differs_in_more_than_the_factor_is_refused() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from harness.evidence import metrics
-from harness.evidence.metrics import registry
+from harness.evidence.metrics import Metric, registry
 from harness.values import SpecError
 from reports.checkpoints import expected_calibration_error
 
@@ -133,3 +133,33 @@ def test_an_unknown_primary_metric_lists_all_and_the_nearest(name: str, near: st
     listed += "test_loss, test_macro_f1, test_top5_accuracy, test_worst_class_accuracy, validation_accuracy; "
     assert str(caught.value).startswith(listed)
     assert f"got {name!r}{near}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (float("nan"), "must give one finite number; it gives nan: mend it"),
+        (None, "fails (TypeError: float() argument must be a string or a real number, not 'NoneType'); mend it"),
+        (np.ones(3), "must give one finite number; it gives an array of shape (3,): mend it"),
+        (85.0, "must give 0..1, as it is a fraction; it gives 85: divide it, or register it with fraction=False"),
+    ],
+    ids=["nan", "nothing", "array", "percent"],
+)
+def test_a_metric_that_gives_no_number_says_so(found: object, said: str) -> None:
+    """Of made-up logits, before anything trains, and of a run's own."""
+    mine = Metric("mine", lambda logits, targets: found, True, True, 2)  # pyright: ignore[reportArgumentType]
+    line = f"metric 'mine' ({__name__.replace('.', '/')}.py) {said}"
+    assert mine.problem(3) == line
+    with pytest.raises(SpecError) as caught:
+        mine.value(np.eye(2), np.arange(2))
+    assert str(caught.value) == line
+
+
+def test_a_metric_that_fails_is_named_with_its_error() -> None:
+    mine = Metric("mine", lambda logits, targets: logits[0, 99], True, True, 2)
+    assert "fails (IndexError: index 99 is out of bounds" in str(mine.problem(3))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_every_metric_judges_made_up_logits(classes: int) -> None:
+    assert [m.name for m in metrics.every() if m.least_classes <= classes and m.problem(classes)] == []
