@@ -18,10 +18,11 @@ from reports import frames, prose
 from reports.document import Table, Text
 from reports.family import Tested, judge_together
 from reports.figures import PANEL, colours
+from reports.measured import Unit
 from reports.sections import Report
 from reports.select import Selection
 from reports.statistics import summarize
-from reports.tables import p_value, spread
+from reports.tables import p_value, rounded, spread
 from reports.verdicts import measured, number
 
 
@@ -42,7 +43,8 @@ def section(report: Report) -> None:
         return
     found = effects(selection)
     report.heading("Effects of the factors")
-    report.add(*sentences(selection, found), effects_table(found), cells_table(selection))
+    unit = frames.unit(selection.design.primary_metric)
+    report.add(*sentences(selection, found), effects_table(found, unit), cells_table(selection))
     if panels := interaction_panels(selection):
         caption = (
             f"Mean {prose.metric_name(selection)} of each cell, a dot for each run; lines that are not parallel are an "
@@ -62,12 +64,13 @@ def effects(selection: Selection) -> list[Effect]:
 
 
 def _by_seed(contrast: Contrast, results: dict[str, dict[int, float]]) -> dict[int, float]:
-    """Seed → the effect in points, for seeds at which every cell has a result."""
+    """Seed → the effect in the unit of differences, for seeds at which every cell has a result."""
     if contrast.missing or not contrast.weights.keys() <= results.keys():
         return {}
     seeds = set.intersection(*(set(results[cell]) for cell in contrast.weights))
-    made = {seed: sum(w * results[cell][seed] for cell, w in contrast.weights.items()) for seed in sorted(seeds)}
-    return {seed: 0.0 if abs(value) < 1e-9 else value for seed, value in made.items()}  # rounding has no sign
+    parts = {seed: [w * results[cell][seed] for cell, w in contrast.weights.items()] for seed in sorted(seeds)}
+    level = {seed: abs(sum(part)) <= 1e-12 * sum(map(abs, part)) for seed, part in parts.items()}
+    return {seed: 0.0 if level[seed] else sum(part) for seed, part in parts.items()}  # rounding has no sign
 
 
 def _lacking(contrast: Contrast, results: dict[str, dict[int, float]]) -> tuple[str, ...]:
@@ -94,6 +97,7 @@ def sentences(selection: Selection, found: list[Effect]) -> list[Text]:
 
 def _sentence(effect: Effect, tested: Tested, selection: Selection) -> str:
     contrast, metric = effect.contrast, prose.metric_name(selection)
+    unit = frames.unit(selection.design.primary_metric)
     evidence = f"p = {number(tested.p_adjusted)}, {prose.count(len(tested.differences), 'seed')}"
     if tested.bounds:
         low, high = (bound or 0.0 for bound in tested.bounds)  # not minus 0
@@ -102,20 +106,21 @@ def _sentence(effect: Effect, tested: Tested, selection: Selection) -> str:
     changes = f"{field} {level} instead of {base}"
     if not others:
         way = "raises" if tested.mean > 0 else "lowers" if tested.mean < 0 else "changes"
-        return f"{_verdict(tested)}: {changes} {way} {metric} by {measured(abs(tested.mean))} ({evidence})."
+        return f"{_verdict(tested)}: {changes} {way} {metric} by {measured(abs(tested.mean), unit)} ({evidence})."
     if len(others) > 1:
-        return f"{_verdict(tested)}: the interaction {contrast.name} is {number(tested.mean)} points ({evidence})."
+        size = measured(tested.mean, unit)
+        return f"{_verdict(tested)}: the interaction {contrast.name} in {metric} is {size} ({evidence})."
     ((other, (other_base, other_level)),) = others
     first, then = (_simple(effect, selection, other, at) for at in (other_base, other_level))
-    apart = f"{measured(abs(tested.mean))} {'higher' if tested.mean > 0 else 'lower'}"
+    apart = f"{measured(abs(tested.mean), unit)} {'higher' if tested.mean > 0 else 'lower'}"
     return (
-        f"{_verdict(tested)}: {changes} changes {metric} by {number(first)} points with {other} {other_base} and by "
+        f"{_verdict(tested)}: {changes} changes {metric} by {measured(first, unit)} with {other} {other_base} and by "
         f"{number(then)} with {other_level}, {apart} ({evidence})."
     )
 
 
 def _simple(effect: Effect, selection: Selection, field: str, at: Scalar) -> float:
-    """For an interaction of two factors: the mean effect of one factor, in points, at a level of the other."""
+    """For an interaction of two factors: the mean effect of one factor at a level of the other."""
     contrast, design, results = effect.contrast, selection.design, frames.results(selection)
     sign = -1 if _is(at, contrast.levels[field][0]) else 1
     here = {cell: sign * w for cell, w in contrast.weights.items() if _is(design.cells[cell][field], at)}
@@ -129,8 +134,8 @@ def _verdict(tested: Tested) -> str:
     return words.get(tested.verdict, "Not decided, in these runs")
 
 
-def effects_table(found: list[Effect]) -> Table:
-    """A table with a row per effect."""
+def effects_table(found: list[Effect], unit: Unit) -> Table:
+    """A table with a row per effect, in this unit."""
     rows = []
     for effect in found:
         t, kind = effect.tested, "main effect" if len(effect.contrast.levels) == 1 else "interaction"
@@ -138,17 +143,16 @@ def effects_table(found: list[Effect]) -> Table:
             rows.append((effect.contrast.name, kind, "cannot be estimated", None, None, None, None))
             continue
         verdict = {"better": "shown, above 0", "worse": "shown, below 0", "equivalent": "hardly matters"}
-        bounds = " to ".join(map(_signed, t.bounds)) if t.bounds else None
+        bounds = " to ".join(_signed(bound, unit) for bound in t.bounds) if t.bounds else None
         shown = verdict.get(t.verdict, t.verdict)
-        rows.append(
-            (effect.contrast.name, kind, shown, _signed(t.mean), bounds, len(t.differences), p_value(t.p_adjusted))
-        )
+        size = _signed(t.mean, unit)
+        rows.append((effect.contrast.name, kind, shown, size, bounds, len(t.differences), p_value(t.p_adjusted)))
     given = sum(effect.tested is not None for effect in found)
     return Table(
-        ("effect", "kind", "verdict", "points", "95% interval", "seeds", "p"),
+        ("effect", "kind", "verdict", unit.many or "size", "95% interval", "seeds", "p"),
         rows,
         "Each level stands in place of the baseline's, averaged over the levels of the other factors. Interaction: by "
-        f"how many points one factor's effect is larger with the other's level. p is corrected for all {given} "
+        f"how much one factor's effect is larger with the other's level. p is corrected for all {given} "
         "effects; the comparisons of single cells with the baseline are a family of their own.",
     )
 
@@ -156,15 +160,14 @@ def effects_table(found: list[Effect]) -> Table:
 def cells_table(selection: Selection) -> Table:
     """A table with a row per cell: its levels, and its result over seeds."""
     design, results = selection.design, frames.results(selection)
-    factors = list(design.cells[design.baseline])
+    factors, sign = list(design.cells[design.baseline]), frames.unit(design.primary_metric).sign
     rows = []
     for name, own in design.cells.items():
         made = summarize(list(results[name].values())) if name in results else None
-        result = spread(made.mean, made.std, 2) if made else None
-        rows.append((name, *(str(own[field]) for field in factors), made.n if made else 0, result))
-    return Table(
-        ("cell", *factors, "seeds", f"{prose.metric_name(selection)} %"), rows, "Mean ± standard deviation over seeds."
-    )
+        written = made and (spread(made.mean, made.std, 2) if sign else rounded(made.mean, made.std))
+        rows.append((name, *(str(own[field]) for field in factors), made.n if made else 0, written))
+    title = f"{prose.metric_name(selection)} {sign}".rstrip()
+    return Table(("cell", *factors, "seeds", title), rows, "Mean ± standard deviation over seeds.")
 
 
 def interaction_panels(selection: Selection) -> list[Figure]:
@@ -174,7 +177,8 @@ def interaction_panels(selection: Selection) -> list[Figure]:
         figure = new(*(PANEL if len(levels) > 2 else (5.5, 4.0)))
         axes = figure.subplots()
         _lines(axes, selection, (line, levels[line]), (across, levels[across]))
-        axes.set(xlabel=across, ylabel=f"{prose.metric_name(selection)} (%)")
+        sign = frames.unit(selection.design.primary_metric).sign
+        axes.set(xlabel=across, ylabel=f"{prose.metric_name(selection)}{f' ({sign})' if sign else ''}")
         axes.legend(title=line)
         made.append(figure)
     return made
@@ -199,5 +203,5 @@ def _is(one: Scalar, other: Scalar) -> bool:
     return repr(one) == repr(other)  # repr, because 1 == True
 
 
-def _signed(points: float) -> str:
-    return f"{round(points, 2) + 0.0:+.2f}"  # not -0.00
+def _signed(value: float, unit: Unit) -> str:
+    return unit.signed(round(value, 2) + 0.0 if unit.sign else value + 0.0)  # not -0.00

@@ -5,6 +5,7 @@ The first points are quasi-random (scrambled Sobol, Owen 1998) and the same for 
 its random numbers (optuna #3255). Trials are never pruned, so all variants get the same budget.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,9 +95,9 @@ class Studies:
         return found
 
     def tell(self, name: str, point: Point, score: float | None) -> None:
-        """Report a trial's score (0..1) to Optuna; None, for a trial that diverged, counts as 0."""
+        """Report a trial's score to Optuna, the higher the better; None, for a trial that diverged, is below all others."""
         if not point.told:
-            self._study(name).tell(point.optuna, score or 0.0, skip_if_finished=True)
+            self._study(name).tell(point.optuna, -math.inf if score is None else score, skip_if_finished=True)
 
     def _study(self, name: str) -> "Study":
         if name not in self._open:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 from tqdm import tqdm
 
+from harness.evidence import metrics
 from harness.execution.made import find_made
 from harness.execution.studies import Point, Studies
 from harness.plans.experiment import Design
 from harness.plans.plan import Plan, with_values
-from harness.plans.search import trial_recipe, trials_of
+from harness.plans.search import scored_by, trial_recipe, trials_of
 from harness.plans.spec import RunSpec
 from harness.plans.tuning import FIRST_TRIAL_SEED, Trial, Tuned, Tuning
-from harness.records.events import EpochDone, Finished
+from harness.records.record import Record
+from harness.records.results import result
 from harness.values import HarnessError, digest, flatten
 
 if TYPE_CHECKING:
@@ -72,14 +74,21 @@ class _Search:
     root: Path
 
     @property
+    def metric(self) -> str:
+        """What trials are scored by, and their results compared by."""
+        return self.plan.design.primary_metric
+
+    @property
     def first(self) -> Mapping[str, RunSpec]:
         """Variant → one of its runs, for all declared variants."""
         return {spec.variant: spec for spec in (*self.plan.declared, *self.plan.runs)}
 
     def study(self, variant: str) -> str:
-        """Name of a variant's Optuna study; it changes with the recipe, the images and the ranges."""
+        """Name of a variant's Optuna study; it changes with the recipe, the images, the ranges and the metric."""
         asked = self.first[variant].model_copy(update={"seed": 0}).identity
-        return f"{variant}-{digest(asked | {'tuning': self.tuning.model_dump(mode='json', exclude={'trials'})})}"
+        asked |= {"tuning": self.tuning.model_dump(mode="json", exclude={"trials"})}
+        by = {} if self.metric == "test_accuracy" else {"metric": self.metric}
+        return f"{variant}-{digest(asked | by)}"
 
     def spec(self, variant: str, point: Point) -> RunSpec:
         """The run of a trial. Trials with the same number have the same seed in all variants."""
@@ -100,16 +109,17 @@ class _Search:
     def ended(self, spec: RunSpec) -> tuple[str, float | None, float] | None:
         """The result of a trial: its run's key, its score (None if it diverged) and its training time in seconds.
 
-        The score is the accuracy on the held-out images after the last epoch. Returns None if the trial has not ended.
+        The score is the primary metric of the held-out images after the last epoch. Returns None if the trial has not
+        ended.
         """
         assert spec.recipe.data.scored_on == "held_out", "a trial never sees a test image"
         made = find_made(self.root, spec)
         if made is None or made.problem:
             return None
-        epochs = [event for event in made.events if isinstance(event, EpochDone)]
-        held_out = epochs[-1].validation if any(isinstance(event, Finished) for event in made.events) else None
-        seconds = sum(epoch.train_seconds for epoch in epochs)
-        return made.folder.name, held_out.accuracy if held_out else None, seconds
+        key = made.folder.name
+        record = Record(key, key, tuple(made.events), made.folder / "artifacts" / "predictions.npz")
+        score = result(record, scored_by(self.metric)) if record.finished else None
+        return key, score, sum(epoch.train_seconds for epoch in record.epochs)
 
     def trials(self, variant: str, points: Points) -> list[Trial]:
         """The trials of a variant that have ended."""
@@ -125,7 +135,7 @@ class _Search:
                         values=dict(point.values),
                         key=key,
                         seed=spec.seed,
-                        validation_accuracy=score,
+                        score=score,
                         train_seconds=seconds,
                     )
                 )
@@ -134,13 +144,14 @@ class _Search:
 
 def _points(search: _Search, studies: Studies) -> Points:
     """Report ended trials to Optuna, then draw new points for the requested variants; returns all variants' points."""
+    sign = 1 if metrics.of_primary(search.metric).higher_is_better else -1
     points: dict[str, list[Point]] = {}
     for variant, first in search.first.items():
         name, asked = search.study(variant), variant in search.plan.recipes
         own = {field: value for field, value in flatten(first.recipe).items() if field in search.tuning.space}
         for point in studies.points(name, search.tuning, own, more=False):
             if ended := search.ended(search.spec(variant, point)):
-                studies.tell(name, point, ended[1])
+                studies.tell(name, point, None if ended[1] is None else sign * ended[1])
         points[variant] = studies.points(name, search.tuning, own, more=asked)
     return points
 
@@ -158,7 +169,7 @@ def _as_plan(search: _Search, points: Points) -> Plan:
             baseline=specs[0].variant,
             seeds=tuple(dict.fromkeys(spec.seed for spec in specs)),
             variants=tuple(spec.variant for spec in specs),
-            primary_metric="validation_accuracy",
+            primary_metric=scored_by(search.metric),
             smallest_difference_points=design.smallest_difference_points,
             changed=design.changed,
             trials_of=design.experiment,
@@ -178,6 +189,7 @@ def _tuned(search: _Search, points: Points) -> Plan:
         asked=search.tuning,
         base={field: base.get(field) for field in search.tuning.space},
         trials=tuple(trial for each in whole.values() for trial in each),
+        metric=search.metric,
     )
     best = {variant: tuned.best(variant) for variant in whole}
     lost = [variant for variant in search.plan.recipes if best[variant] is None]
@@ -196,12 +208,15 @@ def _line(variant: str, tuned: Tuned) -> str:
     """A line such as "tuned batch: optimizer.lr 0.03162, 74.20% of held-out images right, the best of 8 trials"."""
     best, trials = tuned.best(variant), tuned.of(variant)
     assert best is not None
-    assert best.validation_accuracy is not None
+    assert best.score is not None
     values = ", ".join(f"{field} {value}" for field, value in best.values.items())
     diverged = sum(trial.diverged for trial in trials)
     edges = "".join(
         f"; {field} lies at the {end} end of its range: widen it" for field, end in tuned.at_edge(variant).items()
     )
     lost = f", {diverged} of which diverged" if diverged else ""
-    right = f"{best.validation_accuracy:.2%} of held-out images right"
-    return f"tuned {variant}: {values}; {right}, the best of {len(trials)} trials{lost}{edges}"
+    metric = metrics.of_primary(tuned.metric)
+    shown = f"{best.score:.2%}" if metric.fraction else f"{best.score:.4g}"
+    right, other = f"{shown} of held-out images right", f"{metric.words} {shown} on held-out images"
+    said = right if metric.name == "accuracy" else other
+    return f"tuned {variant}: {values}; {said}, the best of {len(trials)} trials{lost}{edges}"

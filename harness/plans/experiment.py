@@ -89,11 +89,6 @@ class Experiment(Values):
                 f"smallest_difference_points must be given, in the unit of {self.primary_metric} itself, as that is no "
                 "percentage"
             )
-        if self.factors and not metrics.of_primary(self.primary_metric).fraction:
-            raise ValueError(
-                f"primary_metric must be a percentage where factors are crossed, as effects are in points; got "
-                f"{self.primary_metric!r}"
-            )
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from harness.evidence.metrics import VALIDATION
 from harness.plans import overrides
 from harness.plans.tuning import Choice, Range
 from harness.values import Scalar, SpecError
@@ -17,6 +18,11 @@ SUFFIX = "_tuning"
 def trials_of(experiment: str) -> str:
     """The experiment name under which the tuning trials of an experiment are recorded."""
     return f"{experiment}{SUFFIX}"
+
+
+def scored_by(primary_metric: str) -> str:
+    """The metric of a trial's own record that stands for the experiment's: its test images are the held-out ones."""
+    return VALIDATION if primary_metric == "test_accuracy" else primary_metric
 
 
 def trial_recipe(recipe: "Recipe", values: Mapping[str, Scalar], fraction: float) -> "Recipe":
@@ -55,10 +61,10 @@ def refuse_untunable(experiment: "Experiment", changes: Mapping[str, Any], recip
     for name in experiment.variants:
         if len(name) > 64 - len("_t999"):
             raise SpecError(f"`variants` must have shorter names where tune is given; got {name!r} {where}")
-    if experiment.primary_metric != "test_accuracy":
+    if experiment.primary_metric == VALIDATION:
         raise SpecError(
-            f"`primary_metric` must be 'test_accuracy' where tune is given: trials alone are scored on held-out images "
-            f"{where}"
+            f"`primary_metric` must be one of test images where tune is given, as 'test_accuracy': trials alone are "
+            f"scored on held-out images; got {VALIDATION!r} {where}"
         )
     for field, span in tune.space.items():
         _refuse_field(experiment, field, changes)

@@ -3,8 +3,9 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
+from harness.evidence import metrics
 from harness.values import Dotted, Name, Scalar, Values
 
 FIRST_TRIAL_SEED = 2_000_000_000
@@ -72,9 +73,9 @@ Range = Annotated[LogUniform | Uniform | Choice, Field(discriminator="scale")]
 class Tuning(Values):
     """Tune every variant with the same number of trials over the same ranges, scored on held-out training images.
 
-    Each trial is a separate run, scored by its validation accuracy after the last epoch; it never sees a test image.
-    The best trial's values are put into the variant's recipe, which is then run with the declared seeds on all training
-    images.
+    Each trial is a separate run, scored after its last epoch by the experiment's primary metric on the held-out images;
+    it never sees a test image. The best trial's values are put into the variant's recipe, which is then run with the
+    declared seeds on all training images.
     """
 
     space: dict[Dotted, Range] = Field(min_length=1)
@@ -97,13 +98,14 @@ class Trial(Values):
     key: str
     """Key of the trial's run."""
     seed: int
-    validation_accuracy: float | None
-    """Accuracy (0..1) on the held-out images after the last epoch; None if the run diverged."""
+    score: float | None = Field(validation_alias=AliasChoices("score", "validation_accuracy"))
+    """The metric on the held-out images after the last epoch, a fraction (0..1) or in its own unit; None if the run
+    diverged. Recorded as `validation_accuracy` while that was the only metric."""
     train_seconds: float
 
     @property
     def diverged(self) -> bool:
-        return self.validation_accuracy is None
+        return self.score is None
 
 
 class Tuned(Values):
@@ -113,15 +115,31 @@ class Tuned(Values):
     base: dict[str, Any]
     """Dotted field → its value in the experiment's file, which the first trial of every variant uses."""
     trials: tuple[Trial, ...]
+    metric: str = "test_accuracy"
+    """The primary metric that trials are scored by; held-out images stand in the place of the test images."""
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher score is better, -1 where a lower one is."""
+        return 1 if metrics.of_primary(self.metric).higher_is_better else -1
 
     def of(self, variant: str) -> tuple[Trial, ...]:
         """The trials of a variant, sorted by number."""
         return tuple(sorted((t for t in self.trials if t.variant == variant), key=lambda t: t.number))
 
     def best(self, variant: str) -> Trial | None:
-        """The trial with the highest validation accuracy, the earliest if several tie; None if all diverged."""
-        scored = [(t.validation_accuracy, -t.number, t) for t in self.of(variant) if t.validation_accuracy is not None]
+        """The trial with the best score, the earliest if several tie; None if all diverged."""
+        scored = [(self.sign * t.score, -t.number, t) for t in self.of(variant) if t.score is not None]
         return max(scored, key=lambda each: each[:2])[2] if scored else None
+
+    def worth(self, trial: Trial) -> float:
+        """A trial's score. One that diverged counts as the worst there is: of fractions 0 or 1, whichever is worse; of
+        other metrics the worst score of all trials."""
+        if trial.score is not None:
+            return trial.score
+        if metrics.of_primary(self.metric).fraction:
+            return 0.0 if self.sign > 0 else 1.0
+        return self.sign * min((self.sign * t.score for t in self.trials if t.score is not None), default=0.0)
 
     def at_edge(self, variant: str) -> dict[str, Literal["low", "high"]]:
         """Tuned field → the end of its range at which the best value lies, for fields where it does; see EDGE."""

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from harness.plans.cells import all_cells
-from reports import factors
+from reports import factors, frames
+from reports.document import Text
 from reports.factors import Effect, effects
+from reports.measured import POINTS
 from reports.sections import Report
 from reports.select import Selection
 from tests.reports import records
@@ -33,7 +35,9 @@ def crossed(
             accuracy = result(str(own["model.norm"]), float(own["model.dropout"]), seed)
             if accuracy is not None:
                 run = records.record(folder, name, seed)
-                done = records.epoch(1, 0.3), records.epoch(2, accuracy / 100)
+                last = records.epoch(2, accuracy / 100)
+                scores = last.test.model_copy(update={"loss": accuracy / 50})
+                done = records.epoch(1, 0.3), last.model_copy(update={"test": scores})
                 made.append(replace(run, events=(run.events[0], *done, run.events[-1])))
     return records.arranged(made, asked)
 
@@ -107,7 +111,7 @@ def test_cells_without_results_are_said_and_so_are_the_effects_that_they_take(tm
         "Missing: layer_01. These effects cannot be estimated: model.norm layer, model.dropout 0.1, model.norm layer × "
         "model.dropout 0.1."
     )
-    rows = {row[0]: row[2] for row in factors.effects_table(list(found.values())).rows}
+    rows = {row[0]: row[2] for row in factors.effects_table(list(found.values()), POINTS).rows}
     assert rows["model.norm layer"] == "cannot be estimated"
     assert factors.cells_table(selection).rows[-1] == ("layer_01", "layer", "0.1", 0, None)
 
@@ -130,6 +134,26 @@ def test_the_interaction_plot_has_a_line_a_level_and_a_dot_a_run(tmp_path: Path)
         crossed(tmp_path, lambda *cell: None if cell[:2] == ("group", 0.1) else known(*cell))
     )
     assert np.isnan(np.asarray(figure.axes[0].lines[1].get_ydata())).tolist() == [False, True]
+
+
+def test_effects_on_a_metric_that_is_no_percentage_are_in_its_own_unit(tmp_path: Path) -> None:
+    """A loss that is a fiftieth of the accuracies above: effects are a fiftieth, and no point or percent is named."""
+    design = {"primary_metric": "test_loss", "smallest_difference_points": 0.001}
+    selection = crossed(tmp_path, known)
+    asked = selection.design.model_copy(update=design)
+    selection = replace(selection, summary=selection.summary.model_copy(update={"design": asked}))
+    found = effects(selection)
+    main, _, both = (text.text for text in factors.sentences(selection, found))
+    assert main.startswith("Shown: model.norm group instead of batch lowers test loss by 0.024 (95% interval −0.02")
+    assert "changes test loss by −0.005 with model.norm batch and by −0.013 with group, 0.008 lower" in both
+    table = factors.effects_table(found, frames.unit("test_loss"))
+    assert (table.columns[3], table.rows[0][3]) == ("size", "-0.024")
+    cells = factors.cells_table(selection)
+    assert (cells.columns[-1], cells.rows[0][-1]) == ("test loss", "1.407 ± 0.035")
+    report = Report(selection, tmp_path)
+    factors.section(report)
+    said = " ".join(block.text for block in report.blocks if isinstance(block, Text))
+    assert not {"point", "%)"} & set(said.replace("95%", "").split())
 
 
 def test_the_section_stands_where_factors_are_crossed_alone(tmp_path: Path) -> None:

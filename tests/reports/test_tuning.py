@@ -9,6 +9,7 @@ import pytest
 from harness.plans.hyperparameters import SGD
 from harness.plans.tuning import Choice, LogUniform, Range, Trial, Tuned, Tuning
 from reports import guard, prose, recipe, tuning
+from reports.document import Picture
 from reports.frames import comparisons
 from reports.sections import Report
 from reports.select import Selection
@@ -27,7 +28,7 @@ def trials(variant: str, scores: tuple[float | None, ...], points: tuple[float, 
             values={"optimizer.lr": point},
             key=f"{variant}{n}",
             seed=2_000_000_000 + n,
-            validation_accuracy=score,
+            score=score,
             train_seconds=2.5,
         )
         for n, (score, point) in enumerate(zip(scores, points, strict=True))
@@ -123,6 +124,32 @@ def test_the_base_recipe_says_what_was_tuned_and_what_was_not(tmp_path: Path) ->
         " The other variants use the same settings except for the factor and optimizer.lr, which was tuned for each "
         "with 4 trials."
     )
+
+
+def test_another_metric_is_written_in_its_own_unit_and_direction(tmp_path: Path) -> None:
+    """Scored by loss, group's lowest trial is the best; no percent, and the diverged trial counts as the worst."""
+    found = tuned(batch=(1.5, 0.9, None, 1.2), group=(0.8, 0.7, 0.75, 0.9)).model_copy(update={"metric": "test_loss"})
+    selection = selected(tmp_path, found)
+    design = selection.design.model_copy(update={"primary_metric": "test_loss"})
+    selection = replace(selection, summary=selection.summary.model_copy(update={"design": design}))
+    best = tuning.best_table(found)
+    assert best.columns[2] == "validation loss"
+    assert [row[2] for row in best.rows] == ["0.9", "0.7"]
+    assert best.caption.startswith(
+        "The best trial of each variant by held-out images: one run, the lowest of several, so its loss is too low"
+    )
+    ranks = tuning.ranks_table(selection, found)
+    assert ranks.columns == ("variant", "untuned, validation", "tuned, validation", "tuned, test over seeds")
+    assert [row[1:3] for row in ranks.rows] == [("1.5 (2)", "0.9 (2)"), ("0.8 (1)", "0.7 (1)")]
+    assert "scored on the other 10% by loss after its last epoch" in tuning.how(found)
+    assert tuning.budget_in_words(found).startswith("On held-out images group would be expected lowest with any budget")
+    (line, _) = tuning.budget_figure(found).axes[0].lines
+    assert np.asarray(line.get_ydata())[[0, 3]] == pytest.approx([(1.5 + 0.9 + 1.5 + 1.2) / 4, 0.9])
+    report = Report(selection, tmp_path)
+    tuning.section(report)
+    captions = [block.caption for block in report.blocks if isinstance(block, Picture)]
+    assert captions[0].startswith("Validation loss of every trial; ")
+    assert captions[1].endswith("all subsets of the trials made; one that diverged counts as the worst other, 1.5")
 
 
 def test_tuning_is_part_of_the_cost(tmp_path: Path) -> None:

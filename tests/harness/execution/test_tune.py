@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
 from harness.data.load import HELD_OUT, load
 from harness.execution import studies
+from harness.execution.run import run_folder
 from harness.execution.studies import Studies
 from harness.execution.tune import tune
 from harness.plans.experiment import Design
@@ -39,13 +41,21 @@ class Maker(StandIn):
     score: Score = field(kw_only=True)
     fails: str | None = None
 
+    def _predict(self, folder: Path, share: float) -> None:
+        """24 images of three classes, of which this share is right and the others are taken for the next class."""
+        labels = np.arange(24) % 3
+        predicted = (labels + (np.arange(24) >= round(24 * share))) % 3
+        folder.mkdir(parents=True)
+        np.savez(folder / "predictions.npz", logits=np.eye(3, dtype=np.float32)[predicted], labels=labels)
+
     def events(self, spec: RunSpec, design: Design) -> list[Event]:
         if spec.variant == self.fails:
             return [self.begun(spec, design), Failed(time=1.0, error="out of memory")]
         score = self.score(spec)
         if score is None:
             return [self.begun(spec, design), Diverged(time=1.0, step=3, where="train")]
-        validation, test = Scores(loss=1.0, accuracy=score), Scores(loss=1.0, accuracy=1 - score)
+        self._predict(run_folder(self.root, spec) / "artifacts", score)
+        validation, test = Scores(loss=1 - score, accuracy=score), Scores(loss=1 - score, accuracy=1 - score)
         return self.scored(spec, design, validation=validation, test=test)
 
 
@@ -104,6 +114,38 @@ def test_a_trial_never_sees_a_test_image(plan: Plan, maker: Callable[..., Maker]
     assert {s.experiment for s in make.made} == {"tiny_trial_tuning"}
     assert {s.recipe.data.scored_on for s in tuned.runs} == {"test"}
     assert set(rates(tuned).values()) == {0.05}
+
+
+def scored_by(plan: Plan, metric: str) -> Plan:
+    return replace(plan, design=plan.design.model_copy(update={"primary_metric": metric}))
+
+
+def test_trials_are_scored_by_the_primary_metric_in_its_direction(
+    plan: Plan, maker: Callable[..., Maker], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lowest loss wins, also where it is far from the highest; the line has the metric's own unit."""
+    make = maker(lambda spec: 1.0 - near(0.05)(spec))
+    by_loss, _ = tune(scored_by(plan, "test_loss"), tmp_path, make)
+    assert by_loss.tuned is not None
+    best = by_loss.tuned.best("batch")
+    assert best is not None
+    assert best.score == min(t.score for t in trials(by_loss, "batch") if t.score is not None)
+    assert rates(by_loss)["batch"] == best.values["optimizer.lr"] != 0.05
+    assert f"; loss {best.score:.4g} on held-out images, the best of 4 trials" in capsys.readouterr().out
+    by_accuracy, _ = tune(plan, tmp_path, again := maker())
+    assert not again.made, "the points are the same, and their runs are made"
+    assert [t.values for t in trials(by_accuracy, "batch")] == [t.values for t in trials(by_loss, "batch")]
+
+
+def test_a_metric_of_logits_is_computed_from_those_that_trials_kept(
+    plan: Plan, maker: Callable[..., Maker], tmp_path: Path
+) -> None:
+    """Macro F1 is recorded nowhere; in a trial's predictions held-out images stand in the place of test images."""
+    tuned, _ = tune(scored_by(plan, "test_macro_f1"), tmp_path, maker())
+    assert set(rates(tuned).values()) == {0.05}
+    first = trials(tuned, "batch")[0].score
+    assert first is not None
+    assert first == pytest.approx(22 / 24, abs=0.01)
 
 
 def test_held_out_images_stand_in_the_place_of_test_images(tmp_path: Path) -> None:

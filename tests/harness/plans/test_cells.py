@@ -30,6 +30,14 @@ def test_factors_alone_give_every_cell_a_variant_with_a_readable_name() -> None:
     assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
 
 
+def test_a_metric_that_is_no_percentage_needs_its_smallest_difference_and_nothing_else() -> None:
+    """Effects are given in the metric's own unit."""
+    made = Experiment(**GIVEN | {"primary_metric": "test_loss", "smallest_difference_points": 0.01})
+    assert made.primary_metric == "test_loss"
+    with pytest.raises(ValueError, match="smallest_difference_points must be given, in the unit of test_loss"):
+        Experiment(**GIVEN | {"primary_metric": "test_loss"})
+
+
 @pytest.mark.parametrize(
     ("levels", "names"),
     [

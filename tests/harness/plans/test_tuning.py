@@ -1,5 +1,6 @@
 """Tuning's values: what a budget is expected to give, where an optimum lies, and experiments that cannot be tuned."""
 
+import json
 from itertools import combinations
 from typing import Any
 
@@ -21,7 +22,7 @@ SCORES = (0.1, 0.7, 0.4, 0.4, 0.0, 0.9)
 def tuned(*points: tuple[float, float | None], space: Any = None) -> Tuned:
     """Trials of one variant: rate and validation accuracy."""
     trials = tuple(
-        Trial(variant="batch", number=n, values={"optimizer.lr": rate}, key=f"k{n}", seed=n, validation_accuracy=score,
+        Trial(variant="batch", number=n, values={"optimizer.lr": rate}, key=f"k{n}", seed=n, score=score,
               train_seconds=1.0)
         for n, (rate, score) in enumerate(points)
     )  # fmt: skip
@@ -48,6 +49,29 @@ def test_the_best_is_the_earliest_of_the_highest_and_never_one_that_diverged() -
     assert best is not None
     assert best.number == 1
     assert tuned((1.0, None)).best("batch") is None
+
+
+def test_of_a_metric_that_is_better_lower_the_best_is_the_lowest() -> None:
+    """A diverged trial is never the best; it counts as the worst of the others, as a loss has no upper end."""
+    found = tuned((1.0, None), (0.1, 0.6), (0.2, 0.4), (0.3, 0.5)).model_copy(update={"metric": "test_loss"})
+    best = found.best("batch")
+    assert best is not None
+    assert best.number == 2
+    assert [found.worth(trial) for trial in found.trials] == [0.6, 0.6, 0.4, 0.5]
+    error = found.model_copy(update={"metric": "test_calibration_error"})
+    assert error.worth(error.trials[0]) == 1.0
+    assert tuned((1.0, None)).worth(tuned((1.0, None)).trials[0]) == 0.0
+
+
+def test_trials_recorded_before_there_was_a_choice_of_metric_are_read() -> None:
+    """Their scores were called validation_accuracy; what is written now is read back."""
+    now = tuned((0.1, 0.6), (0.2, None))
+    recorded = json.loads(now.model_dump_json())
+    assert Tuned.model_validate_json(json.dumps(recorded)) == now
+    del recorded["metric"]
+    for trial in recorded["trials"]:
+        trial["validation_accuracy"] = trial.pop("score")
+    assert Tuned.model_validate_json(json.dumps(recorded)) == now
 
 
 @pytest.mark.parametrize(
@@ -97,7 +121,7 @@ RATES: dict[str, Any] = {"optimizer.lr": LogUniform(1e-4, 1.0)}
         (_tuning({"optimizer.momentum": Uniform(0.0, 1.0)}), {}, "`optimizer.momentum` must be less than 1; got 1.0"),
         (_tuning({"optimizer.lrr": LogUniform(1e-4, 1.0)}), {}, "`optimizer.lrr` is not a field; did you mean"),
         (_tuning(RATES, primary_metric="validation_accuracy"), {"data.validation_fraction": 0.1},
-         "`primary_metric` must be 'test_accuracy' where tune is given"),
+         "`primary_metric` must be one of test images where tune is given, as 'test_accuracy'"),
         (_tuning(RATES), {"data.validation_fraction": 0.1}, "`data.validation_fraction` must be 0 where tune is given"),
         (_tuning(RATES), {"data.validation_fraction": 0.1, "data.scored_on": "held_out"},
          "`data.scored_on` must be 'test', as 'held_out' is for the trials of a tuning alone"),
