@@ -95,7 +95,7 @@ class Studies:
         return found
 
     def tell(self, name: str, point: Point, score: float | None) -> None:
-        """Report a trial's score to Optuna, the higher the better; None, for a trial that diverged, is below all others."""
+        """Report a trial's score to Optuna: higher is better; None, for a trial that diverged, is below all others."""
         if not point.told:
             self._study(name).tell(point.optuna, -math.inf if score is None else score, skip_if_finished=True)
 
