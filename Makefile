@@ -23,7 +23,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 run plan reproduce lr-find bench bench-grid: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .DEFAULT_GOAL := help
-.PHONY: help extras run report results compare sync ui server migrate list data new plan prune predict export explain lr-find reproduce forget test lint house pictures check publish report-check simulate bench bench-grid bench-growth test-engines test-example chaos zoo clean
+.PHONY: help extras run report results compare sync ui server migrate list data new plan prune predict export explain lr-find reproduce forget test lint house pictures check publish report-check simulate bench bench-grid bench-growth test-engines test-documents test-example chaos zoo clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F '\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -135,6 +135,9 @@ test-engines: .venv/requirements-dev.stamp ## Run the tests of Ray and Slurm, wh
 
 bench-growth: .venv/requirements-dev.stamp ## Measure planning, delivery and reports of 10, 100 and 1,000 runs, into docs/growth.md; half an hour
 	@$(PY) -m tests.bench.growth
+
+test-documents: .venv/requirements-dev.stamp ## Execute every command of the README and the docs, in short forms; an hour
+	@$(PY) -m pytest -m documents -n 0 tests/test_documents.py
 
 test-example: .venv/requirements-dev.stamp ## Execute every cell of docs/example.ipynb
 	@$(PY) -m pytest -m example -n 0

@@ -1,7 +1,9 @@
-"""What README and docs tell a reader to type exists and parses; where they point to is there."""
+"""What README and docs tell a reader to type is executed; where they point to is there."""
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,67 +13,38 @@ from harness.__main__ import parser
 from harness.evidence import metrics
 from harness.plans.spec import Experiment
 from harness.values import SpecError
+from tests import reader, typed
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-PROVED_BY = {
-    "run": "tests/reports/test_end_to_end.py",
-    "report": "tests/reports/test_end_to_end.py",
-    "publish": "tests/reports/test_end_to_end.py",
-    "reproduce": "tests/harness/commands/test_reproduce.py",
-    "forget": "tests/harness/tracking/test_forget.py",
-    "sync": "tests/harness/commands/test_command_line.py",
-    "list": "tests/harness/commands/test_command_line.py",
-    "compare": "tests/reports/test_compare.py",
-    "new": "tests/harness/commands/test_new.py",
-    "plan": "tests/harness/commands/test_plan.py",
-    "predict": "tests/harness/commands/test_finished.py",
-    "export": "tests/harness/commands/test_finished.py",
-    "explain": "tests/harness/artifacts/test_explain.py",
-    "prune": "tests/harness/commands/test_prune.py",
-    "results": "tests/reports/test_main.py",
-}
-"""Targets that train, delete or need a store, and the test that runs what they run."""
+COMMANDS = sorted(typed.commands(path.read_text() for path in DOCUMENTS))
 
 
-def _commands(document: Path) -> list[list[str]]:
-    """Every `make …` in a code span or a code block, as a shell would part it."""
-    text = re.sub(r"<[^>\n]*>", "X", document.read_text())
-    spans = re.findall(r"`(make [a-z-]+[^`\n]*)`", text) + re.findall(r"^(make [^\n]*)$", text, re.MULTILINE)
-    return [shlex.split(span, comments=True) for span in spans]
+def test_every_command_is_executed_or_said_not_to_be() -> None:
+    """A new command needs an entry, and an entry a command."""
+    assert set(COMMANDS) - typed.KNOWN == set(), "documents have commands that stand in no table of tests/typed.py"
+    assert typed.KNOWN - set(COMMANDS) == set(), "tables of tests/typed.py have what no document has"
+    assert set(typed.INSIDE.values()) <= typed.KNOWN
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_command_is_a_target_with_variables_that_it_reads(document: Path) -> None:
-    """A renamed target or variable would leave a reader with an error."""
-    for _, *words in _commands(document):
-        goals = [word for word in words if "=" not in word]
-        assert set(goals) <= TARGETS, words
-        shared = re.findall(r"^GIVEN :?\+?= (.*)$", MAKEFILE, re.MULTILINE)[0].split()
-        own = [
-            n
-            for goal in goals
-            for line in re.findall(rf"^READ_{goal} := (.*)$", MAKEFILE, re.MULTILINE)
-            for n in line.split()
-        ]
-        typed = {word.split("=")[0] for word in words if "=" in word}
-        assert typed <= {*shared, *own}, words
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_run_command_parses(document: Path) -> None:
-    """Its options are the program's, and SET can be parted as a shell does."""
-    for _, goal, *words in _commands(document):
-        if goal != "run":
-            continue
-        given = dict(word.split("=", 1) for word in words)
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("make ")])
+def test_every_command_is_a_target_with_variables_that_it_reads(command: str) -> None:
+    """A renamed target or variable would leave a reader with an error; SET can be parted as a shell does."""
+    _, goal, *words = shlex.split(re.sub(r"<[^>]*>", "X", command))
+    given = dict(word.split("=", 1) for word in words)
+    own = re.findall(rf"^READ_{goal} := (.*)$", MAKEFILE, re.MULTILINE)
+    shared = re.findall(r"^GIVEN :?\+?= (.*)$", MAKEFILE, re.MULTILINE)[0]
+    assert goal in TARGETS
+    assert given.keys() <= set(" ".join([shared, *own]).split())
+    if goal == "run":
         options = [f"--{name.lower().replace('_', '-')}={value}" for name, value in given.items() if name != "EXP"]
         try:
             chosen = parser().parse_args(["run", *options, "--", given.get("EXP", "X")])
         except SpecError as error:
-            pytest.fail(f"{words}: {error}")
+            pytest.fail(str(error))
         shlex.split(chosen.set)
 
 
@@ -95,7 +68,60 @@ def test_readmes_experiment_model_and_metric_are_what_it_says(monkeypatch: pytes
     assert metrics.of_primary("test_top2_accuracy").problem(3) is None
 
 
-def test_every_target_that_trains_or_deletes_names_its_test() -> None:
-    """The list is kept by this: the tests are there, and the targets too."""
-    assert set(PROVED_BY) <= TARGETS
-    assert [path for path in PROVED_BY.values() if not (ROOT / path).is_file()] == []
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> reader.Reader:
+    """A copy of the project, in which the first command of the README has been executed."""
+    made = reader.project(tmp_path_factory.mktemp("reader"), README)
+    ran = made.types(typed.SHORT_QUICKSTART)
+    assert ran.returncode == 0, ran.stdout
+    return made
+
+
+@pytest.mark.timeout(reader.SECONDS)
+def test_quick_commands_are_executed(project: reader.Reader) -> None:
+    """Each as a reader types it, one after the other, in one project."""
+    for command, instead in typed.QUICK.items():
+        done = project.types(instead or command)
+        assert done.returncode == 0, f"{command}\n{done.stdout}"
+
+
+@pytest.mark.documents
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("command", typed.LONG)
+def test_a_command_is_executed(command: str, project: reader.Reader) -> None:
+    """In the order of the table: some need what those before them have made."""
+    done = project.types(typed.LONG[command] or command)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.documents
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("command", typed.SERVERS)
+def test_a_server_is_started_and_ends_by_ctrl_c(command: str, project: reader.Reader) -> None:
+    """It answers that it is well; make's status is then that of what was interrupted."""
+    assert project.serves(typed.SERVERS[command], reader.free_port()) in (0, 2, 130)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> reader.Reader:
+    """An empty folder, a new environment that holds nothing but pip, and the project's source elsewhere."""
+    folder = tmp_path_factory.mktemp("clean")
+    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
+    (folder / "empty").mkdir()
+    made = reader.project(folder, README)
+    made.environment["PATH"] = f"{folder / 'env' / 'bin'}:{made.environment['PATH']}"
+    made.environment.pop("VIRTUAL_ENV", None)
+    return made
+
+
+@pytest.mark.documents
+@pytest.mark.timeout(0)
+def test_the_installed_command_works_in_a_clean_environment_and_an_empty_folder(clean: reader.Reader) -> None:
+    """pip installs every package anew; then the README's commands, and those that show what they made."""
+    empty = clean.here.parent / "empty"
+    shown = [f"harness {verb} EXP=my_question" for verb in ("report", "results", "plan")]
+    for command in (*(instead or command for command, instead in typed.INSTALLED.items()), *shown):
+        done = clean.types(command, empty)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}"
+    assert "site-packages" in clean.types("python -c 'import harness; print(harness.__file__)'", empty).stdout
+    assert {path.name for path in empty.iterdir()} >= {"experiments", "runs", "mlflow.db", "reports"}
