@@ -30,6 +30,9 @@ _POSITIONAL = ("EXP", "RUN")
 _ENVIRONMENT = ("ALLOW", "UPDATE", "FIGURES")
 """Variables that reports read from the environment; except for ALLOW they are not options of any verb."""
 _VARIABLE = re.compile(r"([A-Z][A-Z_]*)=(.*)", re.DOTALL)
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""For a step's tensors, as the Makefile has it."""
+TRAINING = ("run", "plan", "reproduce", "lr-find")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not typed or typed[0] in ("help", "--help", "-h"):
         return _help()
     verb, *rest = typed
+    if arguments is None and verb in TRAINING:
+        _with_huge_pages()
     options = [each for word in rest for each in _option(word, verb)]
     if verb in _REPORTS:
         from reports.__main__ import main as report
@@ -51,6 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb == "plan" and status == 0:
         return _plan_of(options)
     return _report_of(options, status) if verb == "run" and status in (0, 1) else status
+
+
+def _with_huge_pages() -> None:
+    """Begin this process anew where glibc, which reads its settings only then, has not been given any."""
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "GLIBC_TUNABLES": HUGE_PAGES})
 
 
 def _option(word: str, verb: str) -> list[str]:

@@ -60,6 +60,25 @@ def test_a_new_folder_becomes_a_project(installed: Path, tmp_path: Path) -> None
     assert said.stderr == "error: EXP must name a file in experiments/; got 'quickstart'; there are mine\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="another C library")
+@pytest.mark.parametrize(
+    ("given", "has"), [(None, command.HUGE_PAGES), ("glibc.malloc.check=0", "glibc.malloc.check=0")]
+)
+def test_what_trains_has_the_makefiles_huge_pages(
+    given: str | None, has: str, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that reads an experiment's file was started with them; a setting of the user's own stays."""
+    assert f"GLIBC_TUNABLES ?= {command.HUGE_PAGES}" in (ROOT / "Makefile").read_text()
+    assert f"\n{' '.join(command.TRAINING[:2])} " in (ROOT / "Makefile").read_text()
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if given:
+        monkeypatch.setenv("GLIBC_TUNABLES", given)
+    (tmp_path / "experiments").mkdir()
+    told = "import os; raise ValueError('started with ' + os.environ['GLIBC_TUNABLES'])"
+    (tmp_path / "experiments" / "told.py").write_text(told)
+    assert f"started with {has}" in _call(installed, tmp_path, "run", "EXP=told").stderr
+
+
 def test_results_are_judged_where_they_lie(installed: Path, tmp_path: Path) -> None:
     """The templates of the page are in the package, and the report is written into the working folder."""
     (tmp_path / "mine.csv").write_text("variant,seed,acc\na,0,0.70\na,1,0.72\nb,0,0.74\nb,1,0.75\n")
