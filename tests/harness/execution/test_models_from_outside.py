@@ -36,8 +36,9 @@ ZOO = (
 """Ten of torchvision's and five of timm's."""
 LARGER = ("torchvision/convnext_tiny", "timm/convnext_atto")
 """Of images of 32x32: ConvNeXt divides their size by 32."""
-NO_NORM = ("torchvision/squeezenet1_1",)
-"""Without normalisation the 45 steps of an epoch leave it at a guess (10.0% when this was written)."""
+SLOWER = ("torchvision/squeezenet1_1",)
+"""Four epochs at 3e-4. It has no normalisation, and a ReLU before its last pooling: at 1e-3 all of its logits are 0
+within an epoch and stay so (10% right); at 3e-4 its four epochs had 11, 30, 55 and 78% of training images right."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,8 @@ def digits(folder: Path) -> Dataset:
 
 
 def _train(runs: Runs, name: str, digits: Dataset, batch_size: int = 128) -> list[EpochDone]:
-    changes = {"model": Model(name=name), "epochs": 1, "batch_size": batch_size, "optimizer": Adam(lr=1e-3)}
+    epochs, rate = (4, 3e-4) if name in SLOWER else (1, 1e-3)
+    changes = {"model": Model(name=name), "epochs": epochs, "batch_size": batch_size, "optimizer": Adam(lr=rate)}
     recipe = runs.spec.recipe.model_copy(update=changes | {"data": Data(name="digits", image_size=digits.height)})
     runs.spec = runs.spec.model_copy(update={"recipe": recipe})
     runs.of(digits).finish()
@@ -72,16 +74,16 @@ def test_an_epoch_on_digits(runs: Runs, digits: Dataset, name: str) -> None:
 @pytest.mark.zoo
 @pytest.mark.parametrize("name", ZOO)
 def test_the_zoo_learns(runs: Runs, folder: Path, name: str) -> None:
-    """`make zoo`: over the epoch, its beginning included, twice as many training images are right as by a guess, of a
-    network that has normalisation; of one that has none, the losses are finite."""
+    """`make zoo`: over the last epoch, here for most the first one from its beginning on, twice as many training images
+    are right as by a guess."""
     digits = load(Data(name="digits", image_size=32 if name in LARGER else 16), folder)
-    (done,) = _train(runs, name, digits, batch_size=32)
+    *_, done = _train(runs, name, digits, batch_size=32)
     print(
         f"{name}: accuracy of training images {done.train.accuracy:.1%}, of test images {done.test.accuracy:.1%}, "
         f"{done.train_seconds:.0f} s"
     )
     assert np.isfinite([done.train.loss, done.test.loss]).all()
-    assert done.train.accuracy > 0.2 or name in NO_NORM
+    assert done.train.accuracy > 0.2
 
 
 def test_the_weights_file_gives_the_network_back(digits: Dataset, tmp_path: Path) -> None:
