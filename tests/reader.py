@@ -144,7 +144,7 @@ def _write_programs(here: Path, readme: str) -> None:
 
 
 def _write_images(here: Path) -> None:
-    """Two classes of noise, dark and bright: folders of PNG and JPEG files, a table, files of arrays."""
+    """Two classes of noise, dark and bright, more than a batch of 512: PNG and JPEG files, a table, files of arrays."""
     random = np.random.default_rng(0)
 
     def image(bright: bool) -> Image.Image:
@@ -152,7 +152,7 @@ def _write_images(here: Path) -> None:
 
     rows = ["path,label,split"]
     for root, ending in (("data/cifar10-png", "png"), ("data/cifar10-jpeg", "jpg"), ("path/to/images", "png")):
-        for part, each in (("train", 24), ("test", 8)):
+        for part, each in (("train", 260), ("test", 8)):
             for bright, name in enumerate(("dark", "bright")):
                 (here / root / part / name).mkdir(parents=True)
                 for n in range(each):
@@ -162,9 +162,9 @@ def _write_images(here: Path) -> None:
                         rows.append(f"images/{part}/{name}/{n}.png,{name},{part}")
     (here / "path" / "to" / "table.csv").write_text("\n".join(rows) + "\n")
     for name, shape in (("images", (32, 32, 3)), ("grey", (28, 28))):
-        labels = np.arange(64) % 2
-        pixels = random.integers(0, 255, (64, *shape), dtype=np.uint8)
-        kept = {"x_train": pixels[:48], "y_train": labels[:48], "x_test": pixels[48:], "y_test": labels[48:]}
+        labels = np.arange(536) % 2
+        pixels = random.integers(0, 255, (536, *shape), dtype=np.uint8)
+        kept = {"x_train": pixels[16:], "y_train": labels[16:], "x_test": pixels[:16], "y_test": labels[:16]}
         np.savez(here / "path" / "to" / f"{name}.npz", **kept)
     (here / "photos").mkdir()
     for n in range(3):

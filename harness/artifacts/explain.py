@@ -85,23 +85,24 @@ def figure(
     images: NDArray[np.uint8],
     predicted: NDArray[np.float32],
     true: NDArray[np.float32],
-    names: Sequence[tuple[str, str]],
+    names: Sequence[tuple[str, str, float]],
 ) -> "Figure":
     """Draw three panels per image: the image, and its heat maps for the predicted and for the true class.
 
     Args:
         images: shape (N, H, W, C).
         predicted, true: heat maps, shape (N, H, W).
-        names: for each image, the names of its true and its predicted class.
+        names: for each image its true and its predicted class, and the confidence (0..1) of the latter.
     """
     from harness.artifacts import figures
 
     plain = (np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images).astype(np.float32) / 255
     shown, titles = list[NDArray[np.float32]](), list[str]()
-    for image, wrong, right, (label, guess) in zip(plain, predicted, true, names, strict=True):
+    for image, wrong, right, (label, guess, sure) in zip(plain, predicted, true, names, strict=True):
         shown += [image, _over(image, wrong), _over(image, right)]
-        titles += [f"{label}", f"why {guess}", f"why {label}"]
-    return figures.grid(np.stack(shown), titles, "Wrong, most confident first: image, predicted, true", 6)
+        titles += [label, f"for {guess}, {sure:.0%}", f"for {label}"]
+    title = "Wrong, most confident first: the image, evidence for the predicted class, and for the true class"
+    return figures.grid(np.stack(shown), titles, title, 6)
 
 
 def _over(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np.float32]:

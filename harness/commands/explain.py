@@ -40,7 +40,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     maps = [
         explain.heat_maps(trained, images, [number[name] for name in wrong[side]]) for side in ("predicted", "true")
     ]
-    names = list(zip(wrong["true"], wrong["predicted"], strict=True))
+    names = list(zip(wrong["true"], wrong["predicted"], wrong["confidence"], strict=True))
     folder = out_folder(root, "explain", run.key)
     folder.mkdir(parents=True, exist_ok=True)
     figures.save(explain.figure(images, maps[0], maps[1], names), folder / "explained.png")

@@ -64,3 +64,10 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "captum" else sys)
     with pytest.raises(HarnessError, match=r"^explain needs captum: pip install captum \(extra `explain`\)$"):
         explain.require()
+
+
+def test_the_figure_says_which_class_a_map_is_of() -> None:
+    """The image under its true class, then the map of the predicted class, with its confidence, and of the true one."""
+    images, heat = np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 8, 8), np.float32)
+    drawn = explain.figure(images, heat, heat, [("frog", "bird", 0.621)])
+    assert [text.get_text() for axes in drawn.axes for text in axes.texts] == ["frog", "for bird, 62%", "for frog"]
