@@ -77,9 +77,14 @@ class Reader:
         return command.format(here=self.here, port=port or free_port(), key=key, keys=some)
 
     def _start(self, command: str, folder: Path) -> subprocess.Popen[str]:
-        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(
-            ["bash", "-c", command], cwd=folder, env=self.environment, text=True, start_new_session=True, **both
+            ["bash", "-c", command],
+            cwd=folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
 
 

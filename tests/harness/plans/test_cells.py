@@ -32,10 +32,10 @@ def test_factors_alone_give_every_cell_a_variant_with_a_readable_name() -> None:
 
 def test_a_metric_that_is_no_percentage_needs_its_smallest_difference_and_nothing_else() -> None:
     """Effects are given in the metric's own unit."""
-    made = Experiment(**GIVEN | {"primary_metric": "test_loss", "smallest_difference_points": 0.01})
-    assert made.primary_metric == "test_loss"
+    given: dict[str, Any] = GIVEN | {"primary_metric": "test_loss"}
+    assert Experiment(**given, smallest_difference_points=0.01).primary_metric == "test_loss"
     with pytest.raises(ValueError, match="smallest_difference_points must be given, in the unit of test_loss"):
-        Experiment(**GIVEN | {"primary_metric": "test_loss"})
+        Experiment(**given)
 
 
 @pytest.mark.parametrize(
