@@ -44,7 +44,8 @@ class Reader:
 
     def __init__(self, folder: Path):
         self.here = folder
-        self.environment = {n: v for n, v in os.environ.items() if not n.startswith(_OF_THE_TESTS)}
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(_OF_THE_TESTS)}
+        self.environment = kept | {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait leave the cores to other tests
 
     def types(self, command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """A command to its end, by bash."""
