@@ -133,8 +133,8 @@ bench-grid: .venv/requirements-dev.stamp ## Many runs at once beside one after t
 test-engines: .venv/requirements-dev.stamp ## The tests of Ray and Slurm, which take minutes to start
 	@$(PY) -m pytest -m engines -n 0
 
-bench-growth: .venv/requirements-dev.stamp ## What 10, 100 and 1,000 runs cost to plan, deliver and report, into docs/growth.md; half an hour
-	@$(PY) -m tests.bench.growth
+bench-growth: .venv/requirements-dev.stamp ## What 10, 100 and 1,000 runs cost to plan, deliver and report, into docs/growth.md; an hour [SECTIONS="sqlite postgresql"]
+	@$(PY) -m tests.bench.growth "$$SECTIONS"
 
 test-example: .venv/requirements-dev.stamp ## Execute docs/example.ipynb, every cell
 	@$(PY) -m pytest -m example -n 0
