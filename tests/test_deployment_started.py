@@ -110,7 +110,9 @@ def by_compose(folder: Path, postgres: Postgres, port: int) -> dict[str, Service
 @contextmanager
 def running(service: Service, log: Path) -> Iterator[None]:
     """Stopped as systemd and Docker stop it: SIGTERM; what is left after a minute is a failure."""
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "RAY_TMPDIR") if name in os.environ}
+    environment = {
+        name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "RAY_TMPDIR") if name in os.environ
+    }
     with log.open("wb") as said:
         process = subprocess.Popen(
             service.command, cwd=ROOT, env=environment | service.variables, stdout=said, stderr=subprocess.STDOUT
@@ -159,6 +161,7 @@ def test_what_is_started_makes_a_grid(
     services: Callable[[Path, Postgres, int], dict[str, Service]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three runs on Ray through the head's address, recorded by the server, with its password, in PostgreSQL."""
+    pytest.importorskip("grpc", reason="needs the extra `ray`: make extras")
     if any(map(_is_taken, (6379, 10001))):
         pytest.skip("another Ray head runs on this machine")
     project, uri = copy_project(ROOT, tmp_path), ""
