@@ -133,8 +133,8 @@ bench-grid: .venv/requirements-dev.stamp ## Compare concurrent runs with serial 
 test-engines: .venv/requirements-dev.stamp ## Run the tests of Ray and Slurm, which take minutes to start
 	@$(PY) -m pytest -m engines -n 0
 
-bench-growth: .venv/requirements-dev.stamp ## Measure planning, delivery and reports of 10, 100 and 1,000 runs, into docs/growth.md; half an hour
-	@$(PY) -m tests.bench.growth
+bench-growth: .venv/requirements-dev.stamp ## Measure planning, delivery and reports of 10, 100 and 1,000 runs, into docs/growth.md; an hour [SECTIONS="sqlite postgresql"]
+	@$(PY) -m tests.bench.growth "$$SECTIONS"
 
 test-documents: .venv/requirements-dev.stamp ## Execute every command of the README and the docs, in short forms; an hour
 	@$(PY) -m pytest -m documents -n 0 tests/test_documents.py

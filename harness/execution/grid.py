@@ -16,10 +16,11 @@ from harness.execution.engines.engine import Engine, Lost
 from harness.execution.engines.task import Answer, Task, make
 from harness.execution.following import Follower
 from harness.execution.outset import Outset
+from harness.execution.patience import Patience, Standing, standing
 from harness.execution.progress import Show
 from harness.execution.run import ended
 from harness.plans.spec import RunSpec
-from harness.records import checkpoint, journal
+from harness.records import journal
 from harness.records.events import Failed, LRFound
 from harness.records.holding import is_held
 from harness.tracking.sync import Courier
@@ -30,8 +31,6 @@ _POLL_SECONDS = 0.5
 """Interval between reads of the journals."""
 _WAIT_SECONDS = 2.0
 """Interval between checks of a run that another process is making, while there is nothing else to do."""
-_VAIN = 3
-"""Attempts in a row that got a run no further: then it has no result."""
 _STOP_SECONDS = 7.0
 """For workers to save their checkpoints, once they are asked to stop."""
 
@@ -42,8 +41,10 @@ class _Flight:
 
     specs: list[RunSpec]
     future: "Future[str]"
-    before: list[tuple[int, int]]
-    """Progress of each run when it was submitted, see `_reached`."""
+    before: dict[str, Standing]
+    """Run key → its progress when it was submitted."""
+    began: float
+    """When it was submitted, by `time.monotonic`."""
 
 
 class Grid:
@@ -61,7 +62,6 @@ class Grid:
         self._journals: dict[str, Follower] = {}
         self._over = set[str]()
         """Keys of runs that failed or cannot be made by this command."""
-        self._vain: dict[str, int] = {}
 
     def make(
         self,
@@ -78,6 +78,7 @@ class Grid:
         """
         self._engine, self._workers, self._found, self._allowed = engine, workers, found, tuple(allowed)
         self._waiting.extend(groups)
+        self._patience = Patience(len(groups))
         while (self._waiting or self._flights or self._elsewhere) and not self._stop():
             while self._waiting and len(self._flights) < self._engine.room and not self._stop():
                 self._hand_out(self._waiting.popleft())
@@ -95,6 +96,7 @@ class Grid:
             if isinstance(event, Failed):
                 self._over.add(spec.key)
         if events:
+            self._patience.renew()
             self._courier.tell(self._outset.folder(spec))
         return bool(events)
 
@@ -112,11 +114,13 @@ class Grid:
         if not missing:
             return
         self._show.start(missing)
-        folders = [self._outset.folder(spec) for spec in missing]
-        for spec, folder in zip(missing, folders, strict=True):
-            self._journals[spec.key] = Follower(folder)
-        before = [_reached(folder) for folder in folders]
-        self._flights.append(_Flight(missing, self._engine.submit(make, self._task(missing)), before))
+        for spec in missing:
+            self._journals[spec.key] = Follower(self._outset.folder(spec))
+        before, clock = self._standings(missing), time.monotonic()
+        self._flights.append(_Flight(missing, self._engine.submit(make, self._task(missing)), before, clock))
+
+    def _standings(self, specs: Sequence[RunSpec]) -> dict[str, Standing]:
+        return {spec.key: standing(self._outset.folder(spec)) for spec in specs}
 
     def _task(self, specs: Sequence[RunSpec]) -> str:
         plan, root = self._outset.plan, self._outset.root
@@ -168,12 +172,11 @@ class Grid:
 
     def _again(self, specs: list[RunSpec], flight: _Flight, lost: str) -> None:
         """Resubmit runs, which resume from their checkpoints, unless several attempts made no progress."""
-        for spec, before in zip(flight.specs, flight.before, strict=True):
-            further = _reached(self._outset.folder(spec)) > before
-            self._vain[spec.key] = 0 if further else self._vain.get(spec.key, 0) + 1
-        hopeless = [spec for spec in specs if self._vain[spec.key] >= _VAIN]
+        now, seconds = self._standings(flight.specs), time.monotonic() - flight.began
+        reasons = self._patience.why_not_again(flight.before, now, bool(lost), seconds)
+        hopeless = [spec for spec in specs if spec.key in reasons]
         if hopeless:
-            self._give_up(hopeless, f"{lost or 'it ended'}; {_VAIN} attempts in a row got no further")
+            self._give_up(hopeless, f"{lost or 'it ended'}; {reasons[hopeless[0].key]}")
         hopeful = [spec for spec in specs if spec not in hopeless]
         self._show.pause(hopeful)
         if hopeful and lost:
@@ -222,8 +225,3 @@ class Grid:
             if not self._has_ended(spec):
                 self._courier.tell(self._outset.folder(spec), now=True)
                 del self.tried[spec.key]
-
-
-def _reached(folder: Path) -> tuple[int, int]:
-    """A run's progress (number of journal events, step of the newest checkpoint); larger means further."""
-    return len(journal.read(folder)), checkpoint.newest_step(folder)

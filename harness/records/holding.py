@@ -97,6 +97,11 @@ def is_held(folder: Path) -> bool:
         return True
 
 
+def last_holder(folder: Path) -> Holder | None:
+    """The process that holds the run in this folder, or held it when it was killed; None after a normal end."""
+    return _holder(folder / NAME)
+
+
 def _claim(path: Path) -> Holder | None:
     """Take over the heartbeat file, given the file lock; returns None if another machine keeps the heartbeat alive."""
     mine = Holder(host=socket.gethostname(), kernel=_kernel(), process=os.getpid(), token=uuid4().hex)

@@ -1,63 +1,41 @@
 """`make bench-growth`: what planning, delivering, reporting and a command with nothing left to do cost, as runs grow.
 
 Runs of 24 epochs with logits of 10,000 test images are written by the harness's own code and never trained. Every
-command is a process of its own, in a copy of the project with an SQLite store. The figures go to docs/growth.md.
+command is a process of its own, in a copy of the project. It records into an SQLite file, or through `make server` into
+PostgreSQL, which must be installed. The figures go to docs/growth.md.
 """
 
 import argparse
 import functools
 import os
-import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
-from matplotlib.figure import Figure
-
-from harness.artifacts.figures import new, save
 from harness.execution.check import check
 from harness.execution.run import run_folder
 from harness.plans import catalog
 from harness.plans.plan import Plan, plan, together
 from harness.training.device import detect
 from tests.bench import fabricated, table
+from tests.bench.growth_page import REPORT, STORES, Cost, write
 from tests.bench.start_up import copy_project
+from tests.chaos.team import TeamServer
+from tests.harness.postgres import Postgres, missing
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (2, 20, 200)
 """Of 5 variants: 10, 100 and 1,000 runs."""
 PLANNED = 2000
 """Seeds of those 5 variants that are planned and never made: 10,000 runs, by twice as many as one command may ask."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One command at one number of runs."""
-
-    what: str
-    runs: int
-    seconds: float
-    """By the clock."""
-    processor_seconds: float
-    """Of the process and its children, in user and in system."""
-    megabytes: float | None
-    """Of the largest process, resident; None where it was not measured."""
-
-    def cells(self) -> list[str]:
-        return [
-            self.what,
-            f"{self.runs:,}",
-            f"{self.seconds:.1f}",
-            f"{self.processor_seconds:.1f}",
-            "" if self.megabytes is None else f"{self.megabytes:,.0f}",
-        ]
 
 
 _LAUNCH = """
@@ -70,13 +48,17 @@ sys.exit(status)
 """A small process in between: Linux counts what its parent had in memory as a process's own peak."""
 
 
-def timed(what: str, runs: int, command: Sequence[str], folder: Path) -> Cost:
+def timed(what: str, runs: int, command: Sequence[str], folder: Path, uri: str | None = None) -> Cost:
     """Run a command to its end.
+
+    Args:
+        uri: of its tracking store; without it, its own.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment |= {"MLFLOW_TRACKING_URI": uri} if uri else {}
     clock = time.perf_counter()
     launched = [sys.executable, "-c", _LAUNCH, sys.executable, *command]
     said = subprocess.run(launched, cwd=folder, env=environment, check=True, capture_output=True).stdout
@@ -102,17 +84,17 @@ def planning(root: Path, seeds: int) -> Cost:
     return Cost("planning", len(made.runs), *seconds, None)
 
 
-def measure(project: Path, seeds: int) -> list[Cost]:
+def measure(project: Path, seeds: int, uri: str | None) -> list[Cost]:
     """Every command at one more number of seeds than were there before."""
     made = planned(project, seeds)
     new_runs = fabricated.write(made, project)
     run = ("-m", "harness", "run", f"--seeds={seeds}", fabricated.NAME)
-    at = functools.partial(timed, runs=len(made.runs), folder=project)
+    at = functools.partial(timed, runs=len(made.runs), folder=project, uri=uri)
     return [
         at(f"`make run`, all made, {new_runs:,} to deliver", command=run),
         at("`make run`, nothing left to do", command=run),
         at("`make sync`, nothing left to do", command=("-m", "harness", "sync")),
-        at("`make report`", command=("-m", "reports", "write", fabricated.NAME)),
+        at(REPORT, command=("-m", "reports", "write", fabricated.NAME)),
     ]
 
 
@@ -125,56 +107,50 @@ def make_project(folder: Path) -> Path:
     return project
 
 
-def markdown(where: dict[str, object], costs: Sequence[Cost], picture: str) -> str:
-    """The page: where it was measured, the table, the curve."""
-    commit = f"commit {str(where['commit'] or 'unknown')[:12]}{', changed since' if where['dirty'] else ''}"
-    columns = ["", "runs", "seconds", "processor seconds", "peak memory, MB"]
-    return (
-        "# What more runs cost\n\n"
-        f"{where['date']}, `{where['command']}`, {commit}: {where['processor']}, {where['threads']} cores, "
-        f"{where['memory_gb']} GB, load before {where['load_before']}. {fabricated.ABOUT} The store is SQLite. "
-        "Processor seconds, of all processes of a command, tell more than seconds on a machine that others use.\n\n"
-        + table.markdown_table(columns, [cost.cells() for cost in costs])
-        + f"\n![Processor seconds of each command by number of runs]({picture})\n"
-    )
+@contextmanager
+def store(name: str, folder: Path) -> Iterator[str | None]:
+    """A tracking store's address; None for the project's own."""
+    if name == "sqlite":
+        yield None
+        return
+    with Postgres() as postgres, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        postgres.sql("CREATE DATABASE growth")
+        with TeamServer(folder, postgres.uri("growth"), port, WORKERS="2") as server:
+            yield server.uri
 
 
-def _line(what: str) -> str:
-    """A command's name in the figure, without how many runs it delivers."""
-    return re.sub(r", [\d,]+ to deliver|`", "", what)
-
-
-def draw(costs: Sequence[Cost], file: Path) -> Figure:
-    """Processor seconds by number of runs, both logarithmic; a line a command."""
-    lines: dict[str, list[Cost]] = {}
-    for cost in costs:
-        lines.setdefault(_line(cost.what), []).append(cost)
-    figure = new(6.4, 4.2)
-    axes = figure.subplots()
-    for name, points in lines.items():
-        axes.plot([p.runs for p in points], [p.processor_seconds for p in points], marker="o", label=name)
-    axes.set(xscale="log", yscale="log", xlabel="runs", ylabel="processor seconds")
-    axes.legend()
-    save(figure, file)
-    return figure
+def measured(name: str, seeds: Sequence[int], folder: Path) -> list[Cost]:
+    """Every command at every number of runs, in a project of its own, over one store."""
+    project = make_project(folder)
+    with store(name, folder) as uri:
+        costs = [planning(project, PLANNED)]
+        for each in seeds:
+            costs += measure(project, each, uri)
+            print(name, *costs[-4:], sep="\n", flush=True)
+    return costs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and write docs/growth.md and its curve."""
+    """Measure, and write docs/growth.md and its curves; 2 for a store that is none or cannot be started here."""
     parser = argparse.ArgumentParser(prog="tests.bench.growth", description=__doc__)
+    parser.add_argument("stores", nargs="?", default="", help=f"of {', '.join(STORES)}; all that can be started")
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS), help="of each of the 5 variants")
-    parser.add_argument("--keep", type=Path, help="a folder for the project, which then stays")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where growth.md goes")
     chosen = parser.parse_args(arguments)
-    where = table.machine(ROOT, "cpu", "make bench-growth", ("mlflow", "matplotlib", "numpy"))
-    with tempfile.TemporaryDirectory(prefix="growth-") as scratch:
-        project = make_project(chosen.keep or Path(scratch))
-        costs = [planning(project, PLANNED)]
-        for seeds in chosen.seeds:
-            costs += measure(project, seeds)
-            print(*costs[-4:], sep="\n", flush=True)
-    draw(costs, chosen.out / "growth.png")
-    (chosen.out / "growth.md").write_text(markdown(where, costs, "growth.png"))
+    reason = missing()
+    asked = chosen.stores.split() or [name for name in STORES if name == "sqlite" or not reason]
+    wrong = [name for name in asked if name not in STORES]
+    if wrong or (reason and "postgresql" in asked):
+        said = f"SECTIONS must be of {', '.join(STORES)}; got {wrong[0]!r}" if wrong else f"postgresql: {reason}"
+        print(f"error: {said}", file=sys.stderr)
+        return 2
+    for name in asked:
+        command = f"make bench-growth SECTIONS={name}"
+        where = table.machine(ROOT, "cpu", command, ("mlflow", "matplotlib", "numpy"))
+        with tempfile.TemporaryDirectory(prefix="growth-") as scratch:
+            write(chosen.out, name, where, measured(name, chosen.seeds, Path(scratch)))
     return 0
 
 

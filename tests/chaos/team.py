@@ -82,15 +82,19 @@ class TeamServer:
             time.sleep(0.1)
         raise TimeoutError(self.said()[-2000:])
 
-    def kill(self) -> None:
-        """SIGKILL, for it and all its processes."""
-        if self._process is not None:
-            every = [*psutil.Process(self._process.pid).children(recursive=True), psutil.Process(self._process.pid)]
-            for process in every:
-                process.kill()
-            psutil.wait_procs(every)
-            self._process.wait()
-            self._process = None
+    def kill(self, alone: bool = False) -> bool:
+        """SIGKILL, for it and all its processes, or `alone`; whether all of them have ended within a minute."""
+        if self._process is None:
+            return True
+        every = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
+        for process in every[: 1 if alone else None]:
+            process.kill()
+        self._process.wait()
+        self._process = None
+        _, left = psutil.wait_procs(every, timeout=60)
+        for process in left:
+            process.kill()
+        return not left
 
     def said(self) -> str:
         return self._log.read_text()
@@ -116,13 +120,15 @@ def killed(counts: Counts, folder: Path, postgres: Postgres, patched: pytest.Mon
         threads = [threading.Thread(target=_deliver, args=(server.uri, at, delivered)) for at in made]
         for thread in threads:
             thread.start()
+        ended = 0
         for kill in range(counts.kills):
             while len(delivered) < (kill + 1) * counts.runs // (counts.kills + 2):
                 time.sleep(0.01)
-            server.kill()
+            ended += server.kill(alone=kill % 2 == 0)
             server.start()
         for thread in threads:
             thread.join()
+        yield Row("`make server` is killed: its processes end with it", counts.kills, ended)
         again = [Delivery(Tracker(at.parents[2], server.uri)).deliver(at) for at in made]
         yield Row("a second delivery finds nothing to do", counts.runs, again.count(None), f"{counts.kills} kills")
         yield from _counted(counts.runs, server, postgres)

@@ -9,6 +9,6 @@ from tests.chaos import grid
 
 @pytest.mark.engines
 def test_a_disturbed_grid_ends_as_a_calm_one(tmp_path: Path) -> None:
-    """Four runs, workers killed, then the command; Ctrl-C; all of it recorded once."""
+    """Four runs, a worker killed every two seconds, a node of Ray, the command; Ctrl-C; all of it recorded once."""
     broken = [row for row in grid.rows(grid.REDUCED, tmp_path) if not row.kept]
     assert broken == []

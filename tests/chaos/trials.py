@@ -38,11 +38,11 @@ EXPERIMENT = Experiment(
     name={name!r},
     question="Is everything recorded, once?",
     base=Recipe(
-        data=Data(name="digits", image_size=12),
+        data=Data(name="digits", image_size={image_size}),
         model=Model(name="norm_cnn", head="gap"),
         optimizer=SGD(lr=0.02),
         epochs={epochs},
-        batch_size=512,
+        batch_size={batch_size},
         precision="fp32",
     ),
     variants={{f"v{{n}}": {{"optimizer.momentum": n / 1000}} for n in range({variants})}},
@@ -54,10 +54,14 @@ EXPERIMENT = Experiment(
 """
 
 
-def write_experiment(root: Path, name: str, variants: int = 1, epochs: int = 2) -> None:
-    """An experiment of variants v0, v1, …, one run each: three optimiser steps an epoch."""
+def write_experiment(
+    root: Path, name: str, variants: int = 1, epochs: int = 2, image_size: int = 12, batch_size: int = 512
+) -> None:
+    """An experiment of variants v0, v1, …, one run each: three optimiser steps an epoch of `batch_size` 512."""
     (root / "experiments").mkdir(parents=True, exist_ok=True)
-    (root / "experiments" / f"{name}.py").write_text(_EXPERIMENT.format(name=name, variants=variants, epochs=epochs))
+    sizes = {"image_size": image_size, "batch_size": batch_size}
+    text = _EXPERIMENT.format(name=name, variants=variants, epochs=epochs, **sizes)
+    (root / "experiments" / f"{name}.py").write_text(text)
 
 
 def start(

@@ -1,24 +1,25 @@
-"""An engine of worker processes on this machine, started by spawn and reused; they end when the program ends."""
+"""An engine of worker processes on this machine, reused and replaced when they die; they end when the program ends."""
 
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 
 from harness.execution.engines.engine import Function, Lost
 
-_SPAWN = multiprocessing.get_context("spawn")
-"""Spawn, because forking a process whose torch threads have run can deadlock, and its children cannot use CUDA."""
+PRELOAD = ("harness.execution.engines.task", "torch._dynamo", "sklearn.datasets")
+"""Imported once for all workers, because each import takes seconds; the first optimizer needs the second, digits the
+third."""
 
 _ENDING_SECONDS = 5.0
-"""Time allowed for a worker to exit after its pipe was closed."""
-
-_LEAVING_SECONDS = 3.0
-"""Time for idle workers to exit by themselves, which releases their named semaphores (tqdm makes some)."""
+"""Time for a worker to exit after its pipe was closed, which releases its named semaphores (tqdm makes some)."""
 
 
 class Processes:
@@ -27,25 +28,22 @@ class Processes:
     Args:
         jobs: number of workers.
         gpus: number of GPUs of the machine; each worker sees one of them, assigned in turn.
+        preload: modules that are imported once, before the first worker is forked.
     """
 
     name = "worker processes"
 
-    def __init__(self, jobs: int, gpus: int = 0):
-        self.room, self._gpus = jobs, gpus
+    def __init__(self, jobs: int, gpus: int = 0, preload: Sequence[str] = PRELOAD):
+        self.room, self._gpus, self._context = jobs, gpus, _context(gpus, preload)
         self._workers: list[_Worker | None] = [None] * jobs
 
     def submit(self, function: Function, payload: str) -> "Future[str]":
         idle = next(n for n, worker in enumerate(self._workers) if worker is None or worker.future is None)
-        worker = self._workers[idle]
-        if worker is None or not worker.process.is_alive():
-            worker = self._workers[idle] = _Worker(idle % self._gpus if self._gpus else None)
-        worker.future = future = Future[str]()
-        try:
-            worker.pipe.send((function, payload))
-        except OSError:  # the worker has just died
-            worker.finish(Lost("a worker process died before it began"))
-            self._workers[idle] = None
+        worker, future = self._workers[idle], Future[str]()
+        if worker is None or not worker.takes(function, payload, future):  # it died while idle
+            worker = self._workers[idle] = _Worker(self._context, idle % self._gpus if self._gpus else None)
+            if not worker.takes(function, payload, future):
+                future.set_exception(Lost("a worker process died before it began"))
         return future
 
     def poll(self, seconds: float) -> None:
@@ -60,7 +58,7 @@ class Processes:
             if worker.future:
                 worker.process.kill()
             worker.pipe.close()  # an idle worker exits at the end of its pipe
-        until = time.monotonic() + _LEAVING_SECONDS
+        until = time.monotonic() + _ENDING_SECONDS
         for worker in workers:
             worker.process.join(max(0.0, until - time.monotonic()))
             worker.process.kill()
@@ -71,12 +69,25 @@ class Processes:
 class _Worker:
     """A process, the pipe to it, and the future of its current task, if any."""
 
-    def __init__(self, gpu: int | None):
+    def __init__(self, context: SpawnContext | ForkServerContext, gpu: int | None):
         self.future: Future[str] | None = None
-        self.pipe, theirs = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_work, args=(theirs, gpu))
-        self.process.start()
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, gpu))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: no Ctrl-C during imports
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that the pipe closes when the process ends
+
+    def takes(self, function: Function, payload: str, future: "Future[str]") -> bool:
+        """Send it a task; False if the process has ended."""
+        try:
+            self.pipe.send((function, payload))
+        except OSError:
+            return False
+        self.future = future
+        return True
 
     def receive(self) -> None:
         """Take a result or an error from the pipe; a closed pipe means that the process has ended."""
@@ -95,6 +106,20 @@ class _Worker:
             future.set_result(what)
         else:
             future.set_exception(what)
+
+
+def _context(gpus: int, preload: Sequence[str]) -> SpawnContext | ForkServerContext:
+    """How workers are started.
+
+    Forking a process whose torch threads have run can deadlock, and its children cannot use CUDA. The fork server runs
+    no threads of torch: it imports the modules once; workers are forked from it in a fraction of a second and share its
+    memory. With GPUs, and on systems other than Linux, whose libraries may not survive a fork, workers are spawned.
+    """
+    if gpus or sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
 
 
 def _ended(code: int) -> str:

@@ -3,6 +3,7 @@
 Ray's own retries and result storage are not used: lost work is submitted again and resumes from its checkpoint.
 """
 
+import importlib.util
 import os
 import socket
 import warnings
@@ -22,6 +23,7 @@ from harness.values import HarnessError, first_line
 _REACH_SECONDS = 5.0
 _STORE_BYTES = 100 << 20
 """Object store size of a local cluster; small, because almost nothing is put into it."""
+_FULL = (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError)
 
 
 class OnRay:
@@ -46,7 +48,11 @@ class OnRay:
 
     def submit(self, function: Function, payload: str) -> "Future[str]":
         task = ray.remote(**self._options)(function)
-        future = self._tasks[task.remote(payload)] = Future[str]()
+        try:
+            reference = task.remote(payload)  # payloads above 100 kB go through the object store
+        except _FULL as error:
+            raise _full(error) from error
+        future = self._tasks[reference] = Future[str]()
         return future
 
     def poll(self, seconds: float) -> None:
@@ -59,15 +65,17 @@ class OnRay:
                 future.set_result(ray.get(reference))
             except ray.exceptions.RayTaskError as error:  # raised by the function itself
                 future.set_exception(error.cause if isinstance(error.cause, Exception) else error)
-            except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
-                raise HarnessError(
-                    f"Ray's object store is full, make room on its nodes: {first_line(error)}"
-                ) from error
+            except _FULL as error:
+                raise _full(error) from error
             except ray.exceptions.RayError as error:
                 future.set_exception(Lost(f"a worker of Ray's was lost: {first_line(error)[:200]}"))
 
     def close(self) -> None:
         ray.shutdown()
+
+
+def _full(error: Exception) -> HarnessError:
+    return HarnessError(f"Ray's object store is full, make room on its nodes: {first_line(error)}")
 
 
 def _start(address: str) -> None:
@@ -82,6 +90,8 @@ def _start(address: str) -> None:
         options["address"] = address
     if address.startswith("ray://"):
         _reach(address)
+        if importlib.util.find_spec("grpc") is None:
+            raise HarnessError(f"RAY={address} needs the package grpcio, which is not installed: make extras")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -26,6 +26,8 @@ from harness.values import HarnessError, SpecError
 _LOOK_SECONDS = 5.0
 """Interval between queries to Slurm, which serves many users."""
 _YEAR_MINUTES = 365 * 24 * 60
+_WARNED_SECONDS = 60
+"""Warning before a job's time limit, for a checkpoint; a quarter of shorter limits. Slurm checks twice a minute."""
 
 Batch = list["tuple[str, Future[str]]"]
 
@@ -61,13 +63,14 @@ class Slurm:
         options = {name: value for name, value in where.slurm.items() if name != "time"}
         if gpus and "gres" not in options:
             options["gres"] = "gpu:1"
+        limit = minutes(where.slurm.get("time", "60"))
         self._executor.update_parameters(
             cpus_per_task=threads,
             job_name="harness",
-            signal_delay_s=60,
+            signal_delay_s=min(_WARNED_SECONDS, 15 * limit),
             stderr_to_stdout=True,
             additional_parameters=options,
-            time=minutes(where.slurm.get("time", "60")),
+            time=limit,
         )
 
     def submit(self, function: Function, payload: str) -> "Future[str]":

@@ -14,25 +14,28 @@ import pytest
 import harness.execution.execute
 import harness.execution.progress
 from harness.data.load import load
+from harness.execution import patience
 from harness.execution.engines import task
 from harness.execution.engines.engine import Lost
 from harness.execution.engines.task import Answer, Local, Task
 from harness.execution.execute import Outcome
 from harness.execution.following import Follower, lifeline
 from harness.execution.progress import Board
+from harness.execution.run import run_folder
 from harness.execution.stopping import Stop
 from harness.plans.experiment import Design
 from harness.plans.plan import Plan
 from harness.plans.spec import Circumstances, RunSpec
-from harness.records import journal
-from harness.records.events import Event
+from harness.records import holding, journal
+from harness.records.events import Event, Finished
+from harness.records.holding import Holder
 from harness.training.build import device_data
 from harness.values import HarnessError
 from tests.harness.execution.engines import undrawn
-from tests.harness.execution.engines.conftest import Numbers, calm, images, make_grid, numbers, planned
+from tests.harness.execution.engines.conftest import Numbers, calm, images, make_calmly, make_grid, numbers, planned
 from tests.harness.runs import write
 
-__all__ = ["calm", "images", "make_grid"]
+__all__ = ["calm", "images", "make_calmly", "make_grid"]
 
 
 @pytest.fixture
@@ -80,6 +83,9 @@ class Lossy:
         if after is None:
             future.set_result(answer)
         else:
+            for spec in given.specs:  # what a worker leaves that is killed
+                left = Holder(host="here", kernel=holding._kernel(), process=1, token=str(self.attempts))
+                (run_folder(self.root, spec) / holding.NAME).write_text(left.model_dump_json())
             future.set_exception(Lost("a worker was lost"))
         return future
 
@@ -114,14 +120,38 @@ def test_work_that_is_lost_goes_on_from_its_checkpoint(
     assert not re.search(r"[3-9] running", said)  # what waits to be handed in again does not run
 
 
+def _finished(root: Path) -> int:
+    ends = [journal.read(path.parent)[-1] for path in root.glob(f"runs/*/*/{journal.NAME}")]
+    return sum(isinstance(end, Finished) for end in ends)
+
+
 def test_work_that_gets_no_further_is_given_up(
-    lossy: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lossy: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After three attempts in a row, as where memory never suffices; the other runs are made."""
-    monotonous = [0] * 9
-    engine, outcome = lossy([*monotonous])
-    assert (engine.attempts, len(outcome.failed), len(list(tmp_path.glob("runs/*/*/journal.jsonl")))) == (12, 1, 3)
-    assert "a worker was lost; 3 attempts in a row got no further\n" in capsys.readouterr().out
+    """After five attempts in a row, as where memory never suffices; the other runs are made."""
+    monkeypatch.setattr(patience, "LEAST_SECONDS", 0.0)
+    engine, outcome = lossy([1, *[None] * 3, *[1] * 9])
+    assert (engine.attempts, len(outcome.failed), _finished(tmp_path)) == (4 + 5, 1, 3)
+    assert "a worker was lost; no progress in 5 attempts in a row\n" in capsys.readouterr().out
+
+
+def test_workers_that_are_lost_before_they_begin_lose_no_run(
+    lossy: Callable[..., Any], calm: Numbers, tmp_path: Path
+) -> None:
+    """Nineteen in a row, as while somebody kills whatever starts: none of the runs is to blame."""
+    engine, outcome = lossy([0] * 19)
+    assert (engine.attempts, outcome) == (19 + 4, Outcome())
+    assert numbers(tmp_path) == calm
+
+
+def test_where_no_worker_ever_begins_the_command_ends(
+    lossy: Callable[..., Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After twenty in a row, and one more for each run that is left."""
+    monkeypatch.setattr(patience, "LEAST_SECONDS", 0.0)
+    engine, outcome = lossy([0] * 99)
+    assert (engine.attempts, len(outcome.failed)) == (20 + 3, 4)
+    assert "a worker was lost; 20 workers in a row were lost before they began\n" in capsys.readouterr().out
 
 
 def test_seeds_of_a_stack_go_on_together(lossy: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A grid of tiny runs of real digits, which workers can load: made once in this process, compared with every engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,8 +58,9 @@ class Courier:
         return True
 
 
-def planned(jobs: Any = 1, **changes: Any) -> Plan:
-    return plan(EXPERIMENT, Machine("cpu", False, 1), changes={"jobs": jobs, **changes})
+def planned(jobs: Any = 1, seeds: int = 2, variants: Sequence[str] = (), **changes: Any) -> Plan:
+    machine = Machine("cpu", False, 1)
+    return plan(EXPERIMENT, machine, seeds=seeds, variants=variants, changes={"jobs": jobs, **changes})
 
 
 def numbers(root: Path) -> Numbers:
@@ -98,13 +99,23 @@ def make_grid(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Numbers:
-    """What the grid comes to in this process, one run after the other."""
-    root = tmp_path_factory.mktemp("calm")
-    (root / "data").symlink_to(images)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(harness.execution.execute, "Courier", lambda *_: Courier())
-        patched.setattr(write, "write_artifacts", lambda *_: {})
-        complete, datasets = check(planned(), root)
-        assert execute(complete, datasets, cast("Tracker", None), root, 0) == Outcome()
-    return numbers(root)
+def make_calmly(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Callable[..., Numbers]:
+    """make_calmly(**changes): what the grid comes to in this process, one run after the other."""
+
+    def make(**changes: Any) -> Numbers:
+        root = tmp_path_factory.mktemp("calm")
+        (root / "data").symlink_to(images)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(harness.execution.execute, "Courier", lambda *_: Courier())
+            patched.setattr(write, "write_artifacts", lambda *_: {})
+            complete, datasets = check(planned(**changes), root)
+            assert execute(complete, datasets, cast("Tracker", None), root, 0) == Outcome()
+        return numbers(root)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def calm(make_calmly: Callable[..., Numbers]) -> Numbers:
+    """The grid as it is."""
+    return make_calmly()

@@ -19,7 +19,7 @@ from tests.harness.execution.engines import work
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Processes]:
-    engine = Processes(2)
+    engine = Processes(2, preload=())
     yield engine
     engine.close()
 
@@ -57,8 +57,7 @@ def test_a_worker_that_was_killed_while_idle_is_replaced(two: Processes) -> None
     before = done(two, two.submit(work.who, "a"))[0]
     worker = psutil.Process(int(before.split()[1]))
     worker.kill()
-    while any(child.pid == worker.pid for child in multiprocessing.active_children()):  # its threads die one by one
-        time.sleep(0.01)
+    assert psutil.wait_procs([worker], timeout=10)[0]
     assert done(two, two.submit(work.who, "a"))[0] != before
 
 
@@ -93,7 +92,8 @@ def test_workers_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
         "from harness.execution.engines.processes import Processes\n"
         "from tests.harness.execution.engines import work\n"
         "if __name__ == '__main__':\n"
-        f"    engine = Processes(1)\n    engine.submit(work.wait_for_ever, {str(said)!r})\n    engine.poll(60)\n"
+        "    engine = Processes(1, preload=())\n"
+        f"    engine.submit(work.wait_for_ever, {str(said)!r})\n    engine.poll(60)\n"
     )
     (tmp_path / "program.py").write_text(program)
     root = Path(__file__).parents[4]

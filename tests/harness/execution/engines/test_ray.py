@@ -4,7 +4,9 @@
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,11 @@ from harness.execution.engines.where import Where, on_ray, start
 from harness.execution.execute import Outcome
 from harness.plans.spec import Circumstances
 from harness.values import HarnessError
+from tests.harness.execution.engines import work
 from tests.harness.execution.engines.conftest import Numbers, numbers
+from tests.harness.execution.engines.ray_here import ray_nodes
 
+ROOT = Path(__file__).resolve().parents[4]
 AROUND = Circumstances(device="cpu", threads=1, memory_format="channels_last", step="eager", jobs="ray")
 
 
@@ -32,16 +37,58 @@ def test_runs_on_three_nodes_are_the_same_runs(
     make_grid: Callable[..., Outcome], calm: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster of three nodes on this machine, found by its address."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
+    with ray_nodes(3) as cluster:
         monkeypatch.setenv("RAY_ADDRESS", str(cluster.address))
         assert make_grid(on_ray("auto", ""), jobs="ray") == Outcome()
-    finally:
-        cluster.shutdown()
+    assert numbers(tmp_path) == calm
+
+
+_FILL = """
+import pathlib, sys, time, ray
+
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+kept = []
+try:
+    while len(kept) < 200:
+        kept.append(ray.put(b"x" * (1 << 20)))
+except ray.exceptions.RayError as error:
+    pathlib.Path(sys.argv[2]).write_text(type(error).__name__)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[str]:
+    """The address of a cluster whose object store another program has filled, and no disk to move objects to."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_local_fs_capacity_threshold", "0.0")
+        with ray_nodes(1, object_store_memory=80 << 20) as cluster:
+            said = folder / "said"
+            filling = subprocess.Popen([sys.executable, "-c", _FILL, str(cluster.address), str(said)], cwd=ROOT)
+            limit = time.monotonic() + 120
+            while not said.exists():
+                assert time.monotonic() < limit
+                assert filling.poll() is None
+                time.sleep(0.1)
+            yield str(cluster.address)
+            filling.kill()
+            filling.wait()
+
+
+@pytest.mark.engines
+def test_a_full_object_store(
+    make_grid: Callable[..., Outcome], calm: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs and their results are too small for it, so they are made; a task of megabytes, such as a stack of very many
+    seeds, is one line within seconds."""
+    with full(tmp_path) as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        engine, began = start(on_ray("auto", ""), AROUND, tmp_path), time.monotonic()
+        with pytest.raises(HarnessError, match=r"^Ray's object store is full, make room on its nodes: [^\n]*$"):
+            engine.submit(work.who, "x" * (2 << 20))
+        assert time.monotonic() - began < 15
+        engine.close()
+        assert make_grid(on_ray("auto", ""), jobs="ray") == Outcome()
     assert numbers(tmp_path) == calm
 
 

@@ -1,72 +1,31 @@
 """Debian's slurm-wlm on this machine (apt-get install slurm-wlm): jobs of a real scheduler; by `make test-engines`."""
 
-import shutil
-import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from harness.execution.engines.where import on_slurm
 from harness.execution.execute import Outcome
+from harness.records import holding, journal
+from harness.records.events import EpochDone, Event, Started
 from harness.values import HarnessError
+from tests.harness.execution.engines import slurm_here
 from tests.harness.execution.engines.conftest import Numbers, numbers
 
 pytestmark = [
     pytest.mark.engines,
-    pytest.mark.skipif(shutil.which("slurmctld") is None, reason="needs Debian's slurm-wlm"),
+    pytest.mark.skipif(slurm_here.MISSING is not None, reason=str(slurm_here.MISSING)),
 ]
-_CONF = """
-ClusterName=here
-SlurmctldHost={host}
-SlurmUser=root
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
-AuthType=auth/none
-CredType=cred/none
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-StateSaveLocation={folder}
-SlurmdSpoolDir={folder}
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-ReturnToService=2
-NodeName={host} CPUs=2 State=UNKNOWN
-PartitionName=here Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A scheduler and a node, of this machine alone, without accounting."""
-    folder = tmp_path_factory.mktemp("slurm")
-    free = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    ports = [each.getsockname()[1] for each in free]
-    for each in free:
-        each.close()
-    (folder / "slurm.conf").write_text(_CONF.format(host=socket.gethostname(), ports=ports, folder=folder))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-        running = [subprocess.Popen([name, "-D"], cwd=folder) for name in ("slurmctld", "slurmd")]
-        _until_idle()
+    with slurm_here.slurm(tmp_path_factory.mktemp("slurm")):
         yield
-        _until_idle()  # else a job's own daemon would wait for ever to tell the node's that it has ended
-        for process in running:
-            process.terminate()
-            process.wait()
-
-
-def _until_idle() -> None:
-    limit = time.monotonic() + 60
-    while "idle" not in subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True).stdout:
-        assert time.monotonic() < limit
-        time.sleep(0.2)
 
 
 def test_jobs_of_a_real_scheduler_make_the_same_runs(
@@ -81,3 +40,62 @@ def test_a_partition_that_does_not_exist_is_one_line(make_grid: Callable[..., Ou
     """As sbatch says it."""
     with pytest.raises(HarnessError, match=r"^SLURM: sbatch: error: .*invalid partition specified: gpuu"):
         make_grid(on_slurm("partition=gpuu"), jobs="slurm")
+
+
+LONG = {"seeds": 1, "variants": ("slow",), "data.image_size": 32, "epochs": 60}
+"""One run of a minute or more on one CPU."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_calmly: Callable[..., Numbers]) -> Numbers:
+    """That run, made in this process."""
+    return make_calmly(**LONG)
+
+
+def test_a_job_that_its_time_limit_ends_goes_on_from_its_checkpoint(
+    make_grid: Callable[..., Outcome], undisturbed: Numbers, tmp_path: Path
+) -> None:
+    """A minute is too short for it; what the first job made stays, and the next goes on behind it."""
+    assert make_grid(on_slurm("partition=here time=1"), jobs="slurm", **LONG) == Outcome()
+    assert numbers(tmp_path) == undisturbed
+    first, *later = sorted(path.stat().st_mtime for path in (tmp_path / "runs" / "slurm").glob("*_submitted.pkl"))
+    assert later
+    epochs = [event for event in events(tmp_path) if isinstance(event, EpochDone)]
+    assert [event.epoch for event in epochs] == list(range(1, 61))
+    assert first < epochs[0].time < later[0] < epochs[-1].time
+
+
+def test_a_job_that_is_requeued_goes_on_from_its_checkpoint(
+    make_grid: Callable[..., Outcome], undisturbed: Numbers, tmp_path: Path
+) -> None:
+    """As after a node that failed, or by its administrator; started again under its own number."""
+    said: list[str] = []
+    watching = threading.Thread(target=requeue_once, args=(tmp_path, said))
+    watching.start()
+    assert make_grid(on_slurm("partition=here time=10"), jobs="slurm", **LONG) == Outcome()
+    watching.join()
+    assert said == [""]
+    assert numbers(tmp_path) == undisturbed
+    assert sum(isinstance(event, Started) for event in events(tmp_path)) == 1
+    epochs = [event.epoch for event in events(tmp_path) if isinstance(event, EpochDone)]
+    assert epochs == list(range(1, 61))
+
+
+def events(root: Path) -> Sequence[Event]:
+    """Of the one run in a project."""
+    (path,) = root.glob(f"runs/*/*/{journal.NAME}")
+    return journal.read(path.parent)
+
+
+def requeue_once(root: Path, said: list[str]) -> None:
+    """Once its run has made five epochs; `said` receives what scontrol says."""
+    while sum(1 for path in root.glob(f"runs/*/*/{journal.NAME}") for _ in path.open()) < 6:
+        time.sleep(0.1)
+    assert list(root.glob(f"runs/*/*/{holding.NAME}"))
+    (job,) = {line.strip() for line in _said("squeue", "--noheader", "--array", "--format=%i").splitlines()}
+    said.append(_said("scontrol", "requeue", job))
+
+
+def _said(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout + done.stderr
