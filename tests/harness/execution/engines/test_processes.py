@@ -1,6 +1,5 @@
 """Worker processes: used again, replaced when they die, gone when the program is."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
