@@ -31,8 +31,9 @@ def score(tuned: Tuned, trial: Trial) -> float:
 
 def shown(tuned: Tuned, trial: Trial | None) -> str | None:
     """74.20; None where it diverged."""
-    lost = trial is None or trial.diverged
-    return None if lost else frames.unit(tuned.metric).plain(score(tuned, trial))
+    if trial is None or trial.diverged:
+        return None
+    return frames.unit(tuned.metric).plain(score(tuned, trial))
 
 
 def ranked(tuned: Tuned, scores: Mapping[str, float | None]) -> dict[str, str]:
