@@ -132,12 +132,14 @@ def project(folder: Path, readme: str) -> Reader:
 
 
 def _write_programs(here: Path, readme: str) -> None:
-    """The experiment and the metric that the README shows, a network of the reader's own, results from elsewhere."""
+    """The experiment, the model and the metric of the README, a network in a package, and results from elsewhere."""
     blocks: Sequence[str] = re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
     (experiment,) = (block for block in blocks if "EXPERIMENT = " in block)
-    (metric,) = (block for block in blocks if "@register" in block)
+    (model,) = (block for block in blocks if "from models import register" in block)
+    (metric,) = (block for block in blocks if "from harness.evidence.metrics import register" in block)
     written = {
         "experiments/nesterov.py": experiment,
+        "models/wide_cnn.py": model,
         "harness/evidence/metrics/mine.py": metric,
         "my_package/__init__.py": "",
         "my_package/nets.py": _NETS,

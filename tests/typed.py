@@ -53,6 +53,7 @@ LONG: Mapping[str, str] = {
     "make sync": "",
     "make list": "",
     "make list MODEL=resnet": "",
+    "make list MODEL=wide_cnn": "",
     "make data DATA=folder:PATH": "make data DATA=folder:path/to/images",
     "make lr-find EXP=resnet_onecycle": f"make lr-find EXP=resnet_onecycle {_PNG} VARIANTS=plain SET='{_SMALL}'",
     'make run EXP=resnet_onecycle DATA=folder:path/to/images SEEDS=2 VARIANTS=plain SET="epochs=2 batch_size=256 '
@@ -108,7 +109,6 @@ LONG: Mapping[str, str] = {
     "export MLFLOW_TRACKING_URI=http://mlflow.example:5000 MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=…":
         "export MLFLOW_TRACKING_URI=sqlite:///{here}/all.db MLFLOW_TRACKING_USERNAME=a MLFLOW_TRACKING_PASSWORD=b; "
         "make sync",
-    "python -m reports write growth": ".venv/bin/python -m reports write quickstart",
     "make bench": ".venv/bin/python -m tests.bench --quick",
     "make bench-grid": ".venv/bin/python -m tests.bench.grid 1 2 4 || test $? = 1  # slower than promised: too short",
     "make bench-growth": ".venv/bin/python -m tests.bench.growth --seeds 1 --out {here}",

@@ -5,6 +5,7 @@ uses them.
 """
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from harness.plans.spec import RunSpec
 
 HELP = "what make run would do, its time, cost and disk usage on this machine"
-START_SECONDS = 4.5
-"""Time to import and to open the store: `make run` with nothing left to do takes 4.3 to 4.5 s, measured by
-`make bench-growth` on two idle cores of an AMD EPYC."""
+STARTS = 3.0
+"""The start of a run command (imports, opening the store) takes so many times as long as the imports of this command:
+4.3 to 4.5 s (`make run` with nothing left to do, measured by `make bench-growth` on two idle cores of an AMD EPYC)
+and 1.4 s of processor time. On a busy machine both take longer."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -36,20 +38,21 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
         HarnessError: `make run` would refuse the plan, or a run fails within its first steps.
     """
     planned, asked = arguments.planned(chosen, root)
-    workers = arguments.workers(chosen)
+    workers, clock = arguments.workers(chosen), time.perf_counter()
     from harness.execution.check import check
     from harness.execution.forecast import forecasts
     from harness.execution.made import find_made
     from harness.execution.settle import settle
     from harness.plans.foresight import notes
 
+    start = STARTS * (time.perf_counter() - clock)
     planned, datasets = check(planned, root)
     made = [spec for spec in planned.runs if find_made(root, spec)]
     missing = [spec for spec in planned.runs if spec not in made]
     for line in [*described(planned, made), *notes(planned)]:
         print(line, flush=True)
     planned = settle(planned, datasets, root, asked) if missing else planned
-    for line in costs(planned, missing, forecasts(planned, datasets, missing, workers)):
+    for line in costs(planned, missing, forecasts(planned, datasets, missing, workers), start):
         print(line)
     return 0
 
@@ -74,8 +77,12 @@ def described(plan: "Plan", made: Sequence["RunSpec"]) -> list[str]:
     return said
 
 
-def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast"]) -> list[str]:
-    """Lines with the time, the core or GPU hours, and the disk usage of the missing runs."""
+def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast"], start: float) -> list[str]:
+    """Lines with the time, the core or GPU hours, and the disk usage of the missing runs.
+
+    Args:
+        start: seconds until the first run begins.
+    """
     if not missing:
         return ["time: none; every run is made"]
     around = plan.circumstances
@@ -85,7 +92,7 @@ def costs(plan: "Plan", missing: Sequence["RunSpec"], found: dict[str, "Forecast
         for variant, each in found.items()
     ]
     at_once = around.jobs if isinstance(around.jobs, int) else 1
-    total = START_SECONDS + sum(found[spec.variant].seconds for spec in missing) / at_once
+    total = start + sum(found[spec.variant].seconds for spec in missing) / at_once
     cores = int(around.threads) * at_once
     where = "a GPU" if on_gpu else f"{cores} of this machine's cores"
     order = "one run after the other" if at_once == 1 else f"{at_once} runs at once"

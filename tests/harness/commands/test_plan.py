@@ -39,19 +39,19 @@ def test_a_forecast_is_of_the_whole_run(
 
 def test_costs_are_the_sum_of_the_missing_runs(planned: Plan, spec: RunSpec) -> None:
     """Seconds of one run times the runs, and the start of the command; core hours by the threads."""
-    said = plan.costs(planned, planned.runs, {spec.variant: FOUND})
+    said = plan.costs(planned, planned.runs, {spec.variant: FOUND}, start=4.5)
     assert said == [
         "plain: 500 ms a step, 60 s a run",
         "time: about 2.1 min on 1 of this machine's cores, one run after the other; the report comes on top",
         "cost: about 0.035 core hours",
         "disk: about 4 MB in runs/, and at most as much again in MLflow's artifacts",
     ]
-    assert plan.costs(planned, [], {}) == ["time: none; every run is made"]
+    assert plan.costs(planned, [], {}, start=4.5) == ["time: none; every run is made"]
 
 
 def test_long_steps_have_no_exponent_and_one_hour_is_one(planned: Plan, spec: RunSpec) -> None:
-    slow = replace(FOUND, step_seconds=9.871, other_seconds=3600 - plan.START_SECONDS - 1184.52, steps=120, epochs=0)
-    said = plan.costs(planned, planned.runs[:1], {spec.variant: slow})
+    slow = replace(FOUND, step_seconds=9.871, other_seconds=3600 - 6 - 1184.52, steps=120, epochs=0)
+    said = plan.costs(planned, planned.runs[:1], {spec.variant: slow}, start=6)
     assert said[0] == "plain: 9,870 ms a step, 3,590 s a run"
     assert said[2] == "cost: about 1 core hour"
 
