@@ -124,7 +124,7 @@ def test_trials_are_scored_by_the_primary_metric_in_its_direction(
     plan: Plan, maker: Callable[..., Maker], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The lowest loss wins, also where it is far from the highest; the line has the metric's own unit."""
-    make = maker(lambda spec: 1.0 - near(0.05)(spec))
+    make = maker(lambda spec: 1.0 - (near(0.05)(spec) or 0.0))
     by_loss, _ = tune(scored_by(plan, "test_loss"), tmp_path, make)
     assert by_loss.tuned is not None
     best = by_loss.tuned.best("batch")
