@@ -27,6 +27,7 @@ from tests.harness.postgres import PASSWORD, Postgres, missing
 
 pytestmark = [
     pytest.mark.engines,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,6 +8,7 @@ from tests.chaos import grid
 
 
 @pytest.mark.engines
+@pytest.mark.timeout(3600)
 def test_a_disturbed_grid_ends_as_a_calm_one(tmp_path: Path) -> None:
     """Four runs, a worker killed every two seconds, a node of Ray, the command; Ctrl-C; all of it recorded once."""
     broken = [row for row in grid.rows(grid.REDUCED, tmp_path) if not row.kept]

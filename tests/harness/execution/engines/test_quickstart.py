@@ -17,7 +17,7 @@ from tests.bench.start_up import copy_project
 from tests.harness.execution.engines import slurm_here
 from tests.harness.execution.engines.ray_here import ray_nodes
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).resolve().parents[4]
 RUNS, NAME = 9, "quickstart"
 _OF_THE_MACHINE = ("seconds", "per_second", "memory", "run_id")

@@ -18,6 +18,7 @@ from tests.harness.execution.engines.conftest import Numbers, numbers
 
 pytestmark = [
     pytest.mark.engines,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(slurm_here.MISSING is not None, reason=str(slurm_here.MISSING)),
 ]
 
