@@ -11,7 +11,7 @@ import pytest
 import models
 from harness.__main__ import parser
 from harness.evidence import metrics
-from harness.plans.spec import Experiment
+from harness.plans.experiment import Experiment
 from harness.values import SpecError
 from tests import reader, typed
 
