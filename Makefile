@@ -1,17 +1,25 @@
 # Every target that needs packages sets up its environment first. Variables are passed to the program as environment
 # variables, quoted by the shell, so that neither make nor the shell interprets them.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS JOBS RAY RAY_GPU SLURM MODEL ALLOW PORT UPDATE RUN SECTIONS GPU FIGURES UNTIL MAX_SEEDS ROPE
+GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS JOBS RAY RAY_GPU SLURM ALLOW UPDATE FIGURES UNTIL MAX_SEEDS ROPE
 # Variables that only one target reads; with any other target, VARIANT or SEED is a typing error of VARIANTS or SEEDS.
 READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER
-READ_predict := IMAGES
+READ_list := MODEL
+READ_predict := RUN IMAGES
+READ_export := RUN
+READ_explain := RUN
+READ_reproduce := RUN
+READ_forget := RUN
+READ_ui := PORT
+READ_bench := GPU
+READ_chaos := SECTIONS
 READ_new := FROM
-READ_server := BACKEND ARTIFACTS AUTH HOSTS
+READ_server := PORT BACKEND ARTIFACTS AUTH HOSTS
 READ_migrate := FROM TO
 READ_prune := VARIANT OLDER YES
 GIVEN += $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal)))
 export $(GIVEN)
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,there are $(GIVEN); a field of the recipe is set as in SET="optimizer.lr=0.1")
+near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,there are $(GIVEN); a field of the recipe is set as in SET="model.name=resnet optimizer.lr=0.1")
 $(foreach name,$(filter-out $(GIVEN) PYTHON,$(TYPED)),$(error $(name) is not read by make $(MAKECMDGOALS); $(call near,$(name))))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 

@@ -4,6 +4,7 @@ A model from outside is registered under its full name when it is first requeste
 """
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,11 +30,18 @@ def builder(name: str) -> Callable[..., nn.Module]:
     """
     if name not in registry.names():
         if not outside.is_outside(name):
-            near = registry._nearest(name, names()) or outside.listed_as(name)
+            near = _unregistered(name) or registry._nearest(name, names()) or outside.listed_as(name)
             broken = f"; not imported: {'; '.join(families.BROKEN.values())}" if families.BROKEN else ""
             raise ModelError(f"`model.name` must be one of {', '.join(names())}, {FORMS}; got {name!r}{near}{broken}")
         registry.register(outside.find(name))
     return registry.builder(name)
+
+
+def _unregistered(name: str) -> str:
+    """A hint for models/<name>.py if the file was imported without registering that name; "" otherwise."""
+    if f"models.{name}" not in sys.modules:
+        return ""
+    return f"; models/{name}.py registers no model of that name: put @register above its function or class"
 
 
 def options(name: str) -> dict[str, bool | int | float | str]:

@@ -107,7 +107,13 @@ def _tables(external: External, found: Measured, comparisons: tuple[Comparison, 
         for seed, value in sorted(runs.items())
     ]
     title = f"{found.metric} {found.unit.sign}".rstrip()
-    return [*blocks, Heading("Runs"), Table(("variant", "seed", title), rows), Heading("Words"), words.table()]
+    return [
+        *blocks,
+        Heading("Runs"),
+        Table(("variant", "seed", title), rows),
+        Heading("Words"),
+        words.table(trained_elsewhere=True),
+    ]
 
 
 def _variants(found: Measured) -> Table:

@@ -42,6 +42,17 @@ WORDS = (
 )
 
 
-def table() -> Table:
+ELSEWHERE = {
+    "run": "One row of the table under Runs.",
+    "seed": "What the table calls a run's seed; what it decided in the program that trained is not known here.",
+    "points": "Percentage points: from 73% to 74% is one point.",
+    "calibration": None,
+}
+"""Words that mean something else, or None if they do not occur, where another program trained."""
+
+
+def table(*, trained_elsewhere: bool = False) -> Table:
     """The glossary as a table, in the order in which the words appear in a report."""
-    return Table(("word", "meaning"), WORDS)
+    changed = ELSEWHERE if trained_elsewhere else {}
+    rows = [(word, changed.get(word, meaning)) for word, meaning in WORDS]
+    return Table(("word", "meaning"), [row for row in rows if row[1] is not None])

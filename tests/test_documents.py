@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import harness.evidence.metrics.registry as metric_registry
 import models
-import models.registry as model_registry
 from harness.__main__ import parser
 from harness.evidence import metrics
+from harness.evidence.metrics import registry as metric_registry
 from harness.plans.experiment import Experiment
 from harness.values import SpecError
+from models import registry
 from tests import reader, typed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,7 @@ def test_every_relative_link_leads_to_a_file(document: Path) -> None:
 
 def test_readmes_experiment_model_and_metric_are_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block of Python can be pasted: the model gives logits, of grey images too; the metric judges."""
-    monkeypatch.setattr(model_registry, "_BUILDERS", dict(model_registry._BUILDERS))
+    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
     monkeypatch.setattr(metric_registry, "_METRICS", dict(metric_registry._METRICS))
     pasted: dict[str, object] = {"__name__": __name__}
     for block in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE):

@@ -71,7 +71,10 @@ def test_training_starts_with_settings_that_glibc_knows(makefile: Path) -> None:
     [
         (["run", "EXP=x", "SEED=3"], "*** SEED is not read by make run; did you mean SEEDS?.  Stop."),
         (["run", "EXP=x", "VARIANT=a"], "*** VARIANT is not read by make run; did you mean VARIANTS?.  Stop."),
-        (["run", "EXP=x", "LR=0.1"], '; a field of the recipe is set as in SET="optimizer.lr=0.1".  Stop.'),
+        (
+            ["run", "EXP=x", "LR=0.1"],
+            '; a field of the recipe is set as in SET="model.name=resnet optimizer.lr=0.1".  Stop.',
+        ),
         (["report", "CSV=a"], "*** CSV is not read by make report; there are EXP DATA SEEDS VARIANTS "),
         (["compare", "CSV=a", "YES=1"], "*** YES is not read by make compare; there are EXP DATA SEEDS VARIANTS "),
     ],

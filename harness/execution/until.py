@@ -119,9 +119,10 @@ def _refuse_other_looks(design: Design, folder: Path) -> None:
 def _warn_of_earlier_looks(folder: Path) -> None:
     others = [look for look in journal.read(folder) if not look.planned]
     if others:
+        often = "once" if len(others) == 1 else f"{len(others)} times"
         tqdm.write(
-            f"note: results were seen {len(others)} times outside the declared looks, which is not paid for: the error "
-            "may be above 5%"
+            f"note: results were seen {often} outside the declared looks, which is not paid for: the error may be "
+            "above 5%"
         )
 
 

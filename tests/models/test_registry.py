@@ -1,5 +1,7 @@
 """The registry: names to builders, and what it refuses."""
 
+import sys
+from types import ModuleType
 from typing import Literal
 
 import pytest
@@ -171,6 +173,15 @@ def test_a_model_that_gives_no_logits_or_fails_is_refused_once_the_images_size_i
             models.check(builder.__name__, sizes)
         assert str(caught.value).startswith(f"`model.name`: {builder.__name__} {said}")
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_file_of_models_that_registers_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commonest thing to forget."""
+    monkeypatch.setitem(sys.modules, "models.mine", ModuleType("models.mine"))
+    with pytest.raises(
+        models.ModelError, match=r"got 'mine'; models/mine\.py registers no model of that name: put @reg"
+    ):
+        models.builder("mine")
 
 
 @pytest.mark.usefixtures("own_registry")

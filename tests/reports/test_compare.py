@@ -43,6 +43,13 @@ def test_a_published_reports_own_runs_give_its_numbers(folder: Path) -> None:
         assert explain(comparison).replace("_", r"\_") in text
 
 
+def test_its_glossary_is_of_what_it_has(folder: Path) -> None:
+    """No numbers R1, no calibration, and nothing about how another program uses its seeds."""
+    glossary = (folder / "report.md").read_text().split("## Words")[1]
+    assert "| run | One row of the table under Runs. |" in glossary
+    assert not re.search(r"R1|calibration|randomness", glossary)
+
+
 def test_the_page_needs_nothing_beside_it(folder: Path) -> None:
     """Both pictures are inside, and nothing is loaded from elsewhere."""
     page = (folder / "report.html").read_text()

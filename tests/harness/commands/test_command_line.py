@@ -20,6 +20,7 @@ from harness.__main__ import main
 from harness.commands.arguments import seeds, whole_number
 from harness.execution.execute import Outcome
 from harness.plans import catalog
+from harness.plans.spec import DATASETS
 from harness.values import SpecError
 
 ROOT = Path(__file__).parents[3]
@@ -140,7 +141,7 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
          "(experiment 'norm_tuned', variant 'batch')"),
         (["quickstart", "--sed=2"], "unrecognized arguments: --sed=2 (see: make help)"),
         (["quickstart", "--data=digts"],
-         "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, folder:PATH, csv:PATH, "
+         f"`data.name` must be one of {', '.join(DATASETS)}, folder:PATH, csv:PATH, "
          "npz:PATH or torchvision/<name>; got 'digts'; "
          "did you mean 'digits'?"),
         (["broken"], "experiments/broken.py line 3: '(' was never closed; correct it and run again"),

@@ -9,6 +9,7 @@ from PIL import Image
 import harness.__main__ as command_line
 from harness.__main__ import main
 from harness.commands.data import sample
+from harness.plans.spec import DATASETS
 
 
 @pytest.fixture
@@ -62,13 +63,13 @@ def test_sizes_are_shown_even_where_images_cannot_be_read(root: Path, capsys: py
     ("arguments", "said"),
     [
         ([], "DATA must name a data set, as in: make data DATA=folder:PATH"),
-        (["--data=digts"], "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, folder:PATH, "
+        (["--data=digts"], f"`data.name` must be one of {', '.join(DATASETS)}, folder:PATH, "
          "csv:PATH, npz:PATH or torchvision/<name>; got 'digts'; did you mean 'digits'?"),
         (["--data=digits", "--set=epochs=2"], "SET must be of data's fields (name, title, image_size, mean, std, "
          "allow_missing_test_classes, validation_fraction, validation_seed, scored_on), as in data.image_size=32; got "
          "`epochs`"),
         (["--data=digits", "--set=data.image_size=4"], "`image_size` must be greater than or equal to 8; got 4"),
-        (["--data=npz:"], "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, folder:PATH, "
+        (["--data=npz:"], f"`data.name` must be one of {', '.join(DATASETS)}, folder:PATH, "
          "csv:PATH, npz:PATH or torchvision/<name>; got 'npz:'"),
     ],
 )  # fmt: skip

@@ -141,5 +141,5 @@ def test_a_look_in_between_is_said(
     """A report of three seeds, before: what it cost the error is said, and the looks' journal has it."""
     looks.note(tmp_path / "runs" / "tiny_trial", Look(time=1.0, seeds=(0, 1, 2), variants=("batch",), runs=3))
     until(plan, tmp_path, maker())
-    assert "note: results were seen 1 times outside the declared looks" in capsys.readouterr().out
+    assert "note: results were seen once outside the declared looks" in capsys.readouterr().out
     assert [look.planned for look in looks.read(tmp_path / "runs" / "tiny_trial")][:2] == [False, True]

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from harness.plans.hyperparameters import SGD, Adam, AdamW, Cosine, LRFinder, OneCycle, Step
+from harness.plans.hyperparameters import SGD, Adam, AdamW, Cosine, LRFinder, OneCycle, Optimizer, Step, kinds
 from harness.plans.overrides import apply, around, explain, parse
-from harness.plans.spec import Circumstances, Data, Model, Recipe, Transform
+from harness.plans.spec import DATASETS, Circumstances, Data, Model, Recipe, Transform
 from harness.values import SpecError
 
 DATA = Data(name="cifar10", title="CIFAR", image_size=32, mean=(0.5,), std=(0.2,), validation_fraction=0.1)
@@ -120,7 +120,8 @@ def test_no_change_is_the_same_recipe() -> None:
 
 
 MODEL_OPTION = "must be a valid boolean or a valid integer or a finite number or a valid string"
-DATA_NAME = "`data.name` must be one of digits, cifar10, cifar100, mnist, fashion_mnist, "
+OPTIMIZERS, CLASSES = ", ".join(kinds(Optimizer)), ", ".join(kind.__name__ for kind in kinds(Optimizer).values())
+DATA_NAME = f"`data.name` must be one of {', '.join(DATASETS)}, "
 DATA_NAME += "folder:PATH, csv:PATH, npz:PATH or torchvision/<name>"
 REFUSED = [
     ("epochs=0", "`epochs` must be greater than or equal to 1; got 0"),
@@ -140,7 +141,7 @@ REFUSED = [
     ("optimizer.lr=NaN", "`optimizer.lr` must be a finite number or 'find'; got nan"),
     ("optimizer.lr=find", "optimizer.lr is 'find', so lr_finder must be given (start_lr, end_lr, iterations)"),
     ("optimizer.name=adm",
-     "`optimizer.name` must be one of adam, adamw, sgd; got 'adm'; did you mean 'adam' or 'adamw'?"),
+     f"`optimizer.name` must be one of {OPTIMIZERS}; got 'adm'; did you mean 'adam' or 'adamw'?"),
     ("optimizer.name=adam optimizer.betas=[0.9]", "`optimizer.betas.1` must be given"),
     ("optimizer.name=adam optimizer.betas=[0.9,2]", "`optimizer.betas.1` must be less than 1; got 2"),
     ("optimizer.nesterov=true optimizer.momentum=0", "`optimizer`: nesterov needs a momentum above 0"),
@@ -227,8 +228,8 @@ def test_a_file_and_an_override_are_refused_alike(field: str, value: object) -> 
         (SGD, {"lr": 0.1, "xyz": 1}, "`xyz` is not a field; its fields: name, lr, momentum, nesterov, weight_decay"),
         (SGD, {}, "`lr` must be given"),
         (Model, {"name": "m", "norm": [1]}, "`norm` " + MODEL_OPTION.replace("finite", "valid") + "; got [1]"),
-        (Recipe, dict(RECIPE) | {"optimizer": "sgd"}, "`optimizer` must be one of Adam, AdamW, SGD; got 'sgd'"),
-        (Recipe, dict(RECIPE) | {"optimizer": {"lr": 1}}, "`optimizer.name` must be given, one of adam, adamw, sgd"),
+        (Recipe, dict(RECIPE) | {"optimizer": "sgd"}, f"`optimizer` must be one of {CLASSES}; got 'sgd'"),
+        (Recipe, dict(RECIPE) | {"optimizer": {"lr": 1}}, f"`optimizer.name` must be given, one of {OPTIMIZERS}"),
         (
             Recipe,
             dict(RECIPE) | {"optimizer": {"name": "adam", "lr": 1.0, "beta": 0}},
