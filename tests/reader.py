@@ -24,7 +24,7 @@ _OF_THE_TESTS = ("MAKE", "MFLAGS", "PYTEST", "MLFLOW_TRACKING", "PYTHONPATH")
 _NETS = """from torch import nn
 
 
-def make(in_channels: int, image_size: int, classes: int) -> nn.Module:
+def make(in_channels: int = 3, image_size: int = 32, classes: int = 10) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, classes))
 """
 _THEIRS = """import mlflow
@@ -160,7 +160,7 @@ def _write_images(here: Path) -> None:
 
     rows = ["path,label,split"]
     for root, ending in (("data/cifar10-png", "png"), ("data/cifar10-jpeg", "jpg"), ("path/to/images", "png")):
-        for part, each in (("train", 260), ("test", 8)):
+        for part, each in (("train", 300), ("test", 8)):
             for bright, name in enumerate(("dark", "bright")):
                 (here / root / part / name).mkdir(parents=True)
                 for n in range(each):

@@ -67,7 +67,7 @@ LONG: Mapping[str, str] = {
         f"make run EXP=norm_comparison SLURM=local SEEDS=3 {_ON_DIGITS}",
     "make run EXP=nesterov": "make run EXP=nesterov SEEDS=1 SET=epochs=1",
     "make run EXP=norm_comparison UNTIL=decided MAX_SEEDS=20":
-        f"make run EXP=norm_comparison UNTIL=decided MAX_SEEDS=2 {_PNG} VARIANTS=batch,group SET=epochs=1",
+        f"make run EXP=norm_comparison UNTIL=decided MAX_SEEDS=7 {_PNG} VARIANTS=batch,group SET=epochs=1",
     'make run EXP=augmentation_ablation DATA=digits SET="model.name=torchvision/mobilenet_v3_small optimizer.lr=1e-3 '
     'lr_finder=null epochs=2"':
         "make run EXP=augmentation_ablation DATA=digits SEEDS=1 VARIANTS=none SET='model.name="
