@@ -121,8 +121,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> reader.Reader:
 def test_the_installed_command_works_in_a_clean_environment_and_an_empty_folder(clean: reader.Reader) -> None:
     """pip installs every package anew; then the README's commands, and those that show what they made."""
     empty = clean.here.parent / "empty"
-    shown = [f"harness {verb} EXP=my_question" for verb in ("report", "results", "plan")]
-    for command in (*(instead or command for command, instead in typed.INSTALLED.items()), *shown):
+    for command in (*(instead or command for command, instead in typed.INSTALLED.items()), *typed.SHOWN):
         done = clean.types(command, empty)
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}"
     assert "site-packages" in clean.types("python -c 'import harness; print(harness.__file__)'", empty).stdout

@@ -138,6 +138,13 @@ INSTALLED: Mapping[str, str] = {
 }
 """By `make test-documents` too: in an empty folder, in a new environment that holds nothing."""
 
+SHOWN = (
+    "harness report EXP=my_question",
+    "harness results EXP=my_question",
+    f"harness plan EXP=my_question {_ON_DIGITS} SEEDS=3",
+)
+"""After them: what shows the runs that they have made, and what more would take."""
+
 INSIDE: Mapping[str, str] = {
     "export BACKEND=postgresql://mlflow@127.0.0.1/mlflow PGPASSWORD=…":
         "make server ARTIFACTS=/srv/harness-artifacts AUTH=1 HOSTS=mlflow.example",
