@@ -110,7 +110,7 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["quickstart", "--set=batch_size=0"], "`batch_size` must be greater than or equal to 1; got 0"),
         (["quickstart", "--set=batch_size=1439"],
          "`batch_size` must be 1..1438, the training images of 'digits'; got 1439"),
-        (["quickstart", "--set=device=tpu"], r"`device` must match '^(auto|cpu|mps|cuda(:\d+)?)$'; got 'tpu'"),
+        (["quickstart", "--set=device=tpu"], "`device` must be auto, cpu, mps, cuda or cuda:<number>; got 'tpu'"),
         (["quickstart", "--set=device=cuda:99"],
          "`device` 'cuda:99' is not on this machine ({cuda} of its kind); use device=cpu or auto"),
         (["quickstart", "--set=model.norm=group"],
