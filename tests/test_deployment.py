@@ -32,8 +32,9 @@ def test_the_compose_file_starts_what_it_says() -> None:
     assert {"postgres", "mlflow", "ray-head", "ray-worker"} <= set(services)
     assert [name for name, service in services.items() if "ports" in service] == ["mlflow"]
     assert {"BACKEND", "ARTIFACTS", "AUTH", "HOSTS"} <= variables() & set(services["mlflow"]["environment"])
-    secrets = re.findall(r"\w*PASSWORD: (.*)", text)
-    assert len(secrets) == 4
+    secrets = re.findall(r"\w*(?:PASSWORD|TOKEN): (.*)", text)
+    assert len(secrets) == 5
+    assert all(services[name]["environment"]["RAY_AUTH_MODE"] == "token" for name in services if "ray" in name)
     assert all(value.startswith("${") for value in secrets)
 
 

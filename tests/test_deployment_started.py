@@ -32,7 +32,7 @@ pytestmark = [
 ]
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "deployment"
-ADMIN = "adm1n-passw0rd"
+ADMIN, TOKEN = "adm1n-passw0rd", "0123456789abcdef" * 4
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def by_units(folder: Path, postgres: Postgres, port: int) -> dict[str, Service]:
         "PORT": str(port),
         "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN,
     }
-    node = {"NODE_IP": "127.0.0.1", "HEAD_IP": "127.0.0.1"}
+    node = {"NODE_IP": "127.0.0.1", "HEAD_IP": "127.0.0.1", "RAY_AUTH_TOKEN": TOKEN}
     return {
         "server": unit("mlflow-server", server),
         "head": unit("ray-head", node),
@@ -99,7 +99,7 @@ def by_compose(folder: Path, postgres: Postgres, port: int) -> dict[str, Service
         "/artifacts": str(folder / "artifacts"),
         "ray-head:": "127.0.0.1:",
     }
-    given = {"POSTGRES_PASSWORD": PASSWORD, "ADMIN_PASSWORD": ADMIN}
+    given = {"POSTGRES_PASSWORD": PASSWORD, "ADMIN_PASSWORD": ADMIN, "RAY_TOKEN": TOKEN}
     server = container("mlflow", given, here)
     return {
         "server": Service(server.command, server.variables | {"PORT": str(port)}),
@@ -167,7 +167,8 @@ def test_what_is_started_makes_a_grid(
         pytest.skip("another Ray head runs on this machine")
     project, uri = copy_project(ROOT, tmp_path), ""
     temporary = Path("/tmp") / f"ray-{os.getpid()}"  # a socket's path is short
-    monkeypatch.setenv("RAY_TMPDIR", str(temporary))
+    for name, value in (("TMPDIR", str(temporary)), ("AUTH_MODE", "token"), ("AUTH_TOKEN", TOKEN)):
+        monkeypatch.setenv(f"RAY_{name}", value)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
         postgres = stack.enter_context(Postgres())

@@ -97,9 +97,10 @@ def _start(address: str) -> None:
             warnings.simplefilter("ignore")
             ray.init(**options)
     except Exception as error:  # any error means that the cluster is not available
-        raise HarnessError(
-            f"RAY={address}: {first_line(error)[:300]}; start a cluster there, or take RAY=local"
-        ) from error
+        step = "start a cluster there, or take RAY=local"
+        if "AuthToken" in str(error):
+            step = "export RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN as the cluster's head has it"
+        raise HarnessError(f"RAY={address}: {first_line(error)[:300]}; {step}") from error
 
 
 def _reach(address: str) -> None:
