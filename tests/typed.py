@@ -82,15 +82,17 @@ LONG: Mapping[str, str] = {
         "make run EXP=quickstart DATA=npz:path/to/images.npz SEEDS=1 VARIANTS=batch SET=epochs=1",
     f'make run EXP=norm_tuned {_PNG} SET="{_TITLED}"':
         f'make run EXP=norm_tuned {_PNG} SEEDS=1 VARIANTS=batch SET="{_TITLED} epochs=1"',
+    f'make run EXP=norm_by_dropout SEEDS=6 {_PNG} SET="{_TITLED}"':
+        f'make run EXP=norm_by_dropout SEEDS=1 VARIANTS=batch_0,group_0 {_PNG} SET="{_TITLED} epochs=1"',
     f'make run EXP=resnet_onecycle SEEDS=1 VARIANTS=plain {_JPEG} SET="{_JPEG_TITLED}"':
         f'make run EXP=resnet_onecycle SEEDS=1 VARIANTS=plain {_JPEG} SET="{_JPEG_TITLED} {_SMALL}"',
     f'make run EXP=resnet_94 SEEDS=1 {_JPEG} SET="{_JPEG_TITLED} threads=1 step=eager"':
         f'make run EXP=resnet_94 SEEDS=1 {_JPEG} VARIANTS=tuned SET="{_JPEG_TITLED} threads=1 step=eager epochs=1 '
         'model.width=16"',
-    f'make run EXP=resnet_dropout SEEDS=1 {_JPEG} SET="{_JPEG_TITLED} optimizer.lr=0.01 lr_finder=null epochs=2 '
-    'threads=1"':
-        f'make run EXP=resnet_dropout SEEDS=1 {_JPEG} SET="{_JPEG_TITLED} optimizer.lr=0.01 lr_finder=null epochs=2 '
-        'threads=1 model.width=16"',
+    f'make run EXP=resnet_dropout UNTIL=decided MAX_SEEDS=14 {_PNG} SET="{_TITLED} model.width=16 epochs=5 '
+    'optimizer.lr=0.03 lr_finder=null"':
+        f'make run EXP=resnet_dropout UNTIL=decided MAX_SEEDS=7 {_PNG} VARIANTS=none,dropout_10 SET="{_TITLED} '
+        'model.width=8 epochs=1 optimizer.lr=0.03 lr_finder=null"',
     f'make run EXP=augmentation_ablation {_JPEG} SET="{_JPEG_TITLED} model.name=norm_cnn optimizer.lr=0.01 '
     'lr_finder=null epochs=2 threads=1 step=compiled"':
         f'make run EXP=augmentation_ablation {_JPEG} SEEDS=1 VARIANTS=none SET="{_JPEG_TITLED} model.name=norm_cnn '

@@ -212,7 +212,7 @@ def test_the_ui_answers_on_this_machine_only(tmp_path: Path, monkeypatch: pytest
     assert store.serve_ui(tmp_path, 5001) == 3
     opened, command = commands
     assert opened == [f"sqlite:///{tmp_path / 'mlflow.db'}"]
-    given = dict(zip(command[4::2], command[5::2], strict=True))
+    given = dict(zip(command[7::2], command[8::2], strict=True))  # after the keeper and `mlflow server`
     assert given == {
         "--backend-store-uri": opened[0],
         "--workers": "1",
@@ -235,7 +235,7 @@ from harness.tracking import store
 
 real = subprocess.Popen
 command = ["sh", "-c", "sleep 600 & echo $!; wait"]
-subprocess.Popen = lambda _, **rest: real(command, **rest)
+subprocess.Popen = lambda keeper, **rest: real([*keeper[:3], *command], **rest)  # in place of `mlflow server`
 store.connect = lambda *_: None
 sys.exit(store.serve_ui(Path("."), 5001))
 """
