@@ -42,7 +42,7 @@ def test_the_compose_file_starts_what_it_says() -> None:
 def test_a_unit_is_one(name: str) -> None:
     """Its sections and its command; it runs as a user of its own."""
     unit = configparser.RawConfigParser(strict=False)
-    unit.optionxform = str  # pyright: ignore[reportAttributeAccessIssue]
+    unit.optionxform = str  # pyright: ignore[reportAttributeAccessIssue] as its documentation says
     unit.read(FOLDER / name)
     assert unit.sections() == ["Unit", "Service", "Install"]
     assert unit["Service"]["User"] == "harness"

@@ -46,7 +46,7 @@ class Service:
 def unit(name: str, given: dict[str, str]) -> Service:
     """A systemd unit, its EnvironmentFile with `given`; the checkout's environment in place of /srv/harness's."""
     parsed = configparser.RawConfigParser(strict=False)
-    parsed.optionxform = str  # pyright: ignore[reportAttributeAccessIssue]
+    parsed.optionxform = str  # pyright: ignore[reportAttributeAccessIssue] as its documentation says
     parsed.read(FOLDER / f"{name}.service")
     section = parsed["Service"]
     variables = dict(pair.split("=", 1) for pair in section.get("Environment", "").split()) | given

@@ -12,7 +12,7 @@ def save(
     path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 8), colour: object = RED, **options: object
 ) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, colour).save(path, **options)  # pyright: ignore[reportArgumentType]
+    Image.new(mode, size, colour).save(path, **options)  # pyright: ignore[reportArgumentType] a colour fits its mode
     return path
 
 

@@ -1,5 +1,6 @@
 """A plan of three seeds, its execution in a temporary folder, and stand-ins for training and for the courier."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.harness import runs
 
 
 @dataclass
-class StandIn:
+class StandIn(ABC):
     """In place of training: writes the journal of a run; `events` decides its content."""
 
     root: Path
@@ -45,8 +46,9 @@ class StandIn:
             runs.write(folder, self.events(spec, plan.design))
         return Outcome()
 
+    @abstractmethod
     def events(self, spec: RunSpec, design: Design) -> list[Event]:
-        raise NotImplementedError
+        """What the run's journal holds."""
 
     def begun(self, spec: RunSpec, design: Design) -> Started:
         """The first event of a run."""

@@ -148,7 +148,7 @@ def test_an_unknown_primary_metric_lists_all_and_the_nearest(name: str, near: st
 )
 def test_a_metric_that_gives_no_number_says_so(found: object, said: str) -> None:
     """Of made-up logits, before anything trains, and of a run's own."""
-    mine = Metric("mine", lambda logits, targets: found, True, True, 2)  # pyright: ignore[reportArgumentType]
+    mine = Metric("mine", lambda logits, targets: found, True, True, 2)  # pyright: ignore[reportArgumentType] no number
     line = f"metric 'mine' ({__name__.replace('.', '/')}.py) {said}"
     assert mine.problem(3) == line
     with pytest.raises(SpecError) as caught:
