@@ -25,7 +25,7 @@ def variants_table(selection: Selection) -> Table:
         measures.insert(0, ("validation accuracy %", "validation_accuracy", 2))
         measures.append(("test accuracy %, chosen epoch", "chosen_test_accuracy", 2))
         caption += " Chosen epoch: each run's best by the validation images, which are not used for results."
-    caption += f" Train: over the last epoch's augmented images, during training.{smoothing(selection)}"
+    caption += f" Train: over the last epoch's images as they were trained on, during training.{smoothing(selection)}"
     caption += " Best on test: each run's best epoch by the test images themselves, which is biased upwards."
     rows = [
         (

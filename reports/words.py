@@ -6,7 +6,7 @@ WORDS = (
     ("run", "One training of one network from scratch. R1, R2, … are listed under Runs."),
     ("seed", "The number that decides all randomness of a run: initial weights, order of the images, augmentation."),
     ("pair", "A run of a variant and a run of the baseline with the same seed. Their difference is what is tested."),
-    ("points", "Percentage points of accuracy: from 73% to 74% is one point."),
+    ("points", "Percentage points: from 73% to 74% is one point."),
     ("±", "The standard deviation over seeds: how far single runs lie from their mean."),
     (
         "p",

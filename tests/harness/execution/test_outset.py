@@ -42,18 +42,18 @@ def _on_threads(plan: Plan, threads: int) -> Plan:
 def test_runs_that_could_not_be_compared_are_refused_before_they_train(
     go: Callable[..., Outcome], plan: Plan, tmp_path: Path
 ) -> None:
-    """One seed made with one thread, two to be made with two: said before the first step, unless it is allowed."""
+    """One seed made in one memory format, two to be made in another: said before the first step, unless allowed."""
     assert go(plan=replace(plan, runs=plan.runs[:1])) == Outcome()
-    two = _on_threads(plan, 2)
+    other = replace(plan, circumstances=plan.circumstances.model_copy(update={"memory_format": "contiguous"}))
     with pytest.raises(SpecError) as refused:
-        go(plan=two)
+        go(plan=other)
     assert str(refused.value) == (
         "1 runs of tiny_trial are made already, and a report would refuse to compare them with new ones (circumstances."
-        "threads 1 → 2): undo that change, remove runs/tiny_trial to make all runs again, or allow the difference "
-        'with ALLOW="circumstances.threads"'
+        "memory_format channels_last → contiguous): undo that change, remove runs/tiny_trial to make all runs again, "
+        'or allow the difference with ALLOW="circumstances.memory_format"'
     )
     assert ends(tmp_path, plan) == ["finished", "nothing", "nothing"]
-    assert go(plan=two, allowed=("circumstances",)) == Outcome()
+    assert go(plan=other, allowed=("circumstances",)) == Outcome()
 
 
 def test_later_seeds_of_all_variants_may_be_made_otherwise(

@@ -56,10 +56,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "harness", "run", "tiny", *arguments]
-    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(project / "compiled")}  # half the second start's time
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=project, env=environment, text=True, start_new_session=True, **pipes)
+    return subprocess.Popen(command, cwd=project, text=True, start_new_session=True, **pipes)
 
 
 def after_an_epoch(running: subprocess.Popen[str]) -> str:

@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
+import harness.tracking.delivery
 import harness.tracking.sync
 from harness.plans.experiment import Design
 from harness.records.events import Event
@@ -128,9 +129,16 @@ def test_sync_brings_what_is_missing_and_says_what_changed(
 
 
 def test_sync_goes_on_after_a_run_that_cannot_be_delivered(
-    courier: Courier, project: Tracker, named: list[Event], tmp_path: Path, said: list[str]
+    courier: Courier,
+    project: Tracker,
+    named: list[Event],
+    tmp_path: Path,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A plan that was torn by hand and a run that another process delivers cost the others nothing."""
+    monkeypatch.setattr(harness.tracking.delivery, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(harness.tracking.sync, "_PAUSE_SECONDS", 0.1)
     folders = [run_folder(tmp_path, named, seed, 5) for seed in (0, 1)]
     (folders[0].parent / "plan.json").write_text("{")
     with FileLock(folders[0] / "delivered.lock"):
