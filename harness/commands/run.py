@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from harness.commands import arguments
+from harness.execution.engines import processes
 
 
 def run(chosen: argparse.Namespace, root: Path) -> int:
@@ -17,6 +18,8 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     where, jobs = arguments.where(chosen)
     arguments.workers(chosen)  # check the number before anything is read
     planned, asked = arguments.planned(chosen, root, jobs)
+    if where.engine == "processes" and asked.jobs != 1:
+        processes.prepare()
     from harness.commands.tune import make_all
     from harness.environment import code_at_start
     from harness.execution.check import check

@@ -7,10 +7,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
 
 from harness.execution.engines.engine import Function, Lost
 
@@ -20,6 +23,17 @@ third."""
 
 _ENDING_SECONDS = 5.0
 """Time for a worker to exit after its pipe was closed, which releases its named semaphores (tqdm makes some)."""
+
+
+def prepare() -> None:
+    """Start the fork server now, so that it imports what workers need while this process imports what it needs itself.
+
+    Without effect where workers are spawned (see `_context`).
+    """
+    context = _context(gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))), preload=PRELOAD)  # torch is not imported yet
+    if isinstance(context, ForkServerContext):
+        with _without_ctrl_c():
+            forkserver.ensure_running()
 
 
 class Processes:
@@ -73,11 +87,8 @@ class _Worker:
         self.future: Future[str] | None = None
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, gpu))
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: no Ctrl-C during imports
-        try:
+        with _without_ctrl_c():
             self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that the pipe closes when the process ends
 
     def takes(self, function: Function, payload: str, future: "Future[str]") -> bool:
@@ -120,6 +131,16 @@ def _context(gpus: int, preload: Sequence[str]) -> SpawnContext | ForkServerCont
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     return context
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes started in this context inherit that SIGINT is blocked: no Ctrl-C ends them during their imports."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ended(code: int) -> str:
