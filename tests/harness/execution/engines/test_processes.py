@@ -66,22 +66,42 @@ def test_what_a_function_raises_arrives(two: Processes) -> None:
         done(two, two.submit(work.fail, "what it says"))
 
 
-def test_idle_workers_give_back_what_they_share(tmp_path: Path) -> None:
-    """Killed, they would leave semaphores, and Python would warn of them when the program ends."""
+def said_by(folder: Path, body: str) -> tuple[str, str]:
+    """Stdout and stderr of a program of its own that calls `body`."""
     program = (
-        "from harness.execution.engines.processes import Processes\n"
+        "import psutil\n"
+        "from harness.execution.engines import processes\n"
         "from tests.harness.execution.engines import work\n"
-        "if __name__ == '__main__':\n"
-        "    engine = Processes(1)\n    future = engine.submit(work.share, 'shared')\n"
+        "def result(engine, function, payload):\n"
+        "    future = engine.submit(function, payload)\n"
         "    while not future.done():\n        engine.poll(1)\n"
-        "    engine.close()\n    print(future.result())\n"
+        "    return future.result()\n"
+        f"if __name__ == '__main__':\n    {body}\n"
     )
-    (tmp_path / "program.py").write_text(program)
+    (folder / "program.py").write_text(program)
     root = Path(__file__).parents[4]
     environment = os.environ | {"PYTHONPATH": str(root)}
-    command = [sys.executable, tmp_path / "program.py"]
+    command = [sys.executable, folder / "program.py"]
     ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=60)
-    assert (ended.stdout, ended.stderr) == ("shared\n", "")
+    return ended.stdout, ended.stderr
+
+
+def test_workers_come_from_the_server_that_was_prepared(tmp_path: Path) -> None:
+    """It has imported what they need, while the program could do something else."""
+    body = (
+        "processes.prepare(); before = [child.pid for child in psutil.Process().children()]; "
+        "engine = processes.Processes(1); has, parent = result(engine, work.has_imported, 'torch').split(); "
+        "print(has, int(parent) in before); engine.close()"
+    )
+    assert said_by(tmp_path, body) == ("True True\n", "")
+
+
+def test_idle_workers_give_back_what_they_share(tmp_path: Path) -> None:
+    """Killed, they would leave semaphores, and Python would warn of them when the program ends."""
+    body = (
+        "engine = processes.Processes(1); shared = result(engine, work.share, 'shared'); engine.close(); print(shared)"
+    )
+    assert said_by(tmp_path, body) == ("shared\n", "")
 
 
 def test_workers_end_with_a_program_that_is_killed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,11 @@ _SHARED: list[object] = []
 def who(payload: str) -> str:
     """The process that does it."""
     return f"{payload} {os.getpid()}"
+
+
+def has_imported(module: str) -> str:
+    """With the number of the process that the worker comes from."""
+    return f"{module in sys.modules} {os.getppid()}"
 
 
 def die(payload: str) -> str:
