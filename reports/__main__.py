@@ -3,10 +3,14 @@
 import argparse
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends the program without a traceback
 
 from harness.data.cache import open_cached
 from harness.environment import project
@@ -34,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done; 2 bad input, runs that cannot be compared, or a published report that cannot be
-        reproduced from its data.
+        reproduced from its data; 130 stopped by Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="reports", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("error:", HarnessError(not_unicode(error)), file=sys.stderr)
     except OSError as error:
         print("error:", HarnessError(refused_by_system(error)), file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
     return 2
 
 
@@ -218,4 +224,5 @@ def images_of(selection: Selection) -> Images | None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

@@ -1,5 +1,9 @@
 """The reports' command line: what stands in the way of a report is one line, and says how to go on."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +13,7 @@ import reports.__main__
 from reports.__main__ import main
 from tests.reports.records import selection
 
+ROOT = Path(__file__).resolve().parents[2]
 NO_SERVER = "http://127.0.0.1:9"
 
 
@@ -40,3 +45,14 @@ def test_results_are_shown_on_the_terminal(
     assert shown.startswith("norms: Which norm?\n\nvariant  seeds  test accuracy %")
     assert "\nR6   group " in shown
     assert not {"\r", "\x1b", "|"} & set(shown)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 4.0])
+def test_ctrl_c_prints_nothing(seconds: float) -> None:
+    """During the imports, and while it is at work: ended by the signal, or with 130; no traceback."""
+    command = [sys.executable, "-m", "reports", "check"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode in (-signal.SIGINT, 130)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
@@ -136,6 +136,7 @@ def _context(gpus: int, preload: Sequence[str]) -> SpawnContext | ForkServerCont
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
     """Processes started in this context inherit that SIGINT is blocked: no Ctrl-C ends them during their imports."""
+    resource_tracker.ensure_running()  # multiprocessing would start it with the first process, and unblock SIGINT then
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -100,7 +100,10 @@ def _start(address: str) -> None:
         step = "start a cluster there, or take RAY=local"
         if "AuthToken" in str(error):
             step = "export RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN as the cluster's head has it"
-        raise HarnessError(f"RAY={address}: {first_line(error)[:300]}; {step}") from error
+        said = first_line(error)
+        if said.endswith(":"):  # what the cluster sent follows, its last line the reason
+            said += f" {str(error).rstrip().splitlines()[-1]}"
+        raise HarnessError(f"RAY={address}: {said[:300]}; {step}") from error
 
 
 def _reach(address: str) -> None:

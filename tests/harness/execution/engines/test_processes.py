@@ -87,11 +87,11 @@ def said_by(folder: Path, body: str) -> tuple[str, str]:
 
 
 def test_workers_come_from_the_server_that_was_prepared(tmp_path: Path) -> None:
-    """It has imported what they need, while the program could do something else."""
+    """It has imported what they need, while the program could do something else; Ctrl-C meanwhile does not end it."""
     body = (
-        "processes.prepare(); before = [child.pid for child in psutil.Process().children()]; "
+        "processes.prepare(); before = psutil.Process().children(); [each.send_signal(2) for each in before]; "
         "engine = processes.Processes(1); has, parent = result(engine, work.has_imported, 'torch').split(); "
-        "print(has, int(parent) in before); engine.close()"
+        "print(has, int(parent) in [each.pid for each in before]); engine.close()"
     )
     assert said_by(tmp_path, body) == ("True True\n", "")
 
