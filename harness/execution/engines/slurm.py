@@ -114,6 +114,8 @@ class Slurm:
         self._jobs = [pair for pair in self._jobs if pair not in over]
         for job, batch in over:
             answers, problem = _result(job)
+            if len(answers) < len(batch):
+                job.cancel(check=False)  # Slurm may have queued it again; what it did not make is given to another job
             for number, (_, future) in enumerate(batch):
                 if number < len(answers):
                     future.set_result(answers[number])

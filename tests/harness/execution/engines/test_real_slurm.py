@@ -80,6 +80,7 @@ def test_a_job_that_is_requeued_goes_on_from_its_checkpoint(
     assert sum(isinstance(event, Started) for event in events(tmp_path)) == 1
     epochs = [event.epoch for event in events(tmp_path) if isinstance(event, EpochDone)]
     assert epochs == list(range(1, 61))
+    assert _said("squeue", "--noheader", "--states=PENDING,RUNNING") == ""
 
 
 def events(root: Path) -> Sequence[Event]:
@@ -90,7 +91,7 @@ def events(root: Path) -> Sequence[Event]:
 
 def requeue_once(root: Path, said: list[str]) -> None:
     """Once its run has made five epochs; `said` receives what scontrol says."""
-    while sum(1 for path in root.glob(f"runs/*/*/{journal.NAME}") for _ in path.open()) < 6:
+    while sum(len(path.read_text().splitlines()) for path in root.glob(f"runs/*/*/{journal.NAME}")) < 6:
         time.sleep(0.1)
     assert list(root.glob(f"runs/*/*/{holding.NAME}"))
     (job,) = {line.strip() for line in _said("squeue", "--noheader", "--array", "--format=%i").splitlines()}
