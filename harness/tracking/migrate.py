@@ -29,6 +29,8 @@ _LAST = ("state", "asked")
 """Tags that mark a run as complete; they are written last."""
 _DEPTH = 8
 """Maximum depth of folders among a run's artifacts."""
+Files = list[tuple[str, int]]
+"""Paths and sizes of a run's artifacts."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ class _Places:
         number = found.id if found else self._create(source)
         self._links[f"/runs/{run.id}"] = f"/runs/{number}"
         rows, files = list(_rows(self._from, source)), list(_files(self._from, run.id))
-        if not (found and found.tags.get(WHOLE) == "whole" and found.tags.get("state") == run.state):
-            self._send(source, number, rows, files)
-        copy = self._to.get_run(number)
-        rows_there, files_there = list(_rows(self._to, copy)), list(_files(self._to, number))
+        if found and found.tags.get(WHOLE) == "whole" and found.tags.get("state") == run.state:
+            rows_there, files_there = list(_rows(self._to, self._to.get_run(number))), list(_files(self._to, number))
+        else:
+            rows_there, files_there = self._send(source, number, rows, files)
         return Counts(1, len(rows), len(files)), Counts(1, len(rows_there), len(files_there))
 
     def _find(self, run: Listed) -> Listed | None:
@@ -107,7 +109,8 @@ class _Places:
         made = self._to.create_run(self._experiment, source.info.start_time, tags, source.info.run_name)
         return made.info.run_id
 
-    def _send(self, source: "Run", number: str, rows: "list[Metric]", files: list[tuple[str, int]]) -> None:
+    def _send(self, source: "Run", number: str, rows: "list[Metric]", files: Files) -> "tuple[list[Metric], Files]":
+        """Copy a run's content and compare it; returns the target's metric rows and artifacts."""
         from mlflow.entities import Param, RunTag
 
         params = [Param(name, value) for name, value in source.data.params.items()]
@@ -115,18 +118,19 @@ class _Places:
             self._to.log_batch(number, params=params[start : start + _PARAMS])
         for start in range(0, len(rows), _BATCH):
             self._to.log_batch(number, metrics=rows[start : start + _BATCH])
-        for name, size in files:
-            self._bring(source.info.run_id, number, name, size)
+        if files:
+            self._bring(source.info.run_id, number, files)
         sent = [RunTag(name, value) for name, value in self._tags(source).items()]
         for start in range(0, len(sent), _TAGS):
             self._to.log_batch(number, tags=sent[start : start + _TAGS])
-        self._compare(source, number, rows, files)
+        there = self._compare(source, number, rows, files)
         if source.info.status != "RUNNING":
             self._to.set_terminated(number, source.info.status, source.info.end_time)
         self._to.set_tag(number, WHOLE, "whole")
         for name in _LAST:
             if name in source.data.tags:
                 self._to.set_tag(number, name, source.data.tags[name])
+        return there
 
     def _tags(self, source: "Run") -> dict[str, str]:
         """The tags that may be written before the copy is complete, with links changed to the copies."""
@@ -136,28 +140,39 @@ class _Places:
                 found[name] = found[name].replace(old, new)
         return found
 
-    def _bring(self, run: str, number: str, name: str, size: int) -> None:
-        """Copy one artifact, then download and compare it, because a server may report files that it has not stored."""
-        parent = name.rpartition("/")[0] or None
+    def _bring(self, run: str, number: str, files: Files) -> None:
+        """Copy artifacts, then download and compare them, because a server may report files that it has not stored."""
+        there = dict(_files(self._to, number))
         with tempfile.TemporaryDirectory(prefix="harness-migrated-") as folder:
-            file = Path(self._from.download_artifacts(run, name, folder))
-            if dict(_files(self._to, number, parent)).get(name) != size:
-                self._to.log_artifact(number, str(file), parent)
-            (back := Path(folder) / "back").mkdir()
-            if sha256(Path(self._to.download_artifacts(number, name, str(back)))) != sha256(file):
-                self._to.log_artifact(number, str(file), parent)
-                raise TrackingError(f"{name} of run {run} was not the same in the target; the same command looks again")
+            (to := Path(folder) / "here").mkdir()
+            here = Path(self._from.download_artifacts(run, "", str(to)))
+            for name, size in files:
+                if there.get(name) != size:
+                    self._upload(number, here, name)
+            (to := Path(folder) / "back").mkdir()
+            back = Path(self._to.download_artifacts(number, "", str(to)))
+            for name, _ in files:
+                if not (back / name).is_file() or sha256(back / name) != sha256(here / name):
+                    self._upload(number, here, name)
+                    raise TrackingError(
+                        f"{name} of run {run} was not the same in the target; the same command looks again"
+                    )
 
-    def _compare(self, source: "Run", number: str, rows: "list[Metric]", files: list[tuple[str, int]]) -> None:
+    def _upload(self, number: str, folder: Path, name: str) -> None:
+        self._to.log_artifact(number, str(folder / name), name.rpartition("/")[0] or None)
+
+    def _compare(self, source: "Run", number: str, rows: "list[Metric]", files: Files) -> "tuple[list[Metric], Files]":
         copy = self._to.get_run(number)
+        rows_there, files_there = list(_rows(self._to, copy)), list(_files(self._to, number))
         found = {
-            "metric rows": (Counter(map(_row, rows)), Counter(map(_row, _rows(self._to, copy)))),
+            "metric rows": (Counter(map(_row, rows)), Counter(map(_row, rows_there))),
             "parameters": (source.data.params, copy.data.params),
-            "artifacts": (sorted(files), sorted(_files(self._to, number))),
+            "artifacts": (sorted(files), sorted(files_there)),
         }
         wrong = [what for what, (here, there) in found.items() if here != there]
         if wrong:
             raise TrackingError(f"run {source.info.run_id} and its copy {number} differ in their {' and '.join(wrong)}")
+        return rows_there, files_there
 
 
 def _row(metric: "Metric") -> tuple[str, int, int, str]:
