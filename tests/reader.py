@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -48,25 +50,27 @@ class Reader:
         self.environment = kept | {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait leave the cores to other tests
 
     def types(self, command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """A command to its end, by bash."""
-        process = self._start(self.filled(command), folder or self.here)
-        try:
-            out, _ = process.communicate(timeout=SECONDS)
-        finally:
-            _end(process)
-        return subprocess.CompletedProcess(command, process.returncode, out)
+        """A command to its end, by bash; what it left in the background is ended too."""
+        with tempfile.TemporaryFile("w+") as said:
+            process = self._start(self.filled(command), folder or self.here, said)
+            try:
+                process.wait(timeout=SECONDS)
+            finally:
+                _end(process)
+            said.seek(0)
+            return subprocess.CompletedProcess(command, process.returncode, said.read())
 
     def serves(self, command: str, port: int) -> int:
         """The exit status, after Ctrl-C, of a command that serves on this port until then."""
-        process = self._start(self.filled(command, port), self.here)
+        process = self._start(self.filled(command, port), self.here, None)
         try:
             until = time.monotonic() + SECONDS
             while not _is_well(port):
-                assert process.poll() is None, process.communicate()[0]
+                assert process.poll() is None, f"{command} ended with {process.returncode}"
                 assert time.monotonic() < until, "the server does not answer"
                 time.sleep(0.5)
             os.killpg(process.pid, signal.SIGINT)
-            process.communicate(timeout=60)
+            process.wait(timeout=60)
         finally:
             _end(process)
         return process.returncode
@@ -77,19 +81,19 @@ class Reader:
         key, some = next(iter(keys), ""), " ".join(keys[-2:])
         return command.format(here=self.here, port=port or free_port(), key=key, keys=some)
 
-    def _start(self, command: str, folder: Path) -> subprocess.Popen[str]:
+    def _start(self, command: str, folder: Path, said: IO[str] | None) -> "subprocess.Popen[bytes]":
+        """Its output goes to the file `said`, or to that of the tests."""
         return subprocess.Popen(
             ["bash", "-c", command],
             cwd=folder,
             env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stdout=said,
+            stderr=subprocess.STDOUT if said else None,
             start_new_session=True,
         )
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: "subprocess.Popen[bytes]") -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -48,6 +48,7 @@ class Slurm:
         self._waiting: Batch = []
         self._function: Function | None = None
         self._jobs: list[tuple[submitit.Job[list[str]], Batch]] = []
+        self._over: list[submitit.Job[list[str]]] = []
         self._looked = 0.0
         if where.local:
             self.room = max(1, joblib.cpu_count() // threads) * where.runs
@@ -85,9 +86,10 @@ class Slurm:
             time.sleep(min(0.1, seconds))
 
     def close(self) -> None:
-        for job, _ in self._jobs:
+        requeued = (self._listed("--states=PENDING") or set()) if self._over and not self._local else set()
+        for job in [*(job for job, _ in self._jobs), *(job for job in self._over if job.job_id in requeued)]:
             job.cancel(check=False)
-        self._jobs, self._waiting = [], []
+        self._jobs, self._over, self._waiting = [], [], []
 
     def _begin(self) -> None:
         """Submit the work collected since the last poll."""
@@ -112,10 +114,9 @@ class Slurm:
             if _answered(job) or (alive is not None and job.job_id not in alive)
         ]
         self._jobs = [pair for pair in self._jobs if pair not in over]
+        self._over += [job for job, _ in over]
         for job, batch in over:
             answers, problem = _result(job)
-            if len(answers) < len(batch):
-                job.cancel(check=False)  # Slurm may have queued it again; what it did not make is given to another job
             for number, (_, future) in enumerate(batch):
                 if number < len(answers):
                     future.set_result(answers[number])
@@ -130,8 +131,12 @@ class Slurm:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return None
         self._looked = time.monotonic()
+        return self._listed()
+
+    def _listed(self, *options: str) -> set[str] | None:
+        """The ids of the user's jobs that Slurm has queued or running; None if it does not answer."""
         asked = subprocess.run(
-            ["squeue", "--me", "--noheader", "--array", "--format=%i"], capture_output=True, text=True
+            ["squeue", "--me", "--noheader", "--array", "--format=%i", *options], capture_output=True, text=True
         )
         return set(asked.stdout.split()) if asked.returncode == 0 else None
 
