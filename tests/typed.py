@@ -111,7 +111,10 @@ LONG: Mapping[str, str] = {
     "export MLFLOW_TRACKING_URI=http://mlflow.example:5000 MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=…":
         "export MLFLOW_TRACKING_URI=sqlite:///{here}/all.db MLFLOW_TRACKING_USERNAME=a MLFLOW_TRACKING_PASSWORD=b; "
         "make sync",
-    "make bench": ".venv/bin/python -m tests.bench --quick",
+    "make bench":
+        ".venv/bin/python -m pip install --quiet --no-deps --target={here}/lightning "
+        "pytorch-lightning lightning-utilities torchmetrics && "
+        "PYTHONPATH={here}/lightning .venv/bin/python -m tests.bench --quick",
     "make bench-grid": ".venv/bin/python -m tests.bench.grid 1 2 1 4 || test $? = 1  # slower than promised: too short",
     "make bench-growth": ".venv/bin/python -m tests.bench.growth --seeds 1 --out {here}",
     "make chaos": "make chaos SECTIONS=parallel",
