@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     if wrong:
         print(f"error: SECTIONS must be of {', '.join(filter(_is_there, SECTIONS))}; got {wrong[0]!r}", file=sys.stderr)
         return 2
+    for number in (signal.SIGINT, signal.SIGHUP):  # nohup and a shell's background jobs would have them ignored
+        signal.signal(number, signal.SIG_DFL)
     out = PROJECT / "reports" / "out" / "chaos"
     out.mkdir(parents=True, exist_ok=True)
     kept = True

@@ -105,10 +105,14 @@ def _raylets(cluster: Any) -> list[psutil.Process]:
 
 
 def _workers(command: "subprocess.Popen[bytes]", cluster: Any) -> list[psutil.Process]:
-    """Those of the command's own, or of the cluster those that have work; others are not touched."""
+    """Those of the command's own; of the cluster those that have work and those that wait for some.
+
+    The last run of a grid would else be killed every time, and a worker of Ray's takes longer to start than is between
+    two kills.
+    """
     if cluster:
         every = [each for raylet in _raylets(cluster) for each in _children(raylet)]
-        return [each for each in every if _line(each).startswith("ray::make")]
+        return [each for each in every if _line(each).startswith(("ray::make", "ray::IDLE"))]
     every = _children(psutil.Process(command.pid))
     servers = {each.pid for each in every if _FORK_SERVER in _line(each)}
     return [each for each in every if _parent(each) in servers]
