@@ -119,7 +119,7 @@ LONG: Mapping[str, str] = {
     "make bench-growth": ".venv/bin/python -m tests.bench.growth --seeds 1 --out {here}",
     "make chaos": "make chaos SECTIONS=parallel",
     "make chaos SECTIONS=team": "",
-    "make test-engines": "",
+    "make test-engines": "PYTEST_ADDOPTS='-k partition' make test-engines",
     "make simulate": "",
     'make forget RUN="<key> <key>"': 'make forget RUN="{keys}"',
 }  # fmt: skip
