@@ -73,10 +73,12 @@ def _refuse_other_differences(experiment: Experiment, recipes: Mapping[str, Reci
     for field, values in differences(recipes).items():
         if not within(field, experiment.factor):
             shown = ", ".join(f"{name}: {value!r}" for name, value in values.items())
+            parent = field.rpartition(".")[0]
+            beside = parent and any(within(each, [parent]) for each in experiment.factor)
             raise SpecError(
                 f"`{field}` differs between variants ({shown}) but the factor of {experiment.name!r} is "
-                f"{', '.join(experiment.factor) or 'nothing'}"
-                f"{nearest(field, experiment.factor) or '; declare it in `factor` or make it equal'}"
+                f"{', '.join(experiment.factor) or 'nothing'}; "
+                + (f"'{parent}' as factor covers both" if beside else "declare it in `factor` or make it equal")
             )
 
 

@@ -186,6 +186,14 @@ def test_a_variant_that_differs_in_more_than_the_factor_is_refused() -> None:
     assert plan(_with(**dict(experiment) | {"factor": ("model.norm", "epochs")}), CPU).runs
 
 
+def test_a_difference_beside_the_factor_is_pointed_to_what_covers_both() -> None:
+    """As of two networks, of which one has an option that the other lacks."""
+    variants = {"batch": {}, "group": {"model.norm": "group", "model.dropout": 0.1}}
+    with pytest.raises(SpecError, match=r"the factor of 'norms' is model\.norm; 'model' as factor covers both$"):
+        plan(_with(variants=variants), CPU)
+    assert plan(_with(variants=variants, factor=("model",)), CPU).runs
+
+
 def test_the_factor_is_guarded_even_when_the_variant_is_not_chosen() -> None:
     """An experiment is refused or not as a whole, whatever part of it is run today."""
     experiment = _with(variants={"batch": {}, "group": {"epochs": 6}})
