@@ -206,15 +206,16 @@ class Tracker:
     def artifact(self, run_id: str, name: str) -> Path:
         """The path of a run's artifact, verified by its digest if that is known.
 
-        It is the store's file if that is on this machine, a downloaded copy that lasts as long as the process, or, if
-        these are damaged, the file in `runs/`.
+        A local store's own file is taken first, then the file in `runs/`; of a server's artifacts the file in `runs/`
+        first, then a downloaded copy that lasts as long as the process.
 
         Raises:
             Damaged: the artifact is missing or differs from what was delivered, in both places.
         """
         run = self.run(run_id)
         expected, problem = run.digests.get(name), "it is missing"
-        for fetch in (self._in_store, self._in_runs):
+        places = (self._in_store, self._in_runs)
+        for fetch in places if self.store.file is not None else reversed(places):
             try:
                 path = fetch(run, name)
                 if path.is_file() and (expected is None or sha256(path) == expected):
