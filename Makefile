@@ -11,6 +11,7 @@ READ_reproduce := RUN
 READ_forget := RUN
 READ_ui := PORT
 READ_bench := GPU
+READ_bench-growth := SECTIONS
 READ_chaos := SECTIONS
 READ_new := FROM
 READ_server := PORT BACKEND ARTIFACTS AUTH HOSTS

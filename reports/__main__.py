@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends the program without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once, during its imports too
 
 from harness.data.cache import open_cached
 from harness.environment import project
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done; 2 bad input, runs that cannot be compared, or a published report that cannot be
-        reproduced from its data; 130 stopped by Ctrl-C.
+        reproduced from its data.
     """
     parser = argparse.ArgumentParser(prog="reports", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -81,8 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("error:", HarnessError(not_unicode(error)), file=sys.stderr)
     except OSError as error:
         print("error:", HarnessError(refused_by_system(error)), file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
     return 2
 
 
@@ -224,5 +222,4 @@ def images_of(selection: Selection) -> Images | None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

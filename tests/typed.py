@@ -117,6 +117,7 @@ LONG: Mapping[str, str] = {
         "PYTHONPATH={here}/lightning .venv/bin/python -m tests.bench --quick",
     "make bench-grid": ".venv/bin/python -m tests.bench.grid 1 2 1 4 || test $? = 1  # slower than promised: too short",
     "make bench-growth": ".venv/bin/python -m tests.bench.growth --seeds 1 --out {here}",
+    "make bench-growth SECTIONS=postgresql": ".venv/bin/python -m tests.bench.growth --seeds 1 --out {here} postgresql",
     "make chaos": "make chaos SECTIONS=parallel",
     "make chaos SECTIONS=team": "",
     "make test-engines": "PYTEST_ADDOPTS='-k partition' make test-engines",
