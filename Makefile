@@ -26,6 +26,7 @@ $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
 PYTHON ?= python3
 PY := .venv/bin/python
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 export NO_ALBUMENTATIONS_UPDATE := 1
 # Huge pages for a step's tensors; glibc reads this variable only when a process starts. keep_freed_memory in
 # harness/training/device.py sets the other options.
@@ -40,8 +41,8 @@ help: ## Show the targets
 .venv/%.stamp: %.txt
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "installing $< (once; a minute or two)"
-	@if command -v uv >/dev/null; then VIRTUAL_ENV=.venv uv pip install --quiet --compile-bytecode --require-hashes -r $<; \
-	else $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; fi
+	@{ $(PIP) uv && VIRTUAL_ENV=.venv .venv/bin/uv pip install --quiet --compile-bytecode --require-hashes -r $<; } || \
+	{ echo "uv could not; pip, which knows its own settings, tries"; $(PIP) --require-hashes -r $<; }
 	@touch $@
 
 extras: .venv/requirements-extras.stamp ## Install packages that only some commands need, such as Ray and submitit
