@@ -26,7 +26,7 @@ $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
 PYTHON ?= python3
 PY := .venv/bin/python
-PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 export NO_ALBUMENTATIONS_UPDATE := 1
 # Huge pages for a step's tensors; glibc reads this variable only when a process starts. keep_freed_memory in
 # harness/training/device.py sets the other options.

@@ -107,10 +107,8 @@ class Timed:
     """How many times as fast JOBS=auto has to be."""
 
     def experiment(self) -> str:
-        factor, baseline = (
-            next(name for changes in self.variants.values() for name in changes),
-            next(iter(self.variants)),
-        )
+        baseline, other = list(self.variants)[:2]
+        (factor,) = self.variants[other]
         return _EXPERIMENT.format(
             model=self.model, epochs=self.epochs, variants=self.variants, factor=factor, baseline=baseline
         )
