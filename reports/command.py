@@ -36,7 +36,14 @@ TRAINING = ("run", "plan", "reproduce", "lr-find")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status as defined by `harness.__main__.main`."""
+    """Run one verb; returns the exit status as defined by `harness.__main__.main`, or 130 if Ctrl-C ended it."""
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     sys.path.append(str(project()))  # so that models and experiments of the project can be imported
     typed = list(sys.argv[1:] if arguments is None else arguments)

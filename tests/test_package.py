@@ -132,3 +132,13 @@ def test_variables_of_reports_reach_them(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sys, "path", sys.path.copy())
     assert command.main(["report", "EXP=a b", "ALLOW=data.checksum"]) == 0
     assert seen == [("write", "a b", "data.checksum")]
+
+
+def test_ctrl_c_in_the_installed_command_is_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the verbs that are reports'; no traceback."""
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reports.__main__, "main", interrupted)
+    assert command.main(["results", "EXP=quickstart"]) == 130
