@@ -164,7 +164,7 @@ def _gain(timed: Timed, rounds: int) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     """Rounds, epochs of either grid, runs to hand out may be given; 0 if every figure reaches what is promised."""
-    defaults = ("3", "60", "4", str(RUNS))
+    defaults = ("3", "24", "3", str(RUNS))
     rounds, epochs, resnet_epochs, runs = (int(given) for given in (*arguments, *defaults[len(arguments) :]))
     share = overhead(runs)
     print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

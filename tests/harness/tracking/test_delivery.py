@@ -17,9 +17,7 @@ import harness.records.journal
 import harness.tracking.places
 import harness.tracking.tracker
 from harness.records.events import Diverged, EpochDone, Event, Failed
-from harness.tracking.changed import Changed
 from harness.tracking.delivery import Delivered, Delivery
-from harness.tracking.forget import forget
 from harness.tracking.state import lacking
 from harness.tracking.store import TrackingError
 from harness.tracking.tracker import Tracker
@@ -261,58 +259,6 @@ def test_an_abandoned_attempt_is_replaced(
     assert client.get_run(old.info.run_id).info.lifecycle_stage == "deleted"
 
 
-def test_what_another_project_made_of_the_same_run_is_left_alone(
-    client: MlflowClient, tracker: Tracker, named: list[Event], tmp_path: Path
-) -> None:
-    """Two projects that record in one store: each keeps its run, and a reader gets one that is finished."""
-    projects = [tmp_path / name for name in ("ours", "theirs")]
-    for project, events in zip(projects, (named, named[:3]), strict=True):
-        project.mkdir()
-        first = begun(named).model_copy(update={"time": 2000.0}) if project.name == "theirs" else begun(named)
-        write(project / "run", [first, *events[1:]])
-        Delivery(Tracker(project, tracker.store.uri)).deliver(project / "run")
-    made = mlflow_runs(client, named)
-    assert sorted(run.data.tags["state"] for run in made) == ["finished", "interrupted"]
-    assert len({run.data.tags["origin"] for run in made}) == 2
-    (one,) = tracker.runs(begun(named).spec.experiment).values()
-    assert one.state == "finished"
-
-
-def test_a_copy_of_a_project_leaves_the_original_s_runs_alone(
-    client: MlflowClient, tracker: Tracker, named: list[Event], tmp_path: Path
-) -> None:
-    """Both record in one store. What was delivered before the copy was made is not delivered twice, a run that the copy
-    makes anew or goes on with is a run of its own, and what it deletes is its own."""
-    ours, copy = tmp_path / "ours", tmp_path / "copy"
-    spec = begun(named).spec
-    folders = {seed: Path("runs") / spec.experiment / spec.model_copy(update={"seed": seed}).key for seed in (0, 1)}
-
-    def made(seed: int, time: float) -> list[Event]:
-        start = {"spec": spec.model_copy(update={"seed": seed}), "time": time}
-        return [begun(named).model_copy(update=start), *named[1:]]
-
-    ours.mkdir()
-    write(ours / folders[0], made(0, 1000.25))
-    write(ours / folders[1], made(1, 1000.25)[:3])
-    for folder in folders.values():
-        Delivery(Tracker(ours, tracker.store.uri)).deliver(ours / folder)
-    before = {run.info.run_id: dict(run.data.tags) for run in mlflow_runs(client, named)}
-    shutil.copytree(ours, copy)
-    theirs = Tracker(copy, tracker.store.uri)
-    assert Delivery(theirs).deliver(copy / folders[0]) is None
-    write(copy / folders[1], made(1, 1000.25))
-    (copy / folders[0] / "journal.jsonl").unlink()
-    write(copy / folders[0], made(0, 2000.0))
-    for folder in folders.values():
-        Delivery(theirs).deliver(copy / folder)
-    assert len(mlflow_runs(client, named)) == 4
-    forget(theirs, copy, [folder.name for folder in folders.values()])
-    assert {run.info.run_id: dict(run.data.tags) for run in mlflow_runs(client, named)} == before
-    write(ours / folders[1], made(1, 1000.25))
-    Delivery(Tracker(ours, tracker.store.uri)).deliver(ours / folders[1])
-    assert {run.info.run_id for run in mlflow_runs(client, named)} == set(before)
-
-
 def test_a_parameter_lost_on_the_way_is_sent_again(
     deliver: Deliver, client: MlflowClient, named: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,67 +371,6 @@ def test_a_run_deleted_in_mlflow_stays_deleted_until_it_is_made_again(
         Delivery(tracker).deliver(tmp_path)
         assert [each.info.run_id for each in mlflow_runs(client, named)] == [run.info.run_id]
     assert rows(tracker, named) == 7 + 2 * (8 + 5) + 2
-
-
-def test_a_journal_that_lost_its_end_takes_no_result_from_mlflow(
-    tracker: Tracker, client: MlflowClient, named: list[Event], tmp_path: Path
-) -> None:
-    """The line says where the whole journal is; put back, nothing is missing."""
-    write(tmp_path, named)
-    Delivery(tracker).deliver(tmp_path)
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
-    with pytest.raises(TrackingError, match=r"has lost its end, since MLflow has the run as finished; put journal"):
-        Delivery(tracker).deliver(tmp_path)
-    (run,) = mlflow_runs(client, named)
-    assert (run.info.status, run.data.tags["state"]) == ("FINISHED", "finished")
-    shutil.copy(client.download_artifacts(run.info.run_id, "journal.jsonl"), path)
-    Delivery(tracker).deliver(tmp_path)
-    assert rows(tracker, named) == 7 + 2 * (8 + 5) + 2
-
-
-EDITS: dict[str, Callable[[bytes], bytes]] = {
-    "a loss": lambda text: text.replace(b'"loss":0.75', b'"loss":0.25'),
-    "an accuracy": lambda text: text.replace(b'"accuracy":0.75', b'"accuracy":0.99'),
-    "an epoch less": lambda text: b"".join(line for line in text.splitlines(True) if b'"epoch":1,' not in line),
-    "a parameter": lambda text: text.replace(b'"lr":0.05', b'"lr":0.5'),
-    "emptied": lambda text: b"",
-}
-
-
-@pytest.mark.parametrize("receipt", ["kept", "lost"])
-@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
-def test_a_journal_that_was_edited_after_delivery_changes_nothing_in_mlflow(
-    tracker: Tracker,
-    client: MlflowClient,
-    named: list[Event],
-    tmp_path: Path,
-    edit: Callable[[bytes], bytes],
-    receipt: str,
-) -> None:
-    """It is named, with where the delivered one is; rows, names and artifacts stay; put back, all is well again."""
-    folder = tmp_path / begun(named).spec.key
-    write(folder, named)
-    Delivery(tracker).deliver(folder)
-    path, before = folder / "journal.jsonl", mlflow_runs(client, named)
-    path.write_bytes(edit(delivered := path.read_bytes()))
-    assert path.read_bytes() != delivered
-    if receipt == "lost":
-        (folder / "delivered.json").unlink()
-        if not path.read_bytes():
-            assert Delivery(tracker).deliver(folder) is None  # nothing says that there was a run
-            return
-    cure = rf"was changed after the run .* put journal.jsonl back from the artifacts of run {before[0].info.run_id}, or"
-    with pytest.raises(Changed, match=cure):
-        Delivery(Tracker(tracker.store.root, tracker.store.uri)).deliver(folder)
-    after = mlflow_runs(client, named)
-    assert [run.to_dictionary() for run in after] == [run.to_dictionary() for run in before]
-    assert rows(tracker, named) == 7 + 2 * (8 + 5) + 2
-    stored = Path(client.download_artifacts(before[0].info.run_id, "journal.jsonl"))
-    assert stored.read_bytes() == delivered
-    shutil.copy(stored, path)
-    Delivery(tracker).deliver(folder)
-    assert Delivery(Tracker(tracker.store.root, tracker.store.uri)).deliver(folder) is None
 
 
 def test_runs_made_again_after_runs_was_deleted_replace_the_old_ones(
