@@ -37,6 +37,7 @@ def build(
     images: Sequence[Images | None],
     also: str = "",
     rope: bool = False,
+    linked: bool = False,
 ) -> Document:
     """Replace `folder` by a report with its figures and CSV files, and return its text.
 
@@ -45,6 +46,7 @@ def build(
         images: the test images of each selection, if available.
         also: "pdf" or "svg" to write every figure in that format too.
         rope: add a table of Bayesian probabilities of each difference.
+        linked: let report.html refer to the figures beside it instead of embedding them.
 
     Raises:
         NotComparable: runs differ in a field that is neither the factor nor in `allowed`; nothing is written.
@@ -54,7 +56,10 @@ def build(
         guard.refuse(guard.differences(selection.records, selection.design.may_differ), allowed)
         _refuse_contradictions(selection)
     with replacing(folder) as fresh:
-        return _build(selections, fresh, allowed, images, also, rope)
+        document = _build(selections, fresh, allowed, images, also, rope)
+        (fresh / "report.md").write_text(markdown.render(document), encoding="utf-8")
+        (fresh / "report.html").write_text(html.render(document, fresh, linked), encoding="utf-8")
+        return document
 
 
 TOLERANCE = 1e-4
@@ -116,10 +121,7 @@ def _build(
         blocks += report.blocks
     blocks += [Heading("Words"), words.table()]
     title = " and ".join(selection.design.experiment for selection in selections)
-    document = Document(title, tuple(blocks))
-    (folder / "report.md").write_text(markdown.render(document), encoding="utf-8")
-    (folder / "report.html").write_text(html.render(document, folder), encoding="utf-8")
-    return document
+    return Document(title, tuple(blocks))
 
 
 def _experiment(report: Report, allowed: Sequence[str], images: Images | None, rope: bool) -> None:

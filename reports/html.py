@@ -1,15 +1,17 @@
-"""Render a report as one self-contained HTML file, with embedded pictures, style and script.
+"""Render a report as one HTML file with its style and script; pictures are embedded too, or beside it.
 
 Jinja escapes all text; the content security policy allows only the style and script from `templates/`.
 """
 
 import base64
+import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,25 +31,30 @@ WIDE = 600
 
 RunIds = Mapping[int, Mapping[str, str]]
 """Index of a table's block → run ("R1") → the id of its row."""
+Panel = dict[str, str | int | bool]
+"""A picture as the template needs it: source, width and height in pixels, and whether it is wide."""
 
 
-def render(document: Document, folder: Path) -> str:
+def render(document: Document, folder: Path, linked: bool = False) -> str:
     """Render the page.
 
     Args:
         folder: the folder with the document's pictures.
+        linked: refer to the pictures as files beside the page, which must then be written to `folder`, instead of
+            embedding them.
 
     Raises:
         FileNotFoundError: a picture is not in `folder`.
         PIL.UnidentifiedImageError: a picture is not an image file.
     """
+    pictures = "'self' data:" if linked else "data:"  # the icon is data in both
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     return _ENVIRONMENT.get_template("report.html.j2").render(
         title=document.title,
-        blocks=_views(document.blocks, folder),
+        blocks=_views(document.blocks, functools.partial(_picture, folder, linked)),
         style=Markup(style),
         script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        policy=f"default-src 'none'; img-src {pictures}; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
     )
 
@@ -57,14 +64,14 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _views(blocks: Sequence[Block], folder: Path) -> list[dict[str, Any]]:
+def _views(blocks: Sequence[Block], picture: Callable[[Path], Panel]) -> list[dict[str, Any]]:
     """Every block in the form that the template needs."""
     used: set[str] = set()
     runs = {at: _run_ids(block, used) for at, block in enumerate(blocks) if isinstance(block, Table)}
-    return [_view(at, block, folder, used, runs) for at, block in enumerate(blocks)]
+    return [_view(at, block, picture, used, runs) for at, block in enumerate(blocks)]
 
 
-def _view(at: int, block: Block, folder: Path, used: set[str], runs: RunIds) -> dict[str, Any]:
+def _view(at: int, block: Block, picture: Callable[[Path], Panel], used: set[str], runs: RunIds) -> dict[str, Any]:
     match block:
         case Heading():
             assert 2 <= block.level <= 6, block
@@ -76,7 +83,7 @@ def _view(at: int, block: Block, folder: Path, used: set[str], runs: RunIds) -> 
         case Table():
             return _table(block, runs[at])
         case Picture():
-            panels = [_picture(folder / file) for file in block.files]
+            panels = [picture(file) for file in block.files]
             shown_as = "photographs" if block.photographs else "plot"
             return {"kind": "picture", "caption": block.caption, "panels": panels, "shown_as": shown_as}
 
@@ -139,10 +146,10 @@ def _cell(cell: Cell, numeric: bool) -> dict[str, Any]:
     }
 
 
-def _picture(file: Path) -> dict[str, Any]:
-    """The picture as a data URI with its size, so that the layout does not shift when it is decoded."""
-    data = file.read_bytes()
+def _picture(folder: Path, linked: bool, file: Path) -> Panel:
+    """The picture with its size, so that the layout does not shift when it is loaded."""
+    data = (folder / file).read_bytes()
     with Image.open(BytesIO(data)) as image:
         kind, (width, height) = image.get_format_mimetype(), image.size
-    source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    source = quote(file.as_posix()) if linked else f"data:{kind};base64,{base64.b64encode(data).decode()}"
     return {"source": source, "width": width, "height": height, "wide": width > WIDE}

@@ -58,7 +58,7 @@ def publish(
         for selection in selections:
             _keep_runs(selection, data / selection.design.experiment)
         kept = [from_folder(data / name, publication.run_ids, publication.absent) for name in publication.experiments]
-        build(kept, fresh, allowed, images)
+        build(kept, fresh, allowed, images, linked=True)
         for name, shown in zip(publication.experiments, images, strict=True):
             _keep_images(shown, data / name)
         data.rename(fresh / "data")
@@ -113,7 +113,7 @@ def rebuild(published: Path, folder: Path) -> None:
     data, publication = published / "data", _publication(published)
     runs = kept_runs(published)
     images = [_kept_images(data / name, kept) for name, kept in zip(publication.experiments, runs, strict=True)]
-    build(runs, folder, publication.allowed, images)
+    build(runs, folder, publication.allowed, images, linked=True)
 
 
 def _publication(published: Path) -> Publication:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from harness.artifacts.figures import reduce_colours
 from harness.environment import project
 from harness.tracking.store import local_uri
 from harness.tracking.tracker import Tracker
@@ -74,6 +75,7 @@ def main() -> int:
             page.wait_for_timeout(SETTLED_MILLISECONDS)
             page.evaluate(NO_PATHS)
             page.screenshot(path=root / PLACE / f"{name}.png")
+            reduce_colours(root / PLACE / f"{name}.png")
             print(PLACE / f"{name}.png")
         browser.close()
     return 0

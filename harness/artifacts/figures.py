@@ -43,14 +43,15 @@ def save(figure: Figure, path: Path, also: str = "", small: bool = False) -> Non
     with _boxes_allowed():
         figure.savefig(path, dpi=100, metadata={"Software": None})
         if small:
-            _reduce_colours(path)
+            reduce_colours(path)
         if also:
             undated = {"CreationDate": None} if also == "pdf" else {"Date": None}
             with rc_context({"svg.hashsalt": "harness"}):  # otherwise ids in the file are random
                 figure.savefig(path.with_suffix(f".{also}"), metadata=undated)
 
 
-def _reduce_colours(path: Path) -> None:
+def reduce_colours(path: Path) -> None:
+    """Reduce a picture to a palette of 256 colours."""
     with Image.open(path) as image:
         reduced = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     reduced.save(path, optimize=True)

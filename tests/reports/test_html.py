@@ -146,6 +146,15 @@ def harmless(block: Block) -> Block:
             return Heading("x", block.level)
 
 
+def test_linked_pictures_are_files_beside_the_page(folder: Path):
+    """Their size is known all the same, and a name is no address of anything else."""
+    Image.new("RGB", (3, 2), "teal").save(folder / "figures" / "b#1?.png")
+    picture = Picture(Path("figures/b#1?.png"), "a caption")
+    page = Page(render(Document("a title", (picture,)), folder, linked=True))
+    (image,) = page.all("img")
+    assert (image["src"], image["width"], image["height"]) == ("figures/b%231%3F.png", "3", "2")
+
+
 @settings(deadline=None, max_examples=50)
 @given(hostile, st.lists(blocks, max_size=5))
 @example("</title><script>", [Heading(text) for text in HOSTILE] + [Text(text) for text in HOSTILE])
