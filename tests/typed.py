@@ -30,6 +30,8 @@ SHORT_QUICKSTART = "make run EXP=quickstart SEEDS=1 VARIANTS=batch SET=epochs=1"
 
 _PNG, _JPEG = "DATA=folder:data/cifar10-png", "DATA=folder:data/cifar10-jpeg"
 _TITLED, _JPEG_TITLED = "data.title='CIFAR-10' threads=1 step=eager", "data.title='CIFAR-10 (JPEG)'"
+_NARROW = f"{_TITLED} memory_format=channels_last model.width=16 epochs=5"
+_FIXED = "optimizer.lr=0.03 lr_finder=null"
 _SMALL = "model.width=16 lr_finder.iterations=20 epochs=1"
 _WAIT = "until .venv/bin/python -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:{port}/health\")' 2>&-"
 _ON_DIGITS = "DATA=digits VARIANTS=batch,group SET='epochs=1 data.mean=null data.std=null'"
@@ -93,10 +95,10 @@ LONG: Mapping[str, str] = {
     'optimizer.lr=0.03 lr_finder=null"':
         f'make run EXP=resnet_dropout UNTIL=decided MAX_SEEDS=7 {_PNG} VARIANTS=none,dropout_10 SET="{_TITLED} '
         'model.width=8 epochs=1 optimizer.lr=0.03 lr_finder=null"',
-    f'make run EXP=augmentation_ablation {_JPEG} SET="{_JPEG_TITLED} model.name=norm_cnn optimizer.lr=0.01 '
-    'lr_finder=null epochs=2 threads=1 step=compiled"':
-        f'make run EXP=augmentation_ablation {_JPEG} SEEDS=1 VARIANTS=none SET="{_JPEG_TITLED} model.name=norm_cnn '
-        'optimizer.lr=0.01 lr_finder=null epochs=2 threads=1 step=compiled"',
+    f'make run EXP=augmentation_ablation {_PNG} SET="{_NARROW} {_FIXED}"':
+        f'make run EXP=augmentation_ablation {_PNG} SEEDS=1 VARIANTS=none SET="{_NARROW} {_FIXED} epochs=1"',
+    f'make run EXP=onecycle_endings {_PNG} SET="{_NARROW} {_FIXED}"':
+        f'make run EXP=onecycle_endings {_PNG} SEEDS=1 VARIANTS=two_phase SET="{_NARROW} {_FIXED} epochs=1"',
     "make run EXP=mnist_step SEEDS=1": "make run EXP=mnist_step SEEDS=1 DATA=npz:path/to/grey.npz SET=epochs=1",
     "make report-check UPDATE=1": "",
     "make house": "",
