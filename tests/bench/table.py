@@ -1,4 +1,4 @@
-"""What was measured, as rows beside what must be reached: JSON that keeps every value, Markdown made from it alone."""
+"""What was measured, a column a machine: JSON that keeps every value, Markdown made from it alone."""
 
 import json
 import os
@@ -47,11 +47,19 @@ class Row:
         reached = [name for name, goal in goals.items() if sign * (self.median - goal) >= 0]
         return (reached or ["**no**"])[0] if goals else ""
 
-    def cells(self) -> list[str]:
+    @property
+    def goals(self) -> list[str]:
+        """Must and aim, as text."""
+        return ["" if goal is None else f"{_text(goal)} {self.unit}" for goal in (self.must, self.aim)]
+
+    @property
+    def measured(self) -> str:
+        """The median, the range, and what is reached."""
         low, high = min(self.values), max(self.values)
         spread = f" ({_text(low)} to {_text(high)})" if len(self.values) > 1 else ""
-        goals = ["" if goal is None else f"{_text(goal)} {self.unit}" for goal in (self.must, self.aim)]
-        return [self.what, f"{_text(self.median)} {self.unit}{spread}", *goals, self.verdict]
+        return (
+            f"{_text(self.median)}{self.unit and ' ' + self.unit}{spread}{', ' + self.verdict if self.verdict else ''}"
+        )
 
 
 def _text(number: float) -> str:
@@ -75,58 +83,83 @@ def machine(root: Path, device: str, command: str, packages: Sequence[str] = PAC
 
 
 def record(where: Mapping[str, Any], rows: Sequence[Row], speeds: Mapping[str, Any]) -> dict[str, Any]:
-    """One device's part of bench.json."""
+    """One machine's part of bench.json."""
     kept = [asdict(row) | {"median": row.median, "verdict": row.verdict} for row in rows]
     return {"machine": dict(where), "rows": kept, "images_per_second": dict(speeds)}
 
 
-def write(folder: Path, part: str, measured: Mapping[str, Any]) -> str:
-    """Put a device's part into bench.json beside the other's, and README.md anew from both; returns its text."""
+def write(folder: Path, measured: Mapping[str, Any]) -> str:
+    """Put a machine's part into bench.json in place of its older one, and README.md anew; returns its text."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "bench.json"
-    parts = json.loads(kept.read_text()) if kept.exists() else {}
-    parts[part] = measured
+    before = json.loads(kept.read_text()) if kept.exists() else []
+    parts = [part for part in before if _name(part["machine"]) != _name(measured["machine"])] + [dict(measured)]
     kept.write_text(json.dumps(parts, indent=2) + "\n")
     text = markdown(parts)
     (folder / "README.md").write_text(text)
     return text
 
 
-def markdown(parts: Mapping[str, Any]) -> str:
-    """The tables of every device measured, and what still waits for a GPU."""
-    sections = [_section(part, parts[part]) for part in sorted(parts)]
-    waiting = NEEDS_A_GPU[2:] if "cuda" in parts else NEEDS_A_GPU
-    rows = [[what, "not yet run on a GPU", must, aim, ""] for what, must, aim in waiting]
-    sections.append("## What needs a GPU\n\n" + markdown_table(_COLUMNS, rows))
-    return "# Speed, measured\n\n" + "\n".join(sections)
+def markdown(parts: Sequence[Mapping[str, Any]]) -> str:
+    """The machines, ratios and speeds with a column a machine, and what still waits for a GPU."""
+    columns = [chr(ord("A") + at) for at in range(len(parts))]
+    machines = [[column, *_where(part["machine"])] for column, part in zip(columns, parts, strict=True)]
+    on_gpu = any(part["machine"]["device"] != "cpu" for part in parts)
+    waiting = [[*row[:1], "not yet run on a GPU", *row[1:]] for row in (NEEDS_A_GPU[2:] if on_gpu else NEEDS_A_GPU)]
+    return (
+        "# Speed, measured\n\n"
+        "Loops take turns in one process; ratios are taken round by round. Every cell has the median, the range, and "
+        "which of the goals the median reaches. A share of the machine's limit counts two operations a multiply-add, "
+        "forward once and backward twice, beside matrix products of the same precision.\n\n"
+        + markdown_table(["", "machine", "made"], machines)
+        + "\n"
+        + markdown_table(["", "must", "aim", *columns], _rows(parts))
+        + "\n"
+        + markdown_table(["images a second", "loop", *columns], _speeds(parts))
+        + "\n## What needs a GPU\n\n"
+        + markdown_table(["", "", "must", "aim"], waiting)
+    )
 
 
-_COLUMNS = ["", "measured: median (range)", "must", "aim", "reaches"]
+def _name(where: Mapping[str, Any]) -> str:
+    precision = "bf16" if where["bf16"] else "no bf16"
+    device = "" if where["device"] == "cpu" else f", {where['device']}"
+    return f"{where['processor']}, {where['threads']} cores, {precision}, {where['memory_gb']} GB{device}"
 
 
-def _section(part: str, measured: Mapping[str, Any]) -> str:
-    where = measured["machine"]
-    names = ("what", "unit", "must", "aim", "less_is_better")
-    rows = [Row(values=tuple(row["values"]), **{name: row[name] for name in names}) for row in measured["rows"]]
-    speeds = [
-        [title, name, Row("", tuple(values), "images/s").cells()[1]]
-        for title, loops in measured["images_per_second"].items()
-        for name, values in loops.items()
-    ]
+def _where(where: Mapping[str, Any]) -> tuple[str, str]:
     commit = f"commit {(where['commit'] or 'unknown')[:12]}{', changed since' if where['dirty'] else ''}"
-    lines = [
-        f"## {part.upper()}",
-        "",
-        f"{where['date']}, `{where['command']}`, {commit}. {where['processor']}, {where['threads']} cores, "
-        f"{'bf16' if where['bf16'] else 'no bf16'}, {where['memory_gb']} GB, device {where['device']}; load before "
-        f"{where['load_before']}. Python {where['python']}, "
-        + ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-        + ". Loops take turns in one process; ratios are taken round by round.",
-        "",
-        markdown_table(_COLUMNS, [row.cells() for row in rows]),
-        markdown_table(["", "loop", "images/s: median (range)"], speeds),
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    return _name(where), (
+        f"{where['date']}, `{where['command']}`, {commit}; load before {where['load_before']}; Python "
+        f"{where['python']}, {versions}"
+    )
+
+
+def _rows(parts: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    names = ("what", "unit", "must", "aim", "less_is_better")
+    found = [
+        {row["what"]: Row(values=tuple(row["values"]), **{name: row[name] for name in names}) for row in part["rows"]}
+        for part in parts
     ]
-    return "\n".join(lines)
+    table = []
+    for what in dict.fromkeys(what for rows in found for what in rows):
+        goals = next((rows[what].goals for rows in found if what in rows), [])
+        table.append([what, *goals, *(rows[what].measured if what in rows else "" for rows in found)])
+    return table
+
+
+def _speeds(parts: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    found = [
+        {
+            (title, loop): Row("", tuple(values), "").measured
+            for title, loops in part["images_per_second"].items()
+            for loop, values in loops.items()
+        }
+        for part in parts
+    ]
+    every = dict.fromkeys(each for speeds in found for each in speeds)
+    return [[*each, *(speeds.get(each, "") for speeds in found)] for each in every]
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -30,9 +30,10 @@ def test_the_median_decides_what_is_reached(values: tuple[float, ...], less: boo
 
 def test_cells_show_median_range_and_goals() -> None:
     """Four digits, thousands whole; no range of one value, no verdict without goals."""
-    assert Row("a", (1.01234, 1.5, 1.0), "x", 1.03, 1.01, True).cells() == [
-        "a", "1.012 x (1 to 1.5)", "1.03 x", "1.01 x", "must"]  # fmt: skip
-    assert Row("b", (21340.4,), "images/s").cells() == ["b", "21,340 images/s", "", "", ""]
+    row = Row("a", (1.01234, 1.5, 1.0), "x", 1.03, 1.01, True)
+    assert (row.measured, row.goals) == ("1.012 x (1 to 1.5), must", ["1.03 x", "1.01 x"])
+    row = Row("b", (21340.4,), "images/s")
+    assert (row.measured, row.goals) == ("21,340 images/s", ["", ""])
 
 
 WHERE = {
@@ -51,23 +52,30 @@ WHERE = {
 }
 
 
-def test_text_follows_from_what_is_kept(tmp_path: Path) -> None:
-    """Machine, rows and speeds; the CPU's part stays when CUDA's is written, whose rows then need a GPU no more."""
-    rows = [Row("ours over theirs", (2.0, 3.0, 2.5), "x", 2.4, 3.0)]
-    cpu = table.record(WHERE, rows, {"resnet": {"ours": [200.0, 300.0, 250.0]}})
-    text = table.write(tmp_path, "cpu", cpu)
-    assert text == (tmp_path / "README.md").read_text()
-    assert "| ours over theirs | 2.5 x (2 to 3) | 2.4 x | 3 x | must |\n" in text
-    assert "| resnet | ours | 250 images/s (200 to 300) |\n" in text
-    assert (
-        "2026-01-02, `make bench`, commit 0123456789ab, changed since. Some processor, 2 cores, bf16, 24.1 GB" in text
+def test_a_column_a_machine_follows_from_what_is_kept(tmp_path: Path) -> None:
+    """Rows that one machine alone has stay beside the other's; measured again, its column is replaced; CUDA's rows need
+    a GPU no more."""
+    ours = Row("ours over theirs", (2.0, 3.0, 2.5), "x", 2.4, 3.0)
+    first = table.record(
+        WHERE, [ours, Row("bf16 alone", (1.5,), "x", 2.0)], {"resnet": {"ours": [200.0, 300.0, 250.0]}}
     )
-    command = "| H200, `resnet_onecycle` through the public command | not yet run on a GPU | 14 s | 7 s |  |\n"
+    text = table.write(tmp_path, first)
+    assert text == (tmp_path / "README.md").read_text()
+    assert "| ours over theirs | 2.4 x | 3 x | 2.5 x (2 to 3), must |\n" in text
+    assert "| resnet | ours | 250 (200 to 300) |\n" in text
+    assert (
+        "| A | Some processor, 2 cores, bf16, 24.1 GB | 2026-01-02, `make bench`, commit 0123456789ab, changed" in text
+    )
+    command = "| H200, `resnet_onecycle` through the public command | not yet run on a GPU | 14 s | 7 s |\n"
     assert command in text
-    both = table.write(tmp_path, "cuda", table.record(WHERE | {"device": "H200"}, rows, {}))
-    kept = json.loads((tmp_path / "bench.json").read_text())
-    assert kept["cpu"] == json.loads(json.dumps(cpu))
-    assert (kept["cuda"]["rows"][0]["median"], kept["cuda"]["rows"][0]["verdict"]) == (2.5, "must")
-    assert both.index("## CPU") < both.index("## CUDA") < both.index("device H200")
+    other = WHERE | {"bf16": False, "device": "H200"}
+    both = table.write(tmp_path, table.record(other, [ours], {"resnet": {"theirs": [9.0]}}))
+    assert "| ours over theirs | 2.4 x | 3 x | 2.5 x (2 to 3), must | 2.5 x (2 to 3), must |\n" in both
+    assert "| bf16 alone | 2 x |  | 1.5 x, **no** |  |\n" in both
+    assert "| resnet | theirs |  | 9 |\n" in both
+    assert "| B | Some processor, 2 cores, no bf16, 24.1 GB, H200 |" in both
     assert command not in both
     assert both.count("not yet run on a GPU") == len(table.NEEDS_A_GPU) - 2
+    again = table.write(tmp_path, table.record(WHERE, [Row("ours over theirs", (4.0,), "x", 2.4, 3.0)], {}))
+    assert [part["machine"]["device"] for part in json.loads((tmp_path / "bench.json").read_text())] == ["H200", "cpu"]
+    assert "| ours over theirs | 2.4 x | 3 x | 2.5 x (2 to 3), must | 4 x, aim |\n" in again
