@@ -99,6 +99,8 @@ LONG: Mapping[str, str] = {
         f'make run EXP=augmentation_ablation {_PNG} SEEDS=1 VARIANTS=none SET="{_NARROW} {_FIXED} epochs=1"',
     f'make run EXP=onecycle_endings {_PNG} SET="{_NARROW} {_FIXED}"':
         f'make run EXP=onecycle_endings {_PNG} SEEDS=1 VARIANTS=two_phase SET="{_NARROW} {_FIXED} epochs=1"',
+    f'make run EXP=lr_finder_start {_PNG} SET="{_NARROW}"':
+        f'make run EXP=lr_finder_start {_PNG} SEEDS=1 VARIANTS=fixed,from_3e2 SET="{_NARROW} epochs=1"',
     "make run EXP=mnist_step SEEDS=1": "make run EXP=mnist_step SEEDS=1 DATA=npz:path/to/grey.npz SET=epochs=1",
     "make report-check UPDATE=1": "",
     "make house": "",
