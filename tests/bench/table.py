@@ -143,8 +143,8 @@ def _rows(parts: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         for part in parts
     ]
     table = []
-    for what in dict.fromkeys(what for rows in found for what in rows):
-        goals = next((rows[what].goals for rows in found if what in rows), [])
+    for what in dict.fromkeys(what for rows in reversed(found) for what in rows):  # ordered as they are measured now
+        goals = next((rows[what].goals for rows in reversed(found) if what in rows), [])
         table.append([what, *goals, *(rows[what].measured if what in rows else "" for rows in found)])
     return table
 
