@@ -40,7 +40,7 @@ class Counts:
 
 
 FULL = Counts(damaged=500, finished=25, both=6)
-REDUCED = Counts(damaged=12, finished=2, both=0)
+REDUCED = Counts(damaged=6, finished=1, both=0)
 
 
 def rows(counts: Counts, folder: Path) -> Iterator[Row]:

@@ -21,7 +21,7 @@ class Counts:
 
 
 FULL = Counts(processes=40, variants=5)
-REDUCED = Counts(processes=6, variants=3)
+REDUCED = Counts(processes=4, variants=2)
 
 
 def rows(counts: Counts, folder: Path) -> Iterator[Row]:

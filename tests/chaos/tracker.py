@@ -26,13 +26,15 @@ class Counts:
     epochs: int
     """Of each of these, so that some go on until the server is back."""
     losses: int
-    """Runs that lose one answer, each another one; besides, two runs lose one at every endpoint."""
+    """Runs that lose one answer, each another one."""
+    at_all: tuple[int, ...]
+    """Besides, for each of these numbers a run that loses this answer at every endpoint: the first, the second."""
     cycles: int
     """Runs killed at a random time and begun again."""
 
 
-FULL = Counts(server_kills=10, epochs=100, losses=60, cycles=100)
-REDUCED = Counts(server_kills=1, epochs=6, losses=0, cycles=4)
+FULL = Counts(server_kills=10, epochs=100, losses=60, at_all=(1, 2), cycles=100)
+REDUCED = Counts(server_kills=1, epochs=6, losses=0, at_all=(1,), cycles=3)
 _AT_ONCE, _VARIANTS = 4, 200
 _NEEDS_SYNC = "deliver it, once the store works, with: make sync"
 
@@ -43,7 +45,7 @@ def rows(counts: Counts, folder: Path) -> Iterator[Row]:
         section = _Section(server, folder)
         yield from section.never_started()
         yield from section.hanging()
-        yield from section.lost_answers(counts.losses)
+        yield from section.lost_answers(counts.losses, counts.at_all)
         yield from section.killed_runs(counts.cycles)
         yield from section.killed_server(counts.server_kills, counts.epochs)
 
@@ -82,7 +84,7 @@ class _Section:
         yield Row("hanging server: the run is made, one warning, exit 1; make sync ends with 0", 1, int(held), detail)
         yield from _delivered("hanging server, then make sync", self._audit([root]))
 
-    def lost_answers(self, losses: int) -> Iterator[Row]:
+    def lost_answers(self, losses: int, at_all: tuple[int, ...]) -> Iterator[Row]:
         """A clean run shows which calls there are; then each run loses the nth answer at one endpoint or at all."""
         roots, synced, lost = [self.folder / "lost" / "clean"], [], 0
         with Proxy(self.server.uri) as proxy:
@@ -90,7 +92,7 @@ class _Section:
             synced.append(self._lose(proxy, roots[0], set()))
             self.run_seconds = (time.monotonic() - began) / 2
             calls = dict(proxy.calls)
-            plans = [{(endpoint, number) for endpoint in calls} for number in (1, 2)]
+            plans = [{(endpoint, number) for endpoint in calls} for number in at_all]
             plans += [{(endpoint, n)} for endpoint, times in calls.items() for n in range(1, times + 1)][:losses]
             for number, plan in enumerate(plans):
                 roots.append(self.folder / "lost" / f"lost{number}")

@@ -38,7 +38,7 @@ EXPERIMENT = Experiment(
 
 
 SLOW_WORKERS = """
-        augmentation=(Transform(name="ElasticTransform", p=1.0),) * 10,
+        augmentation=(Transform(name="ElasticTransform", p=1.0),) * 4,
         batch_size=500,
 """
 

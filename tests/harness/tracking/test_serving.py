@@ -46,29 +46,32 @@ Running = tuple["subprocess.Popen[bytes]", list[psutil.Process]]
 
 
 @pytest.fixture
-def running(environment: dict[str, str], tmp_path: Path) -> Iterator[Running]:
-    """The program, and the server's two processes."""
-    began = program(environment)
-    limit = time.monotonic() + 60
-    files = [tmp_path / "server", tmp_path / "worker"]
-    while not all(file.exists() and file.read_text() for file in files):
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-    processes = [psutil.Process(int(file.read_text())) for file in files]
-    yield began, processes
-    for process in processes:
+def running(environment: dict[str, str], tmp_path: Path) -> Iterator[dict[signal.Signals, Running]]:
+    """For each signal a program, and its server's two processes; all at once, as each takes seconds to end."""
+    began, limit = dict[signal.Signals, Running](), time.monotonic() + 60
+    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        folder = tmp_path / how.name
+        folder.mkdir()
+        started = program(environment | {"SAID": str(folder)})
+        files = [folder / "server", folder / "worker"]
+        while not all(file.exists() and file.read_text() for file in files):
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        began[how] = started, [psutil.Process(int(file.read_text())) for file in files]
+    yield began
+    for process in (each for _, processes in began.values() for each in processes):
         if process.is_running():
             process.kill()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_all_of_it_ends_with_the_program(running: Running, how: signal.Signals) -> None:
+def test_all_of_it_ends_with_the_program(running: dict[signal.Signals, Running]) -> None:
     """By SIGKILL, which leaves it no time to say so, as by what asks it to end; a worker that hangs too."""
-    began, processes = running
-    began.send_signal(how)
-    assert began.wait(10) == (-how if how == signal.SIGKILL else 128 + how)
-    gone, alive = psutil.wait_procs(processes, timeout=20)
-    assert (len(gone), alive) == (2, [])
+    for how, (began, _) in running.items():
+        began.send_signal(how)
+    for how, (began, processes) in running.items():
+        assert began.wait(10) == (-how if how == signal.SIGKILL else 128 + how)
+        gone, alive = psutil.wait_procs(processes, timeout=20)
+        assert (len(gone), alive) == (2, [])
 
 
 def test_a_server_that_ends_by_itself_ends_the_program(environment: dict[str, str]) -> None:
