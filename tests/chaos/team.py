@@ -46,7 +46,7 @@ class Counts:
 
 
 FULL = Counts(runs=40, kills=5)
-REDUCED = Counts(runs=8, kills=1)
+REDUCED = Counts(runs=4, kills=1)
 
 
 class TeamServer:

@@ -34,7 +34,7 @@ class Counts:
 
 
 FULL = Counts(server_kills=10, epochs=100, losses=60, at_all=(1, 2), cycles=100)
-REDUCED = Counts(server_kills=1, epochs=6, losses=0, at_all=(1,), cycles=3)
+REDUCED = Counts(server_kills=1, epochs=4, losses=0, at_all=(1,), cycles=3)
 _AT_ONCE, _VARIANTS = 4, 200
 _NEEDS_SYNC = "deliver it, once the store works, with: make sync"
 
