@@ -30,7 +30,7 @@ SHORT_QUICKSTART = "make run EXP=quickstart SEEDS=1 VARIANTS=batch SET=epochs=1"
 
 _PNG, _JPEG = "DATA=folder:data/cifar10-png", "DATA=folder:data/cifar10-jpeg"
 _TITLED, _JPEG_TITLED = "data.title='CIFAR-10' threads=1 step=eager", "data.title='CIFAR-10 (JPEG)'"
-_NARROW = f"{_TITLED} memory_format=channels_last model.width=16 epochs=5"
+_NARROW = f"{_TITLED} memory_format=channels_last model.width=16"
 _FIXED = "optimizer.lr=0.03 lr_finder=null"
 _SMALL = "model.width=16 lr_finder.iterations=20 epochs=1"
 _WAIT = "until .venv/bin/python -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:{port}/health\")' 2>&-"
@@ -95,11 +95,11 @@ LONG: Mapping[str, str] = {
     'optimizer.lr=0.03 lr_finder=null"':
         f'make run EXP=resnet_dropout UNTIL=decided MAX_SEEDS=7 {_PNG} VARIANTS=none,dropout_10 SET="{_TITLED} '
         'model.width=8 epochs=1 optimizer.lr=0.03 lr_finder=null"',
-    f'make run EXP=augmentation_ablation {_PNG} SET="{_NARROW} {_FIXED}"':
-        f'make run EXP=augmentation_ablation {_PNG} SEEDS=1 VARIANTS=none SET="{_NARROW} {_FIXED} epochs=1"',
-    f'make run EXP=onecycle_endings {_PNG} SET="{_NARROW} {_FIXED}"':
-        f'make run EXP=onecycle_endings {_PNG} SEEDS=1 VARIANTS=two_phase SET="{_NARROW} {_FIXED} epochs=1"',
-    f'make run EXP=lr_finder_start {_PNG} SET="{_NARROW}"':
+    f'make run EXP=augmentation_ablation {_PNG} SET="{_NARROW} epochs=5 {_FIXED}"':
+        f'make run EXP=augmentation_ablation {_PNG} SEEDS=1 VARIANTS=none SET="{_NARROW} epochs=1 {_FIXED}"',
+    f'make run EXP=onecycle_endings {_PNG} SET="{_NARROW} epochs=5 {_FIXED}"':
+        f'make run EXP=onecycle_endings {_PNG} SEEDS=1 VARIANTS=two_phase SET="{_NARROW} epochs=1 {_FIXED}"',
+    f'make run EXP=lr_finder_start {_PNG} SET="{_NARROW} epochs=5"':
         f'make run EXP=lr_finder_start {_PNG} SEEDS=1 VARIANTS=fixed,from_3e2 SET="{_NARROW} epochs=1"',
     "make run EXP=mnist_step SEEDS=1": "make run EXP=mnist_step SEEDS=1 DATA=npz:path/to/grey.npz SET=epochs=1",
     "make report-check UPDATE=1": "",

@@ -1,4 +1,5 @@
-"""`make bench`: ours beside what people use instead, written to reports/out/bench/README.md and bench.json.
+"""`make bench`: ours beside what people use instead, written to reports/out/bench/README.md and bench.json,
+beside the machines that are published.
 
 The notebook's loop, Lightning's Trainer and the bare step take turns with ours, for `resnet` and `norm_cnn`; then the
 augmentation alone, tracking's share, memory and start-up. `make bench GPU=1` does the same on CUDA, and times the

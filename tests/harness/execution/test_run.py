@@ -129,9 +129,9 @@ def test_a_range_test_stops_when_asked(runs: Runs) -> None:
 
 
 def test_a_compiled_run_is_the_same_run(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 steps through torch.compile, in bf16 where the processor has it, give the plain fp32 run's losses within 3%;
-    stopped in the middle it ends as if never stopped. All whole batches go through what was compiled; its short last
-    batches are eager.
+    """20 steps through torch.compile, in bf16 where the processor has it, give the plain fp32 run's losses: the first
+    epoch's within 0.5%, every one within 3%, as rounding adds up (2.06% with torch 2.11). Stopped in the middle it ends
+    as if never stopped. All whole batches go through what was compiled; its short last batches are eager.
     """
     compile_, seen = torch.compile, list[int]()
 
@@ -156,6 +156,7 @@ def test_a_compiled_run_is_the_same_run(runs: Runs, monkeypatch: pytest.MonkeyPa
     end = whole.finish()
     assert seen == [16] * 4 * 4  # of 72 images an epoch
     losses = [[row["train"]["loss"] for row in made.rows if row["kind"] == "epoch"] for made in (plain, whole)]
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.005)
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
     stopped.interrupt(8)
     assert stopped.finish().weights_sha256 == end.weights_sha256
