@@ -10,7 +10,7 @@ from harness.execution.run import run_folder
 from harness.plans.differences import within
 from harness.plans.plan import Plan
 from harness.plans.spec import Data, RunSpec
-from harness.records import checkpoint, journal
+from harness.records import checkpoint, holding, journal
 from harness.records.blocks import confounded
 from harness.records.events import Finished
 from harness.tracking.tracker import Tracker
@@ -64,9 +64,13 @@ class Outset:
         return changed_since(began, began.data.checksum, around, environment(self.root, began.spec.recipe, around))
 
     def leave(self, spec: RunSpec) -> str:
-        """Describe what changed since a run was made, to be appended to "already made", and remove its checkpoints."""
+        """Describe what changed since a run was made, to be appended to "already made".
+
+        Checkpoints and heartbeat are removed, if the run was killed before it removed them itself.
+        """
         folder = self.folder(spec)
-        checkpoint.remove(folder)  # the run may have been killed before it removed them itself
+        checkpoint.remove(folder)
+        holding.remove_left(folder)
         changed = in_words(self.changed(self.made[spec.key]))
         again = f"; changed since then: {changed}; to make it again, remove {folder.relative_to(self.root)}"
         return again if changed else ""

@@ -86,6 +86,13 @@ def hold(folder: Path) -> Iterator[Held | None]:
         lock.release()
 
 
+def remove_left(folder: Path) -> None:
+    """Remove the heartbeat that a killed process left behind; nothing happens while any process holds the run."""
+    if (folder / NAME).exists():
+        with hold(folder):
+            pass
+
+
 def is_held(folder: Path) -> bool:
     """True if a process on any machine is making the run in this folder."""
     if not (folder / "lock").exists():

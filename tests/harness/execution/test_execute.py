@@ -24,7 +24,7 @@ from harness.execution.run import run_folder
 from harness.execution.stopping import Stop
 from harness.plans.hyperparameters import SGD, LRFinder
 from harness.plans.plan import Plan
-from harness.records import checkpoint, journal
+from harness.records import checkpoint, holding, journal
 from harness.tracking.tracker import Summary, Tracker
 from tests.harness.execution.conftest import Listener, changed, ends, of
 
@@ -109,15 +109,19 @@ def test_a_run_that_another_process_makes_is_waited_for(
     assert "plain seed 0: another process is making it; waiting for that\n" in capsys.readouterr().out
 
 
-def test_a_run_killed_at_its_very_end_leaves_no_checkpoints(
+def test_a_run_killed_at_its_very_end_leaves_nothing_behind(
     go: Callable[..., Outcome], plan: Plan, tmp_path: Path
 ) -> None:
-    """Its last event was written, its checkpoints not yet removed: the same command does that."""
+    """Its last event was written, its checkpoints and its heartbeat not yet removed: the same command does that."""
     assert go() == Outcome()
     folder = run_folder(tmp_path, plan.runs[0])
+    files = set(folder.iterdir())
     checkpoint.save(folder, {}, 1, plan.runs[0].key)
+    with holding.hold(folder):
+        heartbeat = (folder / holding.NAME).read_bytes()
+    (folder / holding.NAME).write_bytes(heartbeat)
     assert go() == Outcome()
-    assert not checkpoint.exists(folder)
+    assert set(folder.iterdir()) == files
 
 
 @pytest.mark.parametrize("event", ["epoch", "finished"])
