@@ -41,7 +41,7 @@ def answer(selection: Selection, comparisons: Sequence[Comparison]) -> list[Text
 def headline(selection: Selection, comparisons: Sequence[Comparison]) -> Text:
     """The variant with the best mean, and whether the runs show that it is the best; no ranking with one seed."""
     said = ranking(frames.measured(selection), comparisons)
-    return Text(" ".join([said, *_survivors(selection)]), selection.numbers())
+    return Text(" ".join([said, *_alone(selection), *_survivors(selection)]), selection.numbers())
 
 
 def ranking(measured: Measured, comparisons: Sequence[Comparison]) -> str:
@@ -74,6 +74,14 @@ def _unranked(measured: Measured) -> str:
         f"{least if least == most else f'{least} to {most}'}. It takes at least "
         f"{fewest_pairs()} seeds to show a difference."
     )
+
+
+def _alone(selection: Selection) -> list[str]:
+    """A sentence if only one of the design's variants has results."""
+    others = [name for name in selection.design.variants if name not in selection.variants]
+    if len(selection.variants) > 1 or not others:
+        return []
+    return [f"{listed(others)} {'have' if len(others) > 1 else 'has'} no result, so nothing is compared."]
 
 
 def _survivors(selection: Selection) -> list[str]:

@@ -185,6 +185,19 @@ def test_a_single_variant_is_the_best_of_nothing(tmp_path: Path) -> None:
     assert "±" in text.text
 
 
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (("group",), "over 3 seeds. group has no result, so nothing is compared."),
+        (("group", "layer"), "over 3 seeds. group and layer have no result, so nothing is compared."),
+    ],
+)
+def test_a_variant_without_the_others_is_not_compared(tmp_path: Path, others: tuple[str, ...], said: str) -> None:
+    made = list(records.selection(tmp_path, ("batch",)).records)
+    asked = records.design(("batch", *others), (0, 1, 2))
+    assert prose.headline(records.arranged(made, asked), ()).text.endswith(said)
+
+
 def test_the_setting_says_what_was_compared_how(tmp_path: Path) -> None:
     text = prose.setting(records.selection(tmp_path))
     assert text.text == (
