@@ -101,7 +101,9 @@ LONG: Mapping[str, str] = {
         f'make run EXP=onecycle_endings {_PNG} SEEDS=1 VARIANTS=two_phase SET="{_NARROW} epochs=1 {_FIXED}"',
     f'make run EXP=lr_finder_start {_PNG} SET="{_NARROW} epochs=5"':
         f'make run EXP=lr_finder_start {_PNG} SEEDS=1 VARIANTS=fixed,from_3e2 SET="{_NARROW} epochs=1"',
-    "make run EXP=mnist_step SEEDS=1": "make run EXP=mnist_step SEEDS=1 DATA=npz:path/to/grey.npz SET=epochs=1",
+    'make run EXP=mnist_step VARIANTS=step_15 SET="threads=1 step=eager"':
+        "make run EXP=mnist_step SEEDS=1 DATA=npz:path/to/grey.npz VARIANTS=step_15 SET='epochs=1 threads=1 "
+        "step=eager'",
     "make report-check UPDATE=1": "",
     "make house": "",
     "make test": "PYTEST_ADDOPTS='-n 0 tests/harness/test_values.py' make test",
