@@ -1,13 +1,16 @@
-"""Which parts of a tuned recipe contribute to its accuracy? Page's recipe for 10 epochs, and without each part.
+"""Which parts of a tuned recipe contribute to its accuracy? One after Page's for 15 epochs, and without each part.
 
 The parts are those of "How to train your ResNet" (Page 2019, part 8; there 94.1% in 10 epochs on CIFAR-10): a fixed
 whitening layer, logits scaled by 0.125, label smoothing 0.2, Nesterov momentum, a moving average of the weights, and
-averaging over an image and its mirror image at test time.
-Expected: 94% with all of them on CIFAR-10, less on JPEG images; each part adds a few tenths of a point.
-Command: make run EXP=resnet_94. Cost: about 45 minutes per run on one CPU core with bf16, 56 runs.
+averaging over an image and its mirror image at test time. Ghost batch norm, CELU and a higher rate for biases, which
+are his too, are missing, hence 15 epochs instead of 10.
+Page's peak rate of 1.0, without cutout, was the best of four on 5,000 held-out training images (width 32, 10 epochs,
+one seed each): 91.9%, with cutout 91.4%; a rate of 0.4 came to 91.3% and 91.2%.
+Expected: 94% with all of them; each part adds a few tenths of a point.
+Command: make run EXP=resnet_94. Cost: about 70 minutes per run on one CPU core with bf16, 56 runs.
 """
 
-from experiments.resnet_onecycle import CROP, CUTOUT, FLIP, PAD
+from experiments.resnet_onecycle import CROP, FLIP, PAD
 from harness import SGD, Data, Experiment, Model, OneCycle, Recipe
 
 EXPERIMENT = Experiment(
@@ -17,12 +20,12 @@ EXPERIMENT = Experiment(
     base=Recipe(
         data=Data(name="cifar10"),
         model=Model(name="resnet", whitening=True, head_scale=0.125),
-        augmentation=(PAD, CROP, FLIP, CUTOUT),
-        optimizer=SGD(lr=0.4, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        augmentation=(PAD, CROP, FLIP),
+        optimizer=SGD(lr=1.0, momentum=0.9, nesterov=True, weight_decay=5e-4),
         schedule=OneCycle(
             pct_start=0.2, anneal_strategy="linear", div_factor=100.0, final_div_factor=100.0, cycle_momentum=False
         ),
-        epochs=10,
+        epochs=15,
         label_smoothing=0.2,
         ema_decay=0.99,
         test_time_flip=True,

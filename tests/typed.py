@@ -88,9 +88,6 @@ LONG: Mapping[str, str] = {
         f'make run EXP=norm_by_dropout SEEDS=1 VARIANTS=batch_0,group_0 {_PNG} SET="{_TITLED} epochs=1"',
     f'make run EXP=resnet_onecycle SEEDS=1 VARIANTS=plain {_JPEG} SET="{_JPEG_TITLED}"':
         f'make run EXP=resnet_onecycle SEEDS=1 VARIANTS=plain {_JPEG} SET="{_JPEG_TITLED} {_SMALL}"',
-    f'make run EXP=resnet_94 SEEDS=1 {_JPEG} SET="{_JPEG_TITLED} threads=1 step=eager"':
-        f'make run EXP=resnet_94 SEEDS=1 {_JPEG} VARIANTS=tuned SET="{_JPEG_TITLED} threads=1 step=eager epochs=1 '
-        'model.width=16"',
     f'make run EXP=resnet_dropout UNTIL=decided MAX_SEEDS=14 {_PNG} SET="{_TITLED} model.width=16 epochs=5 '
     'optimizer.lr=0.03 lr_finder=null"':
         f'make run EXP=resnet_dropout UNTIL=decided MAX_SEEDS=7 {_PNG} VARIANTS=none,dropout_10 SET="{_TITLED} '
