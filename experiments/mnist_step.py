@@ -1,6 +1,6 @@
 """Does dropping the learning rate after epoch 15 matter for the MNIST network of seed document 004?
 
-The variant step_20 never drops the rate within its 20 epochs. Expected: at least 99.24%, as in the document; a small
+The variant step_20 never drops the rate within its 20 epochs. Expected: at least 99.24%, the figure to meet; a small
 gain from the drop.
 Command: make run EXP=mnist_step. Cost: about 15 minutes per run on 2 CPU cores with bf16.
 """

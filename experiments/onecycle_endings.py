@@ -1,6 +1,6 @@
-"""How should One Cycle end? Three interpretations of "no annihilation" in seed document 003.
+"""How should One Cycle end? Seed document 003 asks for "no annihilation", that is, no third phase.
 
-Two phases down to peak/10,000; two phases ending at the initial rate (peak/100); torch's three phases.
+Two phases down to peak/10,000; two phases ending at the initial rate (peak/100); and torch's three phases.
 Expected: the lower final rate is better, the third phase makes little difference.
 Command: make run EXP=onecycle_endings. Cost: about two hours per run on 2 CPU cores with bf16, 21 runs.
 """

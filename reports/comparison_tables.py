@@ -32,13 +32,13 @@ def comparisons_table(comparisons: Sequence[Comparison], unit: Unit = POINTS) ->
         (*columns, "ahead", unit.of("detectable"), "seeds needed"),
         rows,
         f"Differences: variant minus {baseline}, paired by seed. The verdict follows from p or, if it is equivalent, "
-        "from p, equivalent; both are corrected for all comparisons. Each interval alone has a coverage of 95%, and "
-        "excludes 0 exactly if a difference is shown. Ahead: the number of pairs in which the variant is better, ties "
-        "counted half, and the 95% interval of the probability that it is better at a new seed (Clopper-Pearson, for "
-        "each comparison alone). Detectable: the true difference that this number of pairs detects with a power of "
-        f"80%. Seeds needed, while nothing is decided: to detect the observed difference, or {matters} if that is "
-        "larger, with a power of 80% (in brackets: at either end of the 95% interval of the spread). Both are "
-        "approximations for normal results. All terms are explained at the end.",
+        "from p, equivalent; both are corrected for all comparisons. Each interval alone has a coverage of at least "
+        "95%, and excludes 0 exactly if a difference is shown. Ahead: the number of pairs in which the variant is "
+        "better, ties counted half, and the 95% interval of the probability that it is better at a new seed "
+        "(Clopper-Pearson, for each comparison alone). Detectable: the true difference that this number of pairs "
+        "detects with a power of 80%. Seeds needed, while nothing is decided: to detect the observed difference, or "
+        f"{matters} if that is larger, with a power of 80% (in brackets: at either end of the 95% interval of the "
+        "spread). Both are approximations for normal results. All terms are explained at the end.",
     )
 
 

@@ -131,6 +131,8 @@ def table(selection: Selection) -> Table:
         for _, row in frame.iterrows()
     ]
     twice = any(record.started.spec.recipe.test_time_flip for record in selection.records)
+    together = ", and their intervals hold for all variants together (Bonferroni)" * (len(frame) > 2)
+    ratio = f" Ratios are of geometric means{together}." if len(frame) > 1 else ""
     return Table(
         (
             "variant",
@@ -145,9 +147,7 @@ def table(selection: Selection) -> Table:
         rows,
         f"Per run. Multiply-adds: of one image, forward{', once; test_time_flip evaluates it twice' if twice else ''}. "
         "Evaluation: after every epoch, all epochs together. Parameters and multiply-adds are exact; time and memory "
-        "are measured, mean ± standard deviation over runs, to the digits that the spread leaves."
-        + " The intervals of ratios hold for all variants together (Bonferroni)."
-        * (len(frame) > 2),
+        f"are measured, mean ± standard deviation over runs, to the digits that the spread leaves.{ratio}",
     )
 
 

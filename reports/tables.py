@@ -95,7 +95,9 @@ def published_table(selection: Selection) -> Table:
         if published.variant in ours
     ]
     label = selection.records[0].started.data.label
-    return Table(("variant", "published %", f"here %, on {label}", "difference", "source"), rows)
+    changed = [field.split(".")[0] for field in selection.design.changed if field not in ("data.name", "data.title")]
+    said = f"Not as in the experiment's file: {', '.join(dict.fromkeys(changed))}." if changed else ""
+    return Table(("variant", "published %", f"here %, on {label}", "difference", "source"), rows, said)
 
 
 def runs_table(selection: Selection) -> Table:

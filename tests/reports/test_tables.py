@@ -1,5 +1,6 @@
 """Tables from invented runs whose numbers are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,17 @@ def test_published_results_stand_beside_ours(tmp_path: Path) -> None:
     assert table.rows[0][0] == "batch"
     assert table.rows[0][1] == "75.77"
     assert table.rows[0][3] == f"{ours - 75.77:+.2f}"
+    assert not table.caption
+
+
+def test_beside_published_results_stands_what_was_changed(tmp_path: Path) -> None:
+    """Five epochs beside a published 24 are no repetition; the images' name stands in the column's title."""
+    selection = records.selection(tmp_path)
+    widths = {"model.width": (None, 16), "model.bias": (True, False)}
+    fields = {"data.name": ("cifar10", "digits"), "epochs": (24, 5)} | widths
+    design = selection.design.model_copy(update={"changed": fields})
+    changed = replace(selection, summary=selection.summary.model_copy(update={"design": design}))
+    assert tables.published_table(changed).caption == "Not as in the experiment's file: epochs, model."
 
 
 @pytest.mark.parametrize(
