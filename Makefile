@@ -1,26 +1,35 @@
 # Every target that needs packages sets up its environment first. Variables are passed to the program as environment
 # variables, quoted by the shell, so that neither make nor the shell interprets them.
-GIVEN := EXP DATA SEEDS VARIANTS SET WORKERS JOBS RAY RAY_GPU SLURM ALLOW UPDATE FIGURES UNTIL MAX_SEEDS ROPE
-# Variables that only one target reads; with any other target, VARIANT or SEED is a typing error of VARIANTS or SEEDS.
-READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER
+# A target refuses variables that it does not read: they would change nothing in silence.
+PLANNED := EXP DATA SEEDS VARIANTS SET WORKERS
+READ_run := $(PLANNED) UNTIL MAX_SEEDS JOBS RAY RAY_GPU SLURM ALLOW FIGURES ROPE
+READ_plan := $(PLANNED) UNTIL MAX_SEEDS
+READ_lr-find := $(PLANNED)
+READ_report := EXP ALLOW FIGURES ROPE
+READ_publish := EXP ALLOW
+READ_results := EXP
+READ_report-check := UPDATE
+READ_compare := CSV MLFLOW VARIANT SEED METRIC BASELINE MARGIN UNIT LOWER FIGURES
 READ_list := MODEL
+READ_data := DATA SET
 READ_predict := RUN IMAGES
 READ_export := RUN
 READ_explain := RUN
-READ_reproduce := RUN
+READ_reproduce := RUN WORKERS
 READ_forget := RUN
 READ_ui := PORT
-READ_bench := GPU
+READ_bench := GPU DATA
 READ_bench-growth := SECTIONS
 READ_chaos := SECTIONS
-READ_new := FROM
-READ_server := PORT BACKEND ARTIFACTS AUTH HOSTS
+READ_new := EXP FROM
+READ_server := PORT BACKEND ARTIFACTS AUTH HOSTS WORKERS
 READ_migrate := FROM TO
-READ_prune := VARIANT OLDER YES
-GIVEN += $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal)))
+READ_prune := EXP VARIANT OLDER YES
+GIVEN := $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal)))
 export $(GIVEN)
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,there are $(GIVEN); a field of the recipe is set as in SET="model.name=resnet optimizer.lr=0.1")
+all = $(if $(GIVEN),there are $(GIVEN),it reads none)$(if $(filter SET,$(GIVEN)),; a field of the recipe is set as in SET="model.name=resnet optimizer.lr=0.1")
+near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,$(all))
 $(foreach name,$(filter-out $(GIVEN) PYTHON,$(TYPED)),$(error $(name) is not read by make $(MAKECMDGOALS); $(call near,$(name))))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
@@ -84,8 +93,8 @@ data: .venv/requirements.stamp ## Describe a data set, with a sample of its imag
 	@$(PY) -m harness data --data="$$DATA" --set="$$SET"
 
 plan: .venv/requirements.stamp ## Show what would run, its time on this machine, and what it could show: make plan EXP=quickstart [SEEDS= SET=]
-	@$(PY) -m harness plan --data="$$DATA" --seeds="$$SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP" && \
-	$(PY) -m reports plan --seeds="$$SEEDS" --variants="$$VARIANTS" -- "$$EXP"
+	@$(PY) -m harness plan --data="$$DATA" --seeds="$$SEEDS" --until="$$UNTIL" --max-seeds="$$MAX_SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP" && \
+	{ test -n "$$UNTIL" || $(PY) -m reports plan --seeds="$$SEEDS" --variants="$$VARIANTS" -- "$$EXP"; }
 
 prune: .venv/requirements.stamp ## Show which runs could be deleted and the space this frees: make prune EXP=quickstart [VARIANT= OLDER=days] [YES=1 deletes]
 	@$(PY) -m harness prune --variant="$$VARIANT" --older="$$OLDER" --yes="$$YES" -- "$$EXP"

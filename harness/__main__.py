@@ -5,29 +5,24 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
+from harness.commands.parser import Parser
 from harness.environment import project
-from harness.values import HarnessError, SpecError, not_unicode, refused_by_system, require_unicode
+from harness.values import HarnessError, not_unicode, refused_by_system, require_unicode
 
 ROOT = project()
 OWN_FILES: tuple[str, ...] = ("data", "new", "ui", "server", "migrate", "predict", "export", "plan", "prune", "explain")
 """Commands whose file in `harness.commands` defines `HELP`, `options(parser)` and `act(chosen, root)`."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SpecError(f"{message} (see: make help)")
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands and their options."""
-    parser = _Parser(prog="harness", description=__doc__)
+    parser = Parser(prog="harness", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="make every run of an experiment")
     find = commands.add_parser("lr-find", help="show an experiment's LR range tests")
     for command in (run, find):
-        command.add_argument("experiment")
+        command.add_argument("experiment", metavar="EXP")
         command.add_argument("--data", default="", help="use another data set")
         command.add_argument("--seeds", default="", help="how many seeds, or which")
         command.add_argument("--until", default="", help="decided: stop when the interim looks have decided")
@@ -43,9 +38,11 @@ def parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="every model and every experiment")
     listing.add_argument("--model", default="", help="one model's layers")
     again = commands.add_parser("reproduce", help="replay a recorded run and compare")
-    again.add_argument("run", help="its key in runs/ or its id in MLflow")
+    again.add_argument("run", metavar="RUN", help="its key in runs/ or its id in MLflow")
     again.add_argument("--workers", default="", help="processes for augmentation")
-    commands.add_parser("forget", help="delete runs, in runs/ and in MLflow").add_argument("runs", help="their keys")
+    commands.add_parser("forget", help="delete runs, in runs/ and in MLflow").add_argument(
+        "runs", metavar="RUN", help="their keys"
+    )
     commands.add_parser("sync", help="deliver to MLflow what runs/ has and it lacks")
     for name in OWN_FILES:
         file = importlib.import_module(f"harness.commands.{name}")

@@ -83,6 +83,8 @@ def refused_by_system(error: OSError) -> str:
     if isinstance(error, BrokenPipeError):
         return "what reads this command's output has ended; the same command goes on from here"
     where = f": {error.filename}" if error.filename else ""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"a file is in the place of a folder{where}; move it away, then run again"
     return f"{' '.join((error.strerror or str(error)).split())}{where} (free or mend it, then run again)"
 
 

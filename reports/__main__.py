@@ -12,6 +12,7 @@ from contextlib import suppress
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program at once, during its imports too
 
+from harness.commands.parser import Parser, figures, switch
 from harness.data.cache import open_cached
 from harness.environment import project
 from harness.environment.files import typed_path
@@ -40,28 +41,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done; 2 bad input, runs that cannot be compared, or a published report that cannot be
         reproduced from its data.
     """
-    parser = argparse.ArgumentParser(prog="reports", description=__doc__)
+    try:
+        require_unicode("the project's folder", str(ROOT))
+        return _act(_parser().parse_args(arguments))
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except UnicodeEncodeError as error:
+        print("error:", HarnessError(not_unicode(error)), file=sys.stderr)
+    except OSError as error:
+        print("error:", HarnessError(refused_by_system(error)), file=sys.stderr)
+    return 2
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="reports", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("write", "into reports/out"),
         ("publish", "into reports/published, with the data"),
         ("results", "the tables alone, on the terminal"),
     ):
-        commands.add_parser(name, help=text).add_argument("experiments", help="names, separated by spaces")
+        commands.add_parser(name, help=text).add_argument(
+            "experiments", metavar="EXP", help="names, separated by spaces"
+        )
     commands.add_parser("check", help="rebuild every published report and compare")
     elsewhere = commands.add_parser("compare", help="results that another program trained")
     for name in ("csv", "mlflow", "variant", "seed", "metric", "baseline", "margin", "unit", "lower"):
         elsewhere.add_argument(f"--{name}", default="")
     plan = commands.add_parser("plan", help="what an experiment's seeds could show")
-    plan.add_argument("experiment")
+    plan.add_argument("experiment", metavar="EXP")
     for name in ("seeds", "variants"):
         plan.add_argument(f"--{name}", default="")
-    chosen = parser.parse_args(arguments)
+    return parser
+
+
+def _act(chosen: argparse.Namespace) -> int:
     allowed = os.environ.get("ALLOW", "").split()
     try:
-        require_unicode("the project's folder", str(ROOT))
         if chosen.command == "check":
-            return _check(update=_asked("UPDATE"))
+            return _check(update=switch("UPDATE"))
         if chosen.command in ("compare", "plan"):
             return _compare(chosen) if chosen.command == "compare" else _plan(chosen)
         names = list(dict.fromkeys(chosen.experiments.split()))
@@ -73,22 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unreachable as error:
         again = f"make {'report' if chosen.command == 'write' else chosen.command}"
         again += f' EXP="{chosen.experiments}"' if "experiments" in chosen else " with the same variables"
-        print(f"error: a report is made from the store: {error}; start it, then: make sync, {again}", file=sys.stderr)
-        return 2
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except UnicodeEncodeError as error:
-        print("error:", HarnessError(not_unicode(error)), file=sys.stderr)
-    except OSError as error:
-        print("error:", HarnessError(refused_by_system(error)), file=sys.stderr)
-    return 2
-
-
-def _asked(name: str) -> bool:
-    value = os.environ.get(name, "")
-    if value not in ("", "1"):
-        raise HarnessError(f"{name} must be 1 or left out; got {value!r}")
-    return value == "1"
+        raise HarnessError(f"a report is made from the store: {error}; start it, then: make sync, {again}") from error
 
 
 def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
@@ -97,21 +100,13 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     selections = [looked(select(tracker, name), ROOT) for name in names]
     folder = ROOT / "reports" / "out" / "-".join(map(_folder_name, selections))
     images = [images_of(selection) for selection in selections]
-    build(selections, folder, allowed, images, _figures(), rope=_asked("ROPE"))
+    build(selections, folder, allowed, images, figures(), rope=switch("ROPE"))
     for name, selection in zip(names, selections, strict=True):
         tracker.add_to_summary(name, folder)
         _describe(tracker, selection, allowed)
         _print_answer(selection)
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
     return 0
-
-
-def _figures() -> str:
-    """FIGURES=: a second file format for figures; "" for none."""
-    value = os.environ.get("FIGURES", "")
-    if value not in ("", "pdf", "svg"):
-        raise HarnessError(f"FIGURES must be pdf, svg or left out; got {value!r}")
-    return value
 
 
 def _results(names: Sequence[str]) -> int:
@@ -143,7 +138,7 @@ def _compare(chosen: argparse.Namespace) -> int:
     if bool(chosen.csv) == bool(chosen.mlflow):
         raise HarnessError("compare needs CSV=results.csv or MLFLOW=experiment, one of the two")
     given = {name: getattr(chosen, name) for name in Asked.__dataclass_fields__}
-    external, also = read(_table(chosen), Asked(**given)), _figures()
+    external, also = read(_table(chosen), Asked(**given)), figures()
     folder = ROOT / "reports" / "out" / f"compare-{_slug(external.name)}"
     _print_sentences(compare.build(external, folder, also))
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")

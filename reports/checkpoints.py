@@ -82,7 +82,7 @@ def bootstrap_accuracy_difference(
     It uses numpy's legacy generator, whose numbers do not change between versions (NEP 19).
 
     Args:
-        correct_a, correct_b: True for correctly classified images, shape (images,).
+        table: the counts of images, from `mcnemar`.
     """
     counts = np.array([table.only_a, table.only_b, table.both + table.neither])
     draws = np.random.RandomState(_SEED).multinomial(counts.sum(), counts / counts.sum(), size=resamples)

@@ -27,7 +27,7 @@ _HELP = {
     "results": "show an experiment's tables",
 }
 _POSITIONAL = ("EXP", "RUN")
-_ENVIRONMENT = ("ALLOW", "UPDATE", "FIGURES")
+_ENVIRONMENT = ("ALLOW", "UPDATE", "FIGURES", "ROPE")
 """Variables that reports read from the environment; except for ALLOW they are not options of any verb."""
 _VARIABLE = re.compile(r"([A-Z][A-Z_]*)=(.*)", re.DOTALL)
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
@@ -95,11 +95,13 @@ def _report_of(options: Sequence[str], status: int) -> int:
 
 
 def _plan_of(options: Sequence[str]) -> int:
-    """Print what the seeds could show, like `make plan`."""
+    """Print what the seeds could show, like `make plan`; with UNTIL= their number is not settled."""
     from harness.__main__ import parser
     from reports.__main__ import main as report
 
     chosen = parser().parse_args(["plan", *options])
+    if chosen.until:
+        return 0
     return report(["plan", f"--seeds={chosen.seeds}", f"--variants={chosen.variants}", chosen.experiment])
 
 

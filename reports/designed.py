@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from harness.commands import parser
 from harness.environment import Machine
 from harness.evidence.signs import fewest_pairs
 from harness.plans.experiment import Design, Experiment
 from harness.plans.plan import plan
-from harness.values import SpecError
 from reports.inference import detectable_difference, seeds_needed
 from reports.measured import Measured
 from reports.statistics import PAIRS_FOR_A_SPREAD, paired
@@ -17,18 +17,13 @@ def design_of(experiment: Experiment, seeds: str, variants: str) -> tuple[Design
     """The design that the command line asks for, and its number of variants other than the baseline.
 
     Args:
-        seeds, variants: SEEDS= and VARIANTS= as typed; `make plan` has checked them.
+        seeds, variants: SEEDS= and VARIANTS= as typed.
 
     Raises:
-        SpecError: they cannot be parsed.
+        SpecError: they cannot be parsed, or the experiment has no such variant.
     """
-    try:
-        asked = [int(part) for part in seeds.split(",") if part.strip()]
-    except ValueError as error:
-        raise SpecError(f"SEEDS must be whole numbers; got {seeds!r}") from error
-    which = tuple(asked) if "," in seeds else asked[0] if asked else None
-    chosen = [name for name in variants.split(",") if name]
-    made = plan(experiment, Machine("cpu", False, 1), seeds=which, variants=chosen)
+    machine, chosen = Machine("cpu", False, 1), parser.variants(variants)
+    made = plan(experiment, machine, seeds=parser.seeds(seeds), variants=chosen)
     return made.design, len({spec.variant for spec in made.runs} - {made.design.baseline})
 
 

@@ -7,6 +7,7 @@ report repeats, decides this and whether shares are fractions (0..1) or percent,
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.values import HarnessError, nearest
@@ -20,6 +21,10 @@ _SHARES = re.compile(
 _LOWER = re.compile(r"(^|[^a-z])(loss|nll|err|error|perplexity|ppl|rmse|mse|mae|ece)($|[^a-z])")
 _MARGIN = 0.5
 """Default of MARGIN= in points, the same as for experiments."""
+_EXACT = 2**53
+"""Below it every whole number is a float of its own, so that two seeds stay two."""
+_LARGEST = 1e100
+"""Results above it would overflow in sums of squares."""
 
 
 @dataclass(frozen=True)
@@ -166,16 +171,20 @@ def _number(text: str) -> float | None:
 
 
 def _seed(text: str, column: str, place: str) -> int:
-    number = _number(text)
-    if number is None or not math.isfinite(number) or number != int(number):
+    with suppress(ValueError):
+        return int(text)
+    number = _number(text)  # "3.0", as a data frame with a gap writes it
+    if number is None or not abs(number) < _EXACT or number != int(number):
         raise HarnessError(f"{place}: `{column}` must be a whole number; got {text!r}")
     return int(number)
 
 
 def _result(text: str, column: str, place: str) -> float:
     number = _number(text)
-    if number is None or not math.isfinite(number):
-        raise HarnessError(f"{place}: `{column}` must be a finite number; got {text!r}: repeat that run, or remove it")
+    if number is None or not abs(number) < _LARGEST:
+        raise HarnessError(
+            f"{place}: `{column}` must be a finite number below 1e100; got {text!r}: repeat that run, or remove it"
+        )
     return number
 
 

@@ -1,9 +1,8 @@
 """Tables of results that another program recorded: rows of text from a CSV file or from an MLflow experiment."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from harness.tracking.foreign import runs_of
 from harness.tracking.tracker import Tracker
@@ -30,19 +29,23 @@ def from_csv(path: Path) -> Table:
     """
     _refuse_other_separators(path)
     try:
-        frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:  # pandas' errors and UnicodeDecodeError are ValueErrors
-        raise HarnessError(
-            f"CSV {str(path)!r} cannot be read: {first_line(error).removeprefix('Error tokenizing data. C error: ')}"
-        ) from error
-    columns = tuple(str(name).strip() for name in frame.iloc[0])
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except (OSError, ValueError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
+        raise HarnessError(f"CSV {str(path)!r} cannot be read: {first_line(error)}") from error
+    (_, columns), *rows = [(line, cells) for line, cells in lines if any(cells)] or [(1, [])]
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise HarnessError(f"CSV {path.name} has {twice[0]!r} as the name of several columns; name each once")
-    cells = [[str(cell).strip() for cell in row] for row in frame.iloc[1:].itertuples(index=False)]
-    if not cells:
+    if not rows:
         raise HarnessError(f"CSV {path.name} has no rows under its line of names; a row a run is needed")
-    rows = tuple(dict(zip(columns, row, strict=True)) for row in cells)
-    return Table(path.stem, columns, rows, tuple(f"{path.name} line {n}" for n in range(2, len(rows) + 2)))
+    for line, cells in rows:
+        if len(cells) != len(columns):
+            raise HarnessError(
+                f"{path.name} line {line}: every row must have {len(columns)} cells, as the first one; got {len(cells)}"
+            )
+    places = tuple(f"{path.name} line {line}" for line, _ in rows)
+    return Table(path.stem, tuple(columns), tuple(dict(zip(columns, cells, strict=True)) for _, cells in rows), places)
 
 
 def _refuse_other_separators(path: Path) -> None:

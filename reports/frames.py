@@ -162,7 +162,7 @@ def every_comparison(selection: Selection) -> tuple[Comparison, ...]:
 
 
 def comparisons_frame(made: Sequence[Comparison]) -> pd.DataFrame:
-    """One row per comparison, the content of `comparisons.csv`; differences in percentage points."""
+    """One row per comparison, the content of `comparisons.csv`; differences in the unit of the results."""
     columns = ["variant", "baseline", "n_pairs", "mean_difference", "ci_low", "ci_high", "p_value"]
     columns += ["p_adjusted", "p_equivalent", "smallest_p", "probability_better", "success_low", "success_high"]
     columns += ["detectable_difference"]

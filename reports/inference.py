@@ -174,7 +174,7 @@ def ratio_interval(
 ) -> tuple[float, float, float] | None:
     """Ratio of geometric means, values / baseline, with its confidence interval by Welch's t (1947) on logarithms.
 
-    The interval is None if either side has a single value, whose spread is unknown.
+    None if either side has a single value, whose spread is unknown.
 
     Args:
         values, baseline: numbers above 0.

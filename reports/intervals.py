@@ -21,7 +21,8 @@ _NOISE = 0.01
 def intervals(
     rows: NDArray[np.float64], there: NDArray[np.bool_], shown: Sequence[bool], alpha: float = ALPHA
 ) -> list[Interval | None]:
-    """The confidence interval of each comparison's mean difference; None if there are too few pairs.
+    """The confidence interval of each comparison's mean difference; None if there are too few pairs, or if
+    an earlier look showed a difference that these pairs do not show.
 
     Each interval alone has a coverage of at least 1 - alpha. An interval excludes 0 if and only if a difference is
     shown; therefore, as in the joint test, all comparisons without a true difference include 0 with a joint probability

@@ -17,7 +17,8 @@ from reports.statistics import PAIRS_FOR_A_SPREAD, paired
 
 @dataclass(frozen=True)
 class Precision:
-    """Precision of a variant's mean difference from the baseline; None if it cannot be estimated. Errors in points."""
+    """Precision of a variant's mean difference from the baseline; None if it cannot be estimated. Errors in the
+    unit of the results."""
 
     variant: str
     pairs: int

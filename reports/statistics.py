@@ -49,7 +49,7 @@ class Comparison:
     mean_difference: float
     ci_low: float | None
     """Lower end of the 95% interval of the mean difference, by inversion of the test: it excludes 0 if and only if the
-    verdict is better or worse. None if there are too few pairs (see `intervals`) or all pairs are equal."""
+    verdict is better or worse. None as in `intervals`, or if all pairs are equal."""
     ci_high: float | None
     p_value: float
     """p-value if this were the only comparison."""

@@ -53,6 +53,14 @@ def test_make_run_reports_what_was_made(makefile: Path, status: int, reported: b
     assert (code != 0, len(calls)) == (status != 0, 1 + reported)
 
 
+@pytest.mark.parametrize(("until", "calls"), [("", ["harness", "reports"]), ("decided", ["harness"])])
+def test_make_plan_says_what_a_settled_number_of_seeds_could_show(makefile: Path, until: str, calls: list[str]) -> None:
+    """With UNTIL= the number is not settled, and the looks are planned as they would be run."""
+    status, called = _make(makefile, "plan", "EXP=x", f"UNTIL={until}", "MAX_SEEDS=20")
+    assert (status, [call[1] for call in called]) == (0, calls)
+    assert {f"--until={until}", "--max-seeds=20"} <= set(called[0])
+
+
 @pytest.mark.skipif(LOADER is None, reason="another C library")
 def test_training_starts_with_settings_that_glibc_knows(makefile: Path) -> None:
     """It ignores what it does not know without a word; asked what is set, it names each of the Makefile's."""
@@ -75,17 +83,34 @@ def test_training_starts_with_settings_that_glibc_knows(makefile: Path) -> None:
             ["run", "EXP=x", "LR=0.1"],
             '; a field of the recipe is set as in SET="model.name=resnet optimizer.lr=0.1".  Stop.',
         ),
-        (["report", "CSV=a"], "*** CSV is not read by make report; there are EXP DATA SEEDS VARIANTS "),
-        (["compare", "CSV=a", "YES=1"], "*** YES is not read by make compare; there are EXP DATA SEEDS VARIANTS "),
+        (["report", "CSV=a"], "*** CSV is not read by make report; there are EXP ALLOW FIGURES ROPE.  Stop."),
+        (["compare", "CSV=a", "YES=1"], "*** YES is not read by make compare; there are CSV MLFLOW VARIANT "),
+        (["prune", "EXP=x", "VARIANTS=a", "YES=1"], "*** VARIANTS is not read by make prune; there are EXP VARIANT "),
+        (["plan", "EXP=x", "JOBS=2"], "*** JOBS is not read by make plan; there are EXP DATA SEEDS VARIANTS SET "),
+        (["sync", "EXP=x"], "*** EXP is not read by make sync; it reads none.  Stop."),
     ],
     ids=" ".join,
 )
 def test_a_variable_that_the_target_does_not_read_is_refused(makefile: Path, typed: list[str], said: str) -> None:
-    """SEED for SEEDS would change nothing in silence, although compare reads a SEED."""
+    """SEED for SEEDS would change nothing in silence, although compare reads a SEED; and prune would delete more."""
     done = subprocess.run(["make", *typed], cwd=makefile, capture_output=True, text=True)
     assert done.returncode == 2
     assert said in done.stderr
     assert not (makefile / "calls").exists()
+
+
+def test_a_target_reads_what_its_recipe_passes_on() -> None:
+    """What a recipe mentions and READ_ of its target lacks could not be typed."""
+    text = (ROOT / "Makefile").read_text()
+    planned, *_ = re.findall(r"^PLANNED := (.*)$", text, re.M)
+    read = {name: set(names.replace("$(PLANNED)", planned).split()) for name, names in
+            re.findall(r"^READ_([a-z-]+) := (.*)$", text, re.M)}  # fmt: skip
+    recipes = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)+)", text, re.M))
+    passed = {name: set(re.findall(r"\$\$([A-Z][A-Z_]*)", recipe)) for name, recipe in recipes.items()}
+    assert len(passed["run"]) > 10
+    assert {
+        name: names - read.get(name, set()) for name, names in passed.items() if names - read.get(name, set())
+    } == {}
 
 
 def test_make_compare_passes_on_its_columns(makefile: Path) -> None:

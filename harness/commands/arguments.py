@@ -1,10 +1,11 @@
-"""Shared by the commands: parse options, and plan the runs that a command asks for."""
+"""Shared by the commands: plan the runs that a command asks for, and where and how they are made."""
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from harness.commands.parser import seeds, variants, whole_number
 from harness.execution.engines.where import Where, on_ray, on_slurm
 from harness.plans import catalog, overrides
 from harness.plans.experiment import Experiment
@@ -13,51 +14,6 @@ from harness.plans.spec import Circumstances
 from harness.values import SpecError
 
 Jobs = int | Literal["auto", "ray", "slurm"]
-
-
-def whole_number(text: str, name: str) -> int | None:
-    """Parse an integer option; None if it was not given.
-
-    Args:
-        name: the option's name for the message.
-
-    Raises:
-        SpecError: the text is not a whole number below a billion.
-    """
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise SpecError(f"{name} must be a whole number below a billion; got {text!r}")
-    return int(text)
-
-
-def port(text: str, default: int) -> int:
-    """Parse PORT=, the port on which a server listens.
-
-    Raises:
-        SpecError: the text is not a port number.
-    """
-    given = whole_number(text, "PORT")
-    if given is not None and not 1 <= given <= 65535:
-        raise SpecError(f"PORT must be 1..65535; got {given}")
-    return default if given is None else given
-
-
-def seeds(text: str) -> int | tuple[int, ...] | None:
-    """Parse SEEDS=: a number of seeds ("5") or a list of seeds ("0,1,7"); None if it was not given.
-
-    Raises:
-        SpecError: the text is neither.
-    """
-    try:
-        if "," not in text:
-            return whole_number(text, "SEEDS")
-        found = [whole_number(part.strip(), "SEEDS") for part in text.split(",") if part.strip()]
-    except SpecError as error:
-        raise SpecError(
-            f"SEEDS must be how many, as SEEDS=5, or which, as SEEDS=0,1,7, in numbers below a billion; got {text!r}"
-        ) from error
-    return tuple(seed for seed in found if seed is not None)
 
 
 def looks(chosen: argparse.Namespace, experiment: Experiment) -> tuple[int, ...]:
@@ -152,7 +108,7 @@ def planned(chosen: argparse.Namespace, root: Path, jobs: Jobs | None = None) ->
         machine,
         data=chosen.data or None,
         seeds=seeds(chosen.seeds),
-        variants=[name.strip() for name in chosen.variants.split(",") if name.strip()],
+        variants=variants(chosen.variants),
         changes=changes,
         looks=looks(chosen, experiment),
     )

@@ -59,7 +59,7 @@ def _data(chosen: argparse.Namespace) -> Data:
     try:
         return Data.model_validate_json(json.dumps({"name": overrides.plain("data.name", chosen.data)} | fields))
     except ValidationError as error:
-        raise SpecError(overrides.explain(error).replace("`name`", "`data.name`")) from error
+        raise SpecError(re.sub(r"^`(?!data\.)", "`data.", overrides.explain(error))) from error
 
 
 def _files(found: Origin) -> Iterator[str]:

@@ -11,7 +11,7 @@ HELP = "Grad-CAM heat maps of images that a run's network misclassifies"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="its key in runs/ or its id in MLflow")
+    parser.add_argument("run", metavar="RUN", help="its key in runs/ or its id in MLflow")
 
 
 def act(chosen: argparse.Namespace, root: Path) -> int:

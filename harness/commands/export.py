@@ -7,7 +7,7 @@ HELP = "export a run's network as ONNX, .pt2, safetensors and an MLflow model"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="its key in runs/ or its id in MLflow")
+    parser.add_argument("run", metavar="RUN", help="its key in runs/ or its id in MLflow")
 
 
 def act(chosen: argparse.Namespace, root: Path) -> int:

@@ -24,7 +24,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     from filelock import FileLock, Timeout
 
     from harness.tracking import database
-    from harness.tracking.address import TrackingError
+    from harness.tracking.address import TrackingError, require_address
     from harness.tracking.migrate import migrate
     from harness.tracking.store import local_uri
     from harness.tracking.tracker import Tracker
@@ -34,9 +34,11 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
             "TO must be the address of a tracking store: make migrate FROM=sqlite:////old.db TO=http://host:5000"
         )
     uris = [chosen.from_ or local_uri(root), chosen.to_]
-    if uris[0] == uris[1]:
+    for uri, name in zip(uris, ("FROM", "TO"), strict=True):
+        require_address(uri, name)
+    file, other = map(database.file_of, uris)
+    if uris[0].rstrip("/") == uris[1].rstrip("/") or (file and other and file.resolve() == other.resolve()):
         raise SpecError("FROM and TO must be two stores; they are the same")
-    file = database.file_of(uris[0])
     if file is not None and not file.is_file():
         raise SpecError(f"FROM must be an existing store; {file} does not exist")
     (root / "runs").mkdir(exist_ok=True)

@@ -35,7 +35,7 @@ COMMENTS: Mapping[str, str] = {
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment", help="its name: small letters, digits and underscores")
+    parser.add_argument("experiment", metavar="EXP", help="its name: small letters, digits and underscores")
     parser.add_argument("--from", dest="origin", default="", help=f"the experiment to begin with ({DEFAULT})")
 
 

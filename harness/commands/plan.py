@@ -26,7 +26,7 @@ and 1.4 s of processor time. On a busy machine both take longer."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment")
+    parser.add_argument("experiment", metavar="EXP")
     for name in ("data", "seeds", "until", "max-seeds", "variants", "set", "workers"):
         parser.add_argument(f"--{name}", default="")
 

@@ -11,7 +11,7 @@ HELP = "classify a folder of images with a run's network"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="its key in runs/ or its id in MLflow")
+    parser.add_argument("run", metavar="RUN", help="its key in runs/ or its id in MLflow")
     parser.add_argument("--images", default="", help="a folder of image files")
 
 

@@ -40,7 +40,7 @@ class Kept:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiment")
+    parser.add_argument("experiment", metavar="EXP")
     parser.add_argument("--variant", default="", help="only runs of this variant")
     parser.add_argument("--older", default="", help="only runs that ended more than this number of days ago")
     parser.add_argument("--yes", default="", help="1 deletes them")
@@ -52,7 +52,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     Raises:
         HarnessError: there is no such experiment or variant, an option breaks its rule, or a run is being made.
     """
-    from harness.commands.arguments import whole_number
+    from harness.commands.parser import whole_number
     from harness.tracking.forget import forget
     from harness.tracking.tracker import Tracker
 
@@ -60,7 +60,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
         raise HarnessError(f"YES must be 1 or left out; got {chosen.yes!r}")
     runs = _kept(root)
     days = whole_number(chosen.older, "OLDER")
-    gone = _chosen(runs, chosen.experiment, chosen.variant, days, root)
+    gone = _chosen(runs, chosen.experiment, chosen.variant, days)
     if not gone:
         print("nothing to delete: no run is of that variant and that old")
         return 0
@@ -95,7 +95,7 @@ def _kept(root: Path) -> list[Kept]:
     return found
 
 
-def _chosen(runs: Sequence[Kept], experiment: str, variant: str, days: int | None, root: Path) -> list[Kept]:
+def _chosen(runs: Sequence[Kept], experiment: str, variant: str, days: int | None) -> list[Kept]:
     ours = [run for run in runs if run.folder.parent.name == experiment]
     if not ours:
         known = sorted({run.folder.parent.name for run in runs})

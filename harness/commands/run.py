@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.commands import arguments
+from harness.commands import arguments, parser
 from harness.execution.engines import processes
 
 
@@ -17,6 +17,8 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     """
     where, jobs = arguments.where(chosen)
     arguments.workers(chosen)  # check the number before anything is read
+    parser.figures()  # these two are the report's, which would refuse them after the training
+    parser.switch("ROPE")
     planned, asked = arguments.planned(chosen, root, jobs)
     if where.engine == "processes" and asked.jobs != 1:
         processes.prepare()

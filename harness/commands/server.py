@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.commands.arguments import port as port_number
-from harness.commands.arguments import whole_number
+from harness.commands.parser import port as port_number
+from harness.commands.parser import whole_number
 from harness.values import SpecError
 
 HELP = "run MLflow's server for a team"

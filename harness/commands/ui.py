@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.commands.arguments import port
+from harness.commands.parser import port
 
 if TYPE_CHECKING:
     from harness.tracking.tracker import Tracker
@@ -19,10 +19,12 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def act(chosen: argparse.Namespace, root: Path) -> int:
     """Print the links and serve until Ctrl-C; returns the exit status."""
+    from harness.tracking.backend import require_free
     from harness.tracking.store import local_uri, serve_ui
     from harness.tracking.tracker import Tracker
 
     at = port(chosen.port, 5000)
+    require_free("127.0.0.1", at)
     for line in links(Tracker(root, local_uri(root)), at):
         print(line)
     return serve_ui(root, at)

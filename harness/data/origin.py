@@ -57,8 +57,8 @@ def found(path: Path, kind: str, ending: str) -> Path:
 
 def in_order(labels: set[str]) -> tuple[str, ...]:
     """Sorted class names; sorted as numbers if all are whole numbers, so that 2 comes before 10."""
-    numbers = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in labels)
-    return tuple(sorted(labels, key=int) if numbers else sorted(labels))
+    numbers = all(name.isascii() and name.isdigit() and (name == "0" or name[0] != "0") for name in labels)
+    return tuple(sorted(labels, key=lambda name: (len(name) if numbers else 0, name)))
 
 
 def check_classes(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 ALPHA = 0.05
 EXACT_SEEDS = 20
-"""Up to this many seeds all sign patterns are tried (at most 2^19); above, the data's own and SAMPLED random ones."""
+"""Up to this many seeds all sign patterns are tried (2^19, one-sided 2^20); above, the data's and SAMPLED others."""
 SAMPLED = 2**16
 TIE = 1e-9
 """Statistics closer than this count as equal: far above rounding errors, far below one image's share of accuracy."""

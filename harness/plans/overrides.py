@@ -206,7 +206,8 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     node: Any = tree
     for depth, part in enumerate(parents):
         if part not in node:
-            raise SpecError(f"`{dotted}` is not a field{nearest(part, node)}")
+            known = [".".join([*parents[:depth], name]) for name in node]
+            raise SpecError(f"`{dotted}` is not a field{nearest(part, node) or '; its fields: ' + ', '.join(known)}")
         node = node[part]
         if not isinstance(node, dict):
             whole = ".".join(parents[: depth + 1])

@@ -165,12 +165,6 @@ def with_rates(plan: Plan, rates: Mapping[str, float]) -> Plan:
     return with_values(plan, {variant: {"optimizer.lr": rate} for variant, rate in rates.items()})
 
 
-def with_seeds(plan: Plan, seeds: Sequence[int], variants: Sequence[str]) -> Plan:
-    """The plan restricted to the runs of these seeds and variants."""
-    runs = tuple(spec for spec in plan.runs if spec.seed in seeds and spec.variant in variants)
-    return replace(plan, runs=runs)
-
-
 def together(plan: Plan) -> list[list[RunSpec]]:
     """The plan's runs in groups that train together: one run each, or all seeds of a variant if the step is stacked."""
     stacked, groups = plan.circumstances.step == "stacked", dict[str, list[RunSpec]]()

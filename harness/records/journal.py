@@ -20,10 +20,7 @@ def read(folder: Path) -> list[Event]:
 
 
 def parse(text: bytes) -> list[Event]:
-    """Parse a journal; the first unreadable line and everything after it are ignored.
-
-    An attempt resumed after a failure continues in the same journal, so only the last end is kept.
-    """
+    """Parse a journal; the first unreadable line and everything after it are ignored."""
     events: list[Event] = []
     for line in text.splitlines(keepends=True):
         if not line.endswith(b"\n"):

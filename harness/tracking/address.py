@@ -42,21 +42,22 @@ def with_driver(uri: str) -> str:
     return f"postgresql+psycopg://{uri.removeprefix(start)}" if uri.startswith(start) else uri
 
 
-def require_address(uri: str) -> None:
+def require_address(uri: str, name: str = "MLFLOW_TRACKING_URI") -> None:
     """Check that a text is the address of a tracking store, without contacting it.
+
+    Args:
+        name: the variable that has it, for the message.
 
     Raises:
         TrackingError: it is neither a database nor a server, has no host, or contains a user or password.
     """
     if not is_server(uri):
         if not uri.startswith(("sqlite:///", "sqlite+pysqlite:///", *_PORTS)):
-            raise TrackingError(
-                f"`MLFLOW_TRACKING_URI` must be a database or a server (sqlite:///…, http://…); got {uri!r}"
-            )
+            raise TrackingError(f"`{name}` must be a database or a server (sqlite:///…, http://…); got {uri!r}")
         return
     if "@" in uri.partition("?")[0]:
         raise TrackingError(
-            "`MLFLOW_TRACKING_URI` must not hold a user or password; set MLFLOW_TRACKING_USERNAME and "
+            f"`{name}` must not hold a user or password; set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD for them"
         )
     try:
@@ -65,7 +66,7 @@ def require_address(uri: str) -> None:
     except ValueError:
         right = False
     if not right:
-        raise TrackingError(f"`MLFLOW_TRACKING_URI` must be a server's address, as http://127.0.0.1:5000; got {uri!r}")
+        raise TrackingError(f"`{name}` must be a server's address, as http://127.0.0.1:5000; got {uri!r}")
 
 
 def require_health(uri: str) -> None:

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from harness.tracking import database
 from harness.tracking.address import TrackingError, masked, require_port, with_driver
-from harness.values import SpecError, in_one_line
+from harness.values import HarnessError, SpecError, in_one_line
 
 _SECONDS = 5
 _KINDS = ("postgresql", "sqlite:///", "sqlite+pysqlite:///", "mysql", "mssql")
@@ -50,7 +50,7 @@ def require_database(uri: str) -> None:
                 connection.rollback()
     except ImportError as error:
         raise TrackingError(f"BACKEND {uri!r} needs a driver ({error}); install it with: make extras") from error
-    except TrackingError:
+    except HarnessError:
         raise
     except (SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:
         reason = in_one_line(getattr(error, "orig", None) or error)

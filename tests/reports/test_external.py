@@ -43,11 +43,14 @@ def test_other_columns_names_and_a_metric_of_its_own_unit(tmp_path: Path) -> Non
     [
         (ROWS + "b,1,0.7\n", {}, "results.csv line 6: variant 'b' has seed 1 a second time; keep one of the two"),
         (ROWS + "b,2,nan\n", {"metric": "acc"},
-         "results.csv line 6 (variant b, seed 2): `acc` must be a finite number; got 'nan': repeat that run, or remove "
-         "it"),
+         "results.csv line 6 (variant b, seed 2): `acc` must be a finite number below 1e100; got 'nan': repeat "
+         "that run, or remove it"),
+        (ROWS + "b,2,1e200\n", {"unit": "plain", "margin": "1"},
+         "results.csv line 6 (variant b, seed 2): `acc` must be a finite number below 1e100; got '1e200': repeat "
+         "that run, or remove it"),
         (ROWS + "b,2,\n", {"metric": "acc"},
-         "results.csv line 6 (variant b, seed 2): `acc` must be a finite number; got '': repeat that run, or remove "
-         "it"),
+         "results.csv line 6 (variant b, seed 2): `acc` must be a finite number below 1e100; got '': repeat "
+         "that run, or remove it"),
         (ROWS + "b,x,1\n", {}, "results.csv line 6: `seed` must be a whole number; got 'x'"),
         (ROWS + ",2,1\n", {}, "results.csv line 6: `variant` must name a variant; got nothing"),
         (ROWS, {"metric": "accuracy"}, "METRIC must be a column; got 'accuracy'; did you mean 'acc'?"),
@@ -62,13 +65,15 @@ def test_other_columns_names_and_a_metric_of_its_own_unit(tmp_path: Path) -> Non
          "MARGIN must be the smallest difference that matters, a number above 0 in the unit of bleu; none was given"),
         ("variant,seed,a,b\nx,0,1,2\n", {}, "METRIC must say which column holds the result; several could be it: a, b"),
         ("variant,seed,a\nx,0,y\n", {},
-         "results.csv line 2 (variant x, seed 0): `a` must be a finite number; got 'y': repeat that run, or remove it"),
+         "results.csv line 2 (variant x, seed 0): `a` must be a finite number below 1e100; got 'y': repeat that run, "
+         "or remove it"),
         ("variant,seed,a,b\nx,0,y,z\n", {},
          "METRIC must say which column holds the result; no column is of numbers alone: a, b"),
         ("variant;seed;acc\na;0;0,5\n", {},
          "CSV results.csv must have commas between cells and points in numbers; its first line is 'variant;seed;acc': "
          "export it again"),
-        ("variant,seed,acc\na,0,0.5,7\n", {}, "CSV '{path}' cannot be read: Expected 3 fields in line 2, saw 4"),
+        ("variant,seed,acc\na,0,0.5,7\n", {},
+         "results.csv line 2: every row must have 3 cells, as the first one; got 4"),
         ("variant,seed,a,a\nx,0,1,2\n", {},
          "CSV results.csv has 'a' as the name of several columns; name each once"),
         ("name,seed,a\nx,0,1\n", {},
@@ -88,12 +93,27 @@ def test_each_way_to_be_wrong_is_one_line(tmp_path: Path, text: str, asked: dict
 
 
 def test_a_file_that_is_no_table_is_one_line(tmp_path: Path) -> None:
-    """Absent, empty, not text: what cannot be read is named."""
-    (tmp_path / "empty.csv").touch()
+    """Absent, not text, a quote that does not end: what cannot be read is named."""
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00,\x80\n")
-    for name in ("absent.csv", "empty.csv", "binary.csv"):
+    (tmp_path / "open.csv").write_text('variant,seed,acc\na,0,"0.5\n')
+    for name in ("absent.csv", "binary.csv", "open.csv"):
         with pytest.raises(HarnessError, match=rf"^CSV '.*{name}' cannot be read: "):
             from_csv(tmp_path / name)
+
+
+def test_a_mistake_is_named_by_its_line_in_the_file(tmp_path: Path) -> None:
+    """Empty lines and cells of several lines count, as in an editor."""
+    with pytest.raises(HarnessError, match=r"^results\.csv line 6 \(variant b, seed 0\): `acc` must be"):
+        _read(tmp_path, '\nvariant,seed,acc,note\n\na,0,0.5,"two\nlines"\nb,0,x,\n', metric="acc")
+
+
+def test_seeds_of_any_size_stay_apart(tmp_path: Path) -> None:
+    """Whole numbers that a float would round to one and the same, and the form that a data frame with a gap writes."""
+    large = 1234567890123456788
+    found = _read(tmp_path, f"variant,seed,acc\na,{large},0.5\na,{large + 1},0.6\nb,{large},0.7\nb,3.0,0.7\n")
+    assert found.results == {"a": {large: 50.0, large + 1: 60.0}, "b": {large: 70.0, 3: 70.0}}
+    with pytest.raises(HarnessError, match=r"`seed` must be a whole number; got '1234567890123456788\.0'$"):
+        _read(tmp_path, f"variant,seed,acc\na,{large}.0,0.5\nb,0,0.7\n")
 
 
 def test_which_values_are_fractions_and_which_percent() -> None:

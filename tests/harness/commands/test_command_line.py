@@ -17,7 +17,7 @@ import torch
 import harness.__main__ as command_line
 import models
 from harness.__main__ import main
-from harness.commands.arguments import seeds, whole_number
+from harness.commands.parser import seeds, whole_number
 from harness.execution.execute import Outcome
 from harness.plans import catalog
 from harness.plans.spec import DATASETS
@@ -84,6 +84,8 @@ def refuse(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
          "got 'bacth'; did you mean 'batch'?"),
         (["quickstart", "--seeds=0..9"], "SEEDS must be how many, as SEEDS=5, or which, as SEEDS=0,1,7, in numbers "
          "below a billion; got '0..9'"),
+        (["quickstart", "--variants=,"], "VARIANTS must be names separated by commas; got ','"),
+        (["quickstart", "--seed=2"], "unrecognized arguments: --seed=2 (see: make help)"),
         (["quickstart", "--workers=two"], "WORKERS must be a whole number below a billion; got 'two'"),
         (["quickstart", "--seeds=0"], "SEEDS must be 1..1000; got 0"),
         (["quickstart", "--seeds=,"], "SEEDS must be different numbers below 2147483648; got none"),
@@ -164,7 +166,7 @@ def test_bad_input_is_one_line(refuse: Refuse, arguments: list[str], said: str) 
         (["rnu", "quickstart"],
          "argument command: invalid choice: 'rnu' (choose from {choices}) (see: make help)"),
         ([], "the following arguments are required: command (see: make help)"),
-        (["run"], "the following arguments are required: experiment (see: make help)"),
+        (["run"], "the following arguments are required: EXP (see: make help)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -227,6 +229,32 @@ def test_a_name_of_thousands_of_characters_is_not_repeated_whole(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert main(arguments) == 2
     assert len(_one_line(capsys.readouterr().err)) < 900
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("FIGURES", "FIGURES must be pdf, svg or left out; got 'gif'"),
+        ("ROPE", "ROPE must be 1 or left out; got 'gif'"),
+    ],
+)
+def test_what_the_report_would_refuse_is_refused_before_the_training(
+    refuse: Refuse, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setenv(name, "gif")
+    assert refuse("run", "quickstart") == said
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("here", "`TO` must be a database or a server (sqlite:///…, http://…); got 'here'"),
+        ("sqlite:///{root}/runs/../mlflow.db", "FROM and TO must be two stores; they are the same"),
+    ],
+)
+def test_a_store_is_not_copied_into_itself(refuse: Refuse, project: Path, to: str, said: str) -> None:
+    """However it is spelled: its runs would be marked as copied, and somebody would believe in a backup."""
+    assert refuse("migrate", f"--to={to.format(root=project)}") == said
 
 
 @pytest.mark.parametrize("arguments", [["run", "quickstart"], ["sync"]], ids=" ".join)

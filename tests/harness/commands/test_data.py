@@ -68,7 +68,7 @@ def test_sizes_are_shown_even_where_images_cannot_be_read(root: Path, capsys: py
         (["--data=digits", "--set=epochs=2"], "SET must be of data's fields (name, title, image_size, mean, std, "
          "allow_missing_test_classes, validation_fraction, validation_seed, scored_on), as in data.image_size=32; got "
          "`epochs`"),
-        (["--data=digits", "--set=data.image_size=4"], "`image_size` must be greater than or equal to 8; got 4"),
+        (["--data=digits", "--set=data.image_size=4"], "`data.image_size` must be greater than or equal to 8; got 4"),
         (["--data=npz:"], f"`data.name` must be one of {', '.join(DATASETS)}, folder:PATH, "
          "csv:PATH, npz:PATH or torchvision/<name>; got 'npz:'"),
     ],

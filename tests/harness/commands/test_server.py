@@ -62,7 +62,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], Mappin
         ({"backend": ""}, "BACKEND must be given: make server BACKEND="),
         ({"artifacts": ""}, "ARTIFACTS must be given: make server BACKEND="),
         ({"backend": f"http://me:{PASSWORD}@host"}, "BACKEND must be a database, as .*; got 'http://\\*\\*\\*@host'"),
-        ({"backend": "sqlite:///server.db"}, "BACKEND must name its file absolutely"),
+        (
+            {"backend": "sqlite:///server.db"},
+            "^BACKEND must name its file absolutely, as sqlite:////absolute/path; got 'server.db'$",
+        ),
         ({"backend": f"postgresql://me:{PASSWORD}@127.0.0.1:1/x"}, "'postgresql://.*@127.0.0.1:1/x' does not answer"),
         ({"backend": f"postgresql://me:{PASSWORD}@127.0.0.1:port/x"}, "BACKEND .* cannot be used: "),
         ({"backend": f"mysql://me:{PASSWORD}@127.0.0.1:1/x"}, "does not answer|needs a driver"),

@@ -1,6 +1,7 @@
 """`make ui` leads to what was asked last."""
 
 import argparse
+import socket
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,11 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
     """Before anything is opened."""
     with pytest.raises(SpecError, match="PORT must be"):
         ui.act(argparse.Namespace(port=port), tmp_path)
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
+    """MLflow alone would log an error and end with status 0."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(SpecError, match=rf"PORT {port} of 127\.0\.0\.1 is not free: "):
+            ui.act(argparse.Namespace(port=port), tmp_path)

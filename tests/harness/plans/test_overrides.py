@@ -169,6 +169,8 @@ REFUSED = [
     ("epoch=1", "`epoch` is not a field; did you mean 'epochs'?"),
     ("optimizer.betas=[0.8,0.9]",
      "`optimizer.betas` is not a field; did you mean 'optimizer.name' or 'optimizer.lr' or 'optimizer.nesterov'?"),
+    ("a.b=1", "`a.b` is not a field; its fields: data, model, optimizer, schedule, augmentation, lr_finder, epochs, "
+              "batch_size, label_smoothing, clip_norm, ema_decay, test_time_flip, precision"),
     ("optimzer.lr=1", "`optimzer.lr` is not a field; did you mean 'optimizer'?"),
     ("optimizer.lr.x=1", "`optimizer.lr.x` is not a field: `optimizer.lr` has no parts; set it whole"),
     ("model=resnet",
