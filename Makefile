@@ -28,8 +28,8 @@ READ_prune := EXP VARIANT OLDER YES
 GIVEN := $(foreach goal,$(MAKECMDGOALS),$(READ_$(goal)))
 export $(GIVEN)
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-all = $(if $(GIVEN),there are $(GIVEN),it reads none)$(if $(filter SET,$(GIVEN)),; a field of the recipe is set as in SET="model.name=resnet optimizer.lr=0.1")
-near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,$(all))
+known = $(if $(GIVEN),there are $(GIVEN),it reads none)$(if $(filter SET,$(GIVEN)),; a field of the recipe is set as in SET="model.name=resnet optimizer.lr=0.1")
+near = $(if $(filter $1%,$(GIVEN)),did you mean $(firstword $(filter $1%,$(GIVEN)))?,$(known))
 $(foreach name,$(filter-out $(GIVEN) PYTHON,$(TYPED)),$(error $(name) is not read by make $(MAKECMDGOALS); $(call near,$(name))))
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 
@@ -92,7 +92,7 @@ new: .venv/requirements.stamp ## Create an experiment's file from an existing on
 data: .venv/requirements.stamp ## Describe a data set, with a sample of its images: make data DATA=folder:PATH [SET=data.image_size=32]
 	@$(PY) -m harness data --data="$$DATA" --set="$$SET"
 
-plan: .venv/requirements.stamp ## Show what would run, its time on this machine, and what it could show: make plan EXP=quickstart [SEEDS= SET=]
+plan: .venv/requirements.stamp ## Show what would run, its time on this machine, and what it could show: make plan EXP=quickstart [SEEDS= SET= UNTIL=decided]
 	@$(PY) -m harness plan --data="$$DATA" --seeds="$$SEEDS" --until="$$UNTIL" --max-seeds="$$MAX_SEEDS" --variants="$$VARIANTS" --set="$$SET" --workers="$$WORKERS" -- "$$EXP" && \
 	{ test -n "$$UNTIL" || $(PY) -m reports plan --seeds="$$SEEDS" --variants="$$VARIANTS" -- "$$EXP"; }
 

@@ -113,6 +113,11 @@ def flatten(values: BaseModel) -> dict[str, Any]:
     return dict(walk("", values.model_dump(mode="json")))
 
 
+def slug(text: str) -> str:
+    """The text as part of a file's name: its letters and digits, of any script, in lower case, hyphens for the rest."""
+    return re.sub(r"\W+", "-", text.lower()).strip("-") or "unnamed"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'a' or 'b'?`, or an empty string if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)

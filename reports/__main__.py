@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import signal
 import sys
 import textwrap
@@ -19,7 +18,7 @@ from harness.environment.files import typed_path
 from harness.plans import catalog
 from harness.tracking.store import TrackingError, Unreachable
 from harness.tracking.tracker import Tracker
-from harness.values import HarnessError, not_unicode, refused_by_system, require_unicode
+from harness.values import HarnessError, not_unicode, refused_by_system, require_unicode, slug
 from reports import compare, comparison_tables, designed, frames, prose, tables, terminal
 from reports.build import build
 from reports.external import Asked, read
@@ -139,7 +138,7 @@ def _compare(chosen: argparse.Namespace) -> int:
         raise HarnessError("compare needs CSV=results.csv or MLFLOW=experiment, one of the two")
     given = {name: getattr(chosen, name) for name in Asked.__dataclass_fields__}
     external, also = read(_table(chosen), Asked(**given)), figures()
-    folder = ROOT / "reports" / "out" / f"compare-{_slug(external.name)}"
+    folder = ROOT / "reports" / "out" / f"compare-{slug(external.name)}"
     _print_sentences(compare.build(external, folder, also))
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
     return 0
@@ -153,16 +152,12 @@ def _table(chosen: argparse.Namespace) -> Table:
     return from_mlflow(tracker, chosen.mlflow)
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-") or "results"
-
-
 def _folder_name(selection: Selection) -> str:
     """The report's folder: the experiment's name, followed by the data set's if that is not the declared one."""
     name = selection.design.experiment
     if "data.name" not in selection.design.changed or not selection.records:
         return name
-    return f"{name}-{re.sub(r'[^a-z0-9]+', '-', selection.records[0].started.data.label.lower()).strip('-')}"
+    return f"{name}-{slug(selection.records[0].started.data.label)}"
 
 
 def _describe(tracker: Tracker, selection: Selection, allowed: Sequence[str]) -> None:

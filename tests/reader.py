@@ -163,7 +163,7 @@ def _write_images(here: Path) -> None:
         return Image.fromarray(random.integers(100 * bright, 100 * bright + 155, (32, 32, 3), dtype=np.uint8))
 
     rows = ["path,label,split"]
-    for root, ending in (("data/cifar10-png", "png"), ("data/cifar10-jpeg", "jpg"), ("path/to/images", "png")):
+    for root, ending in (("data/cifar10-png", "png"), ("path/to/images", "jpg")):
         for part, each in (("train", 300), ("test", 8)):
             for bright, name in enumerate(("dark", "bright")):
                 (here / root / part / name).mkdir(parents=True)
@@ -171,7 +171,7 @@ def _write_images(here: Path) -> None:
                     path = here / root / part / name / f"{n}.{ending}"
                     image(bool(bright)).save(path)
                     if root == "path/to/images":
-                        rows.append(f"images/{part}/{name}/{n}.png,{name},{part}")
+                        rows.append(f"images/{part}/{name}/{n}.{ending},{name},{part}")
     (here / "path" / "to" / "table.csv").write_text("\n".join(rows) + "\n")
     for name, shape in (("images", (32, 32, 3)), ("grey", (28, 28))):
         labels = np.arange(536) % 2

@@ -28,8 +28,7 @@ QUICKSTART = "make run EXP=quickstart"
 SHORT_QUICKSTART = "make run EXP=quickstart SEEDS=1 VARIANTS=batch SET=epochs=1"
 """The run, in every project of these tests, whose results other commands show, export and explain."""
 
-_PNG, _JPEG = "DATA=folder:data/cifar10-png", "DATA=folder:data/cifar10-jpeg"
-_TITLED, _JPEG_TITLED = "data.title='CIFAR-10' threads=1 step=eager", "data.title='CIFAR-10 (JPEG)'"
+_PNG, _TITLED = "DATA=folder:data/cifar10-png", "data.title='CIFAR-10' threads=1 step=eager"
 _NARROW = f"{_TITLED} memory_format=channels_last model.width=16"
 _FIXED = "optimizer.lr=0.03 lr_finder=null"
 _SMALL = "model.width=16 lr_finder.iterations=20 epochs=1"
@@ -86,8 +85,10 @@ LONG: Mapping[str, str] = {
         f'make run EXP=norm_tuned {_PNG} SEEDS=1 VARIANTS=batch SET="{_TITLED} epochs=1"',
     f'make run EXP=norm_by_dropout SEEDS=6 {_PNG} SET="{_TITLED}"':
         f'make run EXP=norm_by_dropout SEEDS=1 VARIANTS=batch_0,group_0 {_PNG} SET="{_TITLED} epochs=1"',
-    f'make run EXP=resnet_onecycle SEEDS=1 VARIANTS=plain {_JPEG} SET="{_JPEG_TITLED}"':
-        f'make run EXP=resnet_onecycle SEEDS=1 VARIANTS=plain {_JPEG} SET="{_JPEG_TITLED} {_SMALL}"',
+    f'make run EXP=resnet_onecycle SEEDS=1 VARIANTS=plain {_PNG} SET="{_TITLED}"':
+        f'make run EXP=resnet_onecycle SEEDS=1 VARIANTS=plain {_PNG} SET="{_TITLED} {_SMALL}"',
+    f'make run EXP=resnet_94 SEEDS=3 VARIANTS=tuned {_PNG} SET="{_TITLED}"':
+        f'make run EXP=resnet_94 SEEDS=1 VARIANTS=tuned {_PNG} SET="{_TITLED} model.width=16 epochs=1"',
     f'make run EXP=resnet_dropout UNTIL=decided MAX_SEEDS=14 {_PNG} SET="{_TITLED} model.width=16 epochs=5 '
     'optimizer.lr=0.03 lr_finder=null"':
         f'make run EXP=resnet_dropout UNTIL=decided MAX_SEEDS=7 {_PNG} VARIANTS=none,dropout_10 SET="{_TITLED} '

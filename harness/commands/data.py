@@ -14,7 +14,7 @@ from harness.data.load import Dataset, load, origin
 from harness.data.origin import Origin
 from harness.plans import overrides
 from harness.plans.spec import Data
-from harness.values import SpecError
+from harness.values import SpecError, slug
 
 _SHOWN = 64
 _MOST_SIZES = 5
@@ -111,8 +111,7 @@ def _draw(dataset: Dataset, root: Path) -> Path:
     names = [dataset.classes[label] for label in dataset.train.labels[chosen]]
     pixels = np.asarray(dataset.train.images[chosen] / 255, np.float32)
     figure = grid(pixels, names, f"{dataset.label}: training images, by class")
-    name = re.sub(r"[^a-z0-9]+", "-", dataset.label.lower()).strip("-") or "images"
-    path = root / "reports" / "out" / "data" / f"{name}.png"
+    path = root / "reports" / "out" / "data" / f"{slug(dataset.label)}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     save(figure, path)
     return path

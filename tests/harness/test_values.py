@@ -3,7 +3,7 @@
 import pytest
 
 from harness.plans.spec import Model
-from harness.values import HarnessError, digest, flatten, nearest, refused_by_system
+from harness.values import HarnessError, digest, flatten, nearest, refused_by_system, slug
 
 
 def test_the_digest_forgets_the_order_in_which_options_were_given() -> None:
@@ -16,6 +16,12 @@ def test_an_int_a_float_and_a_bool_are_different_options() -> None:
     """model.x = 1, 1.0, True and "1" are four models: their builders may treat them differently."""
     values = (1, 1.0, True, "1")
     assert len({digest(flatten(Model(name="m", x=value))) for value in values}) == len(values)
+
+
+def test_names_of_two_data_sets_are_two_names_of_files() -> None:
+    """In any script; nothing that a path or a shell reads remains."""
+    labels = ["CIFAR-10 (JPEG)", "日本", "中国 2", "../a\nb", "?"]
+    assert [slug(label) for label in labels] == ["cifar-10-jpeg", "日本", "中国-2", "a-b", "unnamed"]
 
 
 def test_nearest_names_what_is_close_and_nothing_else() -> None:
