@@ -1,7 +1,7 @@
 """Which part of the augmentation of seed document 003 improves accuracy? Each variant adds one transform.
 
 Expected: crop and flip add a point or more each, cutout less.
-Command: make run EXP=augmentation_ablation. Cost: about two hours per run on 2 CPU cores with bf16, 28 runs.
+Command: make run EXP=augmentation_ablation. Cost: about 2.3 hours per run on one CPU core with bf16, 28 runs.
 """
 
 from experiments.resnet_onecycle import CROP, CUTOUT, FLIP, PAD, RECIPE

@@ -2,7 +2,7 @@
 
 The seed documents did not pass start_lr, so their tests began at the optimiser's rate of 0.03 and suggested 0.045 to
 0.06; from 1e-7 the same tool suggests about 5e-4. Expected: the late start suggests a rate that trains worse.
-Command: make run EXP=lr_finder_start. Cost: about two hours per run on 2 CPU cores with bf16, 28 runs.
+Command: make run EXP=lr_finder_start. Cost: about 2.3 hours per run on one CPU core with bf16, 28 runs.
 """
 
 from experiments.resnet_onecycle import RECIPE

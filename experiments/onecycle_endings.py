@@ -2,7 +2,7 @@
 
 Two phases down to peak/10,000; two phases ending at the initial rate (peak/100); and torch's three phases.
 Expected: the lower final rate is better, the third phase makes little difference.
-Command: make run EXP=onecycle_endings. Cost: about two hours per run on 2 CPU cores with bf16, 21 runs.
+Command: make run EXP=onecycle_endings. Cost: about 2.3 hours per run on one CPU core with bf16, 21 runs.
 """
 
 from experiments.resnet_onecycle import RECIPE

@@ -7,7 +7,7 @@ are his too, are missing, hence 15 epochs instead of 10.
 Page's peak rate of 1.0, without cutout, was the best of four on 5,000 held-out images of CIFAR-10, one seed each,
 with SET="data.validation_fraction=0.1 model.width=32 epochs=10": 91.9%, with cutout 91.4%; 0.4 came to 91.3% and 91.2%.
 Expected: 94% with all of them; each part adds a few tenths of a point.
-Command: make run EXP=resnet_94. Cost: about 70 minutes per run on one CPU core with bf16, 56 runs.
+Command: make run EXP=resnet_94. Cost: about 90 minutes per run on one CPU core with bf16, 56 runs.
 """
 
 from experiments.resnet_onecycle import CROP, FLIP, PAD

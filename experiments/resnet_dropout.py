@@ -1,7 +1,7 @@
 """Does dropout improve the custom ResNet? Seed document 001 has eight Dropout modules, but with a rate of 0.
 
 Expected: little effect at 24 epochs with cutout, perhaps harm at 0.1.
-Command: make run EXP=resnet_dropout. Cost: about two hours per run on 2 CPU cores with bf16, 21 runs.
+Command: make run EXP=resnet_dropout. Cost: about 2.3 hours per run on one CPU core with bf16, 21 runs.
 """
 
 from experiments.resnet_onecycle import RECIPE

@@ -4,7 +4,7 @@ The peak rate is a tenth of the rate at which the loss of an LR range test is lo
 its peak until epoch 5 and falls to a hundredth of its initial value ("no annihilation": no third phase). The head has a
 bias in seed document 000 and none in the others: both are variants.
 Expected: above 92.72%, the best single run of the seed documents; no difference from the bias.
-Command: make run EXP=resnet_onecycle. Cost: about two hours per run on 2 CPU cores with bf16.
+Command: make run EXP=resnet_onecycle. Cost: about 2.3 hours per run on one CPU core with bf16.
 """
 
 from harness import Adam, Data, Experiment, LRFinder, Model, OneCycle, Published, Recipe, Transform
