@@ -38,10 +38,8 @@ def test_every_command_is_a_target_with_variables_that_it_reads(command: str) ->
     """A renamed target or variable would leave a reader with an error; SET can be parted as a shell does."""
     _, goal, *words = shlex.split(re.sub(r"<[^>]*>", "X", command))
     given = dict(word.split("=", 1) for word in words)
-    own = re.findall(rf"^READ_{goal} := (.*)$", MAKEFILE, re.MULTILINE)
-    shared = re.findall(r"^GIVEN :?\+?= (.*)$", MAKEFILE, re.MULTILINE)[0]
     assert goal in TARGETS
-    assert given.keys() <= set(" ".join([shared, *own]).split())
+    assert given.keys() <= typed.variables(MAKEFILE).get(goal, set())
     if goal == "run":
         options = [f"--{name.lower().replace('_', '-')}={value}" for name, value in given.items() if name != "EXP"]
         try:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import typed
+
 ROOT = Path(__file__).parents[1]
 LOADER = next(Path("/lib64").glob("ld-linux*"), None)
 
@@ -102,15 +104,11 @@ def test_a_variable_that_the_target_does_not_read_is_refused(makefile: Path, typ
 def test_a_target_reads_what_its_recipe_passes_on() -> None:
     """What a recipe mentions and READ_ of its target lacks could not be typed."""
     text = (ROOT / "Makefile").read_text()
-    planned, *_ = re.findall(r"^PLANNED := (.*)$", text, re.M)
-    read = {name: set(names.replace("$(PLANNED)", planned).split()) for name, names in
-            re.findall(r"^READ_([a-z-]+) := (.*)$", text, re.M)}  # fmt: skip
+    read = typed.variables(text)
     recipes = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)+)", text, re.M))
     passed = {name: set(re.findall(r"\$\$([A-Z][A-Z_]*)", recipe)) for name, recipe in recipes.items()}
     assert len(passed["run"]) > 10
-    assert {
-        name: names - read.get(name, set()) for name, names in passed.items() if names - read.get(name, set())
-    } == {}
+    assert {name: unread for name, names in passed.items() if (unread := names - read.get(name, set()))} == {}
 
 
 def test_make_compare_passes_on_its_columns(makefile: Path) -> None:

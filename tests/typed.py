@@ -198,3 +198,10 @@ def _typed(text: str) -> Iterator[str]:
             yield from known
     spans = (" ".join(span.split()) for span in _SPAN.findall(_FENCED.sub("", text)))
     yield from (span for span in spans if span.split(" ")[0] in PROGRAMS and " " in span)
+
+
+def variables(makefile: str) -> dict[str, set[str]]:
+    """The variables that each of the Makefile's targets reads; a target that reads none is absent."""
+    (planned,) = re.findall(r"^PLANNED := (.*)$", makefile, re.MULTILINE)
+    found = re.findall(r"^READ_([a-z-]+) := (.*)$", makefile, re.MULTILINE)
+    return {target: set(names.replace("$(PLANNED)", planned).split()) for target, names in found}
