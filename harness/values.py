@@ -84,7 +84,7 @@ def refused_by_system(error: OSError) -> str:
         return "what reads this command's output has ended; the same command goes on from here"
     where = f": {error.filename}" if error.filename else ""
     if isinstance(error, FileExistsError | NotADirectoryError):
-        return f"a file is in the place of a folder{where}; move it away, then run again"
+        return f"something else is in its place{where}; move it away, then run again"
     return f"{' '.join((error.strerror or str(error)).split())}{where} (free or mend it, then run again)"
 
 
@@ -114,7 +114,8 @@ def flatten(values: BaseModel) -> dict[str, Any]:
 
 
 def slug(text: str) -> str:
-    """The text as part of a file's name: its letters and digits, of any script, in lower case, hyphens for the rest."""
+    """The text as part of a file's name or as an id: its letters and digits, of any script, in lower case, with hyphens
+    for the rest."""
     return re.sub(r"\W+", "-", text.lower()).strip("-") or "unnamed"
 
 

@@ -78,7 +78,7 @@ def _act(chosen: argparse.Namespace) -> int:
     allowed = os.environ.get("ALLOW", "").split()
     try:
         if chosen.command == "check":
-            return _check(update=switch("UPDATE"))
+            return _check(update=switch(os.environ.get("UPDATE", ""), "UPDATE"))
         if chosen.command in ("compare", "plan"):
             return _compare(chosen) if chosen.command == "compare" else _plan(chosen)
         names = list(dict.fromkeys(chosen.experiments.split()))
@@ -99,13 +99,17 @@ def _write(names: Sequence[str], allowed: Sequence[str]) -> int:
     selections = [looked(select(tracker, name), ROOT) for name in names]
     folder = ROOT / "reports" / "out" / "-".join(map(_folder_name, selections))
     images = [images_of(selection) for selection in selections]
-    build(selections, folder, allowed, images, figures(), rope=switch("ROPE"))
+    build(selections, folder, allowed, images, _figures(), rope=switch(os.environ.get("ROPE", ""), "ROPE"))
     for name, selection in zip(names, selections, strict=True):
         tracker.add_to_summary(name, folder)
         _describe(tracker, selection, allowed)
         _print_answer(selection)
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")
     return 0
+
+
+def _figures() -> str:
+    return figures(os.environ.get("FIGURES", ""))
 
 
 def _results(names: Sequence[str]) -> int:
@@ -137,7 +141,7 @@ def _compare(chosen: argparse.Namespace) -> int:
     if bool(chosen.csv) == bool(chosen.mlflow):
         raise HarnessError("compare needs CSV=results.csv or MLFLOW=experiment, one of the two")
     given = {name: getattr(chosen, name) for name in Asked.__dataclass_fields__}
-    external, also = read(_table(chosen), Asked(**given)), figures()
+    external, also = read(_table(chosen), Asked(**given)), _figures()
     folder = ROOT / "reports" / "out" / f"compare-{slug(external.name)}"
     _print_sentences(compare.build(external, folder, also))
     print(f"report: {(folder / 'report.md').relative_to(ROOT)} and report.html")

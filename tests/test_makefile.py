@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import typed
+from tests.typed import variables
 
 ROOT = Path(__file__).parents[1]
 LOADER = next(Path("/lib64").glob("ld-linux*"), None)
@@ -104,7 +104,7 @@ def test_a_variable_that_the_target_does_not_read_is_refused(makefile: Path, typ
 def test_a_target_reads_what_its_recipe_passes_on() -> None:
     """What a recipe mentions and READ_ of its target lacks could not be typed."""
     text = (ROOT / "Makefile").read_text()
-    read = typed.variables(text)
+    read = variables(text)
     recipes = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)+)", text, re.M))
     passed = {name: set(re.findall(r"\$\$([A-Z][A-Z_]*)", recipe)) for name, recipe in recipes.items()}
     assert len(passed["run"]) > 10

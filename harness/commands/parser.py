@@ -1,7 +1,6 @@
 """Parse the command lines of `harness` and `reports`: options, and the values that several commands take."""
 
 import argparse
-import os
 from typing import Any, NoReturn
 
 from harness.values import SpecError
@@ -74,25 +73,26 @@ def variants(text: str) -> list[str]:
     return names
 
 
-def figures() -> str:
-    """FIGURES=: a second file format for a report's figures; "" if it was not given.
+def figures(text: str) -> str:
+    """Parse FIGURES=, a second file format for a report's figures; "" if it was not given.
 
     Raises:
-        SpecError: it is neither pdf nor svg.
+        SpecError: the text is neither pdf nor svg.
     """
-    value = os.environ.get("FIGURES", "")
-    if value not in ("", "pdf", "svg"):
-        raise SpecError(f"FIGURES must be pdf, svg or left out; got {value!r}")
-    return value
+    if text not in ("", "pdf", "svg"):
+        raise SpecError(f"FIGURES must be pdf, svg or left out; got {text!r}")
+    return text
 
 
-def switch(name: str) -> bool:
-    """Parse an environment variable that is 1 or left out, such as ROPE or UPDATE.
+def switch(text: str, name: str) -> bool:
+    """Parse an option that is 1 or left out.
+
+    Args:
+        name: the option's name for the message.
 
     Raises:
-        SpecError: it is neither.
+        SpecError: the text is neither.
     """
-    value = os.environ.get(name, "")
-    if value not in ("", "1"):
-        raise SpecError(f"{name} must be 1 or left out; got {value!r}")
-    return value == "1"
+    if text not in ("", "1"):
+        raise SpecError(f"{name} must be 1 or left out; got {text!r}")
+    return text == "1"

@@ -52,13 +52,11 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     Raises:
         HarnessError: there is no such experiment or variant, an option breaks its rule, or a run is being made.
     """
-    from harness.commands.parser import whole_number
+    from harness.commands.parser import switch, whole_number
     from harness.tracking.forget import forget
     from harness.tracking.tracker import Tracker
 
-    if chosen.yes not in ("", "1"):
-        raise HarnessError(f"YES must be 1 or left out; got {chosen.yes!r}")
-    runs = _kept(root)
+    sure, runs = switch(chosen.yes, "YES"), _kept(root)
     days = whole_number(chosen.older, "OLDER")
     gone = _chosen(runs, chosen.experiment, chosen.variant, days)
     if not gone:
@@ -68,7 +66,7 @@ def act(chosen: argparse.Namespace, root: Path) -> int:
     caches = _caches(root, gone, [run for run in runs if run not in gone])
     for line in _described(gone, _in_store(tracker, chosen.experiment, gone), caches):
         print(line)
-    if not chosen.yes:
+    if not sure:
         print("nothing is deleted yet; the same command with YES=1 deletes them")
         return 0
     made = forget(tracker, root, [run.key for run in gone])

@@ -1,6 +1,7 @@
 """`make run`: make every run of an experiment that has not been made yet."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -17,8 +18,8 @@ def run(chosen: argparse.Namespace, root: Path) -> int:
     """
     where, jobs = arguments.where(chosen)
     arguments.workers(chosen)  # check the number before anything is read
-    parser.figures()  # these two are the report's, which would refuse them after the training
-    parser.switch("ROPE")
+    parser.figures(os.environ.get("FIGURES", ""))  # these two are the report's, which would refuse them afterwards
+    parser.switch(os.environ.get("ROPE", ""), "ROPE")
     planned, asked = arguments.planned(chosen, root, jobs)
     if where.engine == "processes" and asked.jobs != 1:
         processes.prepare()

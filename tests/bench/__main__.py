@@ -18,6 +18,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import torch
 
+from harness.commands.parser import switch
 from harness.values import HarnessError
 from tests.bench import table
 
@@ -62,11 +63,10 @@ def device_for(gpu: str) -> str:
     Raises:
         HarnessError: neither 1 nor nothing, or no CUDA device is here.
     """
-    if gpu not in ("", "1"):
-        raise HarnessError(f"GPU must be 1 or left out; got {gpu!r}")
-    if gpu and not torch.cuda.is_available():
+    asked = switch(gpu, "GPU")
+    if asked and not torch.cuda.is_available():
         raise HarnessError("GPU=1 needs a CUDA device, and torch sees none; run make bench without it")
-    return "cuda" if gpu else "cpu"
+    return "cuda" if asked else "cpu"
 
 
 if __name__ == "__main__":

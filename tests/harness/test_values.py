@@ -79,7 +79,7 @@ def test_a_long_message_of_short_names_is_whole(whole: str) -> None:
         (OSError(28, "No space left"), "No space left (free or mend it, then run again)"),
         (
             FileExistsError(17, "File exists", "/runs"),
-            "a file is in the place of a folder: /runs; move it away, then run again",
+            "something else is in its place: /runs; move it away, then run again",
         ),
         (OSError("odd\nthing"), "odd thing (free or mend it, then run again)"),
         (

@@ -102,9 +102,7 @@ def test_a_place_that_cannot_be_written_is_one_line(project: Path, capsys: pytes
     out.rename(out.with_name("kept"))
     out.write_text("in the way")
     assert reports.__main__.main(["write", "held_out"]) == 2
-    assert (
-        capsys.readouterr().err == f"error: a file is in the place of a folder: {out}; move it away, then run again\n"
-    )
+    assert capsys.readouterr().err == f"error: something else is in its place: {out}; move it away, then run again\n"
     out.unlink()
     out.with_name("kept").rename(out)
 

@@ -17,11 +17,9 @@ import torch
 import harness.__main__ as command_line
 import models
 from harness.__main__ import main
-from harness.commands.parser import seeds, whole_number
 from harness.execution.execute import Outcome
 from harness.plans import catalog
 from harness.plans.spec import DATASETS
-from harness.values import SpecError
 
 ROOT = Path(__file__).parents[3]
 
@@ -407,19 +405,3 @@ def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(catalog, "load", interrupt)
     assert main(["run", "quickstart"]) == 130
     assert capsys.readouterr().err == ""
-
-
-def test_whole_numbers() -> None:
-    """Digits and nothing else: no sign, no space, no other script's digits; empty means not given."""
-    assert whole_number("", "SEEDS") is None
-    assert whole_number("007", "SEEDS") == 7
-    for text in ("-1", "+1", " 1", "1.0", "1e3", "٣", "²", "9" * 5000):
-        with pytest.raises(SpecError, match=r"^SEEDS must be a whole number below a billion; got "):
-            whole_number(text, "SEEDS")
-
-
-def test_seeds_are_a_number_or_a_list() -> None:
-    """SEEDS=3 is how many, SEEDS=0,1,7 which."""
-    assert [seeds(text) for text in ("", "3", "0,1,7", "5,")] == [None, 3, (0, 1, 7), (5,)]
-    with pytest.raises(SpecError, match=r"^SEEDS must be how many, .*; got '0,x'$"):
-        seeds("0,x")
