@@ -114,8 +114,7 @@ def flatten(values: BaseModel) -> dict[str, Any]:
 
 
 def slug(text: str) -> str:
-    """The text as part of a file's name or as an id: its letters and digits, of any script, in lower case, with hyphens
-    for the rest."""
+    """The text as part of a file's name: its letters and digits, of any script, in lower case, hyphens for the rest."""
     return re.sub(r"\W+", "-", text.lower()).strip("-") or "unnamed"
 
 

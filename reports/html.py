@@ -17,7 +17,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from harness.values import slug
 from reports.document import Banner, Block, Cell, Document, Heading, Picture, Table, Text, run_list
 from reports.markdown import is_absent, number, numeric_columns, shown
 
@@ -76,7 +75,7 @@ def _view(at: int, block: Block, picture: Callable[[Path], Panel], used: set[str
     match block:
         case Heading():
             assert 2 <= block.level <= 6, block
-            return {"kind": "heading", "text": block.text, "level": block.level, "id": _unique(slug(block.text), used)}
+            return {"kind": "heading", "text": block.text, "level": block.level, "id": _unique(_slug(block.text), used)}
         case Text():
             return {"kind": "text", "text": block.text, "runs": _references(block, at, runs)}
         case Banner():
@@ -87,6 +86,11 @@ def _view(at: int, block: Block, picture: Callable[[Path], Panel], used: set[str
             panels = [picture(file) for file in block.files]
             shown_as = "photographs" if block.photographs else "plot"
             return {"kind": "picture", "caption": block.caption, "panels": panels, "shown_as": shown_as}
+
+
+def _slug(text: str) -> str:
+    """An id in ASCII, unlike `harness.values.slug`, so that a link to it is the same percent-encoded or not."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "section"
 
 
 def _unique(wanted: str, used: set[str]) -> str:
